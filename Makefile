@@ -1,0 +1,135 @@
+# pgwitness: `make run` and `make check` need nothing but a Debian 12 machine.
+#
+#   make [all]        build/pgwitness build/replayd build/witnessctl build/pin
+#   make run          everything on embedded clusters   DIR=... PORT=...
+#   make check        all tests                         T=name KEEP=1
+#   make unit         the unit tests alone
+#   make lint format install uninstall clean
+#
+# Modes: DEBUG=1  WERROR=1  V=1  SANITIZE=address,undefined | thread  CC=clang
+
+BUILD   ?= build
+DESTDIR ?=
+PREFIX  ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+BINDIR  ?= $(PREFIX)/bin
+SYSCONFDIR ?= /etc
+LIBDIR  ?= $(PREFIX)/lib/pgwitness
+
+PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
+
+CFLAGS  ?= -O2 -g
+ifdef DEBUG
+CFLAGS  := -O0 -g3
+endif
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wpointer-arith -Wcast-qual -Wcast-align -Wwrite-strings -Wformat=2 \
+	-Wimplicit-fallthrough -Wundef -Wvla -Wnull-dereference -Wswitch-enum
+ifdef WERROR
+WARN    += -Werror
+endif
+HARDEN  := -fPIE -fstack-protector-strong -fno-strict-aliasing
+ifeq ($(SANITIZE)$(DEBUG),)
+HARDEN  += -D_FORTIFY_SOURCE=2
+endif
+LDHARD  := -pie -Wl,-z,relro,-z,now
+ifdef SANITIZE
+HARDEN  += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
+LDHARD  += -fsanitize=$(SANITIZE)
+endif
+
+PQ_INC  := $(shell $(PG_CONFIG) --includedir 2>/dev/null || echo /usr/include/postgresql)
+CPPFLAGS += -D_GNU_SOURCE -Iinclude -isystem $(PQ_INC)
+LDLIBS_pgwitness  := -lpg_query -lpq -ljansson -lcrypto -linih -pthread
+LDLIBS_replayd    := -lpq -lsodium -ljansson -lcrypto -linih -pthread
+LDLIBS_witnessctl := $(LDLIBS_replayd)
+LDLIBS_test       := -lcmocka -lpg_query -lpq -lsodium -ljansson -lcrypto -linih -pthread
+
+ifdef V
+Q :=
+else
+Q := @
+endif
+
+MAINS   := postmaster/main.c replayd/replayd.c replayd/witnessctl.c
+SRC     := $(wildcard common/*.c postmaster/*.c backend/*.c replayd/*.c)
+obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
+COMMON  := $(BUILD)/libcommon.a
+BACKEND := $(BUILD)/libbackend.a
+REPLAYD := $(BUILD)/libreplayd.a
+TESTS   := $(patsubst test/unit/%.c,$(BUILD)/test/%,$(wildcard test/unit/test_*.c))
+PROGRAMS := $(BUILD)/pgwitness $(BUILD)/replayd $(BUILD)/witnessctl
+
+all: $(PROGRAMS) pin
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC    $<")
+	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(COMMON): $(call obj,common)
+$(BACKEND): $(call obj,backend)
+$(REPLAYD): $(call obj,replayd)
+$(BUILD)/lib%.a:
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/pgwitness: $(BUILD)/obj/postmaster/main.o $(call obj,postmaster) $(BACKEND) $(COMMON)
+$(BUILD)/replayd: $(BUILD)/obj/replayd/replayd.o $(REPLAYD) $(COMMON)
+$(BUILD)/witnessctl: $(BUILD)/obj/replayd/witnessctl.o $(REPLAYD) $(COMMON)
+$(PROGRAMS):
+	$(if $(Q),@echo "  LD    $@")
+	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_$(@F))
+
+$(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(BACKEND) $(REPLAYD) $(COMMON)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
+
+# The extension of the verification cluster, by PostgreSQL's own build rules.
+pin: $(BUILD)/pin/pgwitness_pin.so
+$(BUILD)/pin/pgwitness_pin.so: $(wildcard replayd/pin/*)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC    replayd/pin")
+	$(Q)$(CC) -std=gnu11 -O2 -g -fPIC -Wall -Wno-declaration-after-statement \
+	    -I$(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -shared \
+	    -o $@ replayd/pin/pgwitness_pin.c
+	$(Q)cp replayd/pin/*.control replayd/pin/*.sql $(BUILD)/pin/
+
+deps:
+	@etc/deps.sh
+
+run: deps
+	$(Q)$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) DIR="$(DIR)" PORT="$(PORT)" etc/run.sh
+
+check: deps
+	$(Q)$(MAKE) --no-print-directory all tests
+	@BUILD=$(BUILD) T="$(T)" KEEP="$(KEEP)" test/run.sh
+
+tests: $(TESTS)
+unit: tests
+	@BUILD=$(BUILD) UNIT_ONLY=1 T="$(T)" test/run.sh
+
+bench: deps
+	$(Q)$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) test/bench/bench.sh
+
+lint:
+	@etc/layers.sh
+
+format:
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+install: all
+	@BUILD=$(BUILD) DESTDIR="$(DESTDIR)" SBINDIR="$(SBINDIR)" BINDIR="$(BINDIR)" \
+	    LIBDIR="$(LIBDIR)" SYSCONFDIR="$(SYSCONFDIR)" etc/install.sh install
+
+uninstall:
+	@DESTDIR="$(DESTDIR)" SBINDIR="$(SBINDIR)" BINDIR="$(BINDIR)" \
+	    LIBDIR="$(LIBDIR)" SYSCONFDIR="$(SYSCONFDIR)" etc/install.sh uninstall
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all pin deps run check tests unit bench lint format install uninstall clean
+.SECONDARY:
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

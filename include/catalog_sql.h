@@ -1,0 +1,37 @@
+/*
+ * catalog_sql.h: the SQL that names a table's definition, asked by a backend in
+ * the client's session and by replayd with the witness role; both must get the
+ * same answer for the same definition.
+ *
+ * The fingerprint covers the catalog rows that decide what a statement on the
+ * table does, by (xmin, ctid): each DDL on them gives new ones, ANALYZE, VACUUM
+ * and TRUNCATE do not.  Functions that defaults or checks call are not in it.
+ *
+ * It runs under any search_path: every name and operator is qualified.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_CATALOG_SQL_H
+#define PGW_CATALOG_SQL_H
+
+#define CATALOG_EQ " OPERATOR(pg_catalog.=) "
+#define CATALOG_ROWS(catalog, where)                                         \
+	"(SELECT pg_catalog.string_agg("                                     \
+	"pg_catalog.concat(r.xmin, r.ctid), ',' ORDER BY r.ctid)"            \
+	" FROM pg_catalog." catalog " r WHERE " where "),'|',"
+
+/* A text expression over c, a row of pg_catalog.pg_class. */
+#define CATALOG_FINGERPRINT                                                  \
+	"pg_catalog.md5(pg_catalog.concat(c.oid,'|',c.relname,'|',"          \
+	"c.relnamespace,'|',c.relowner,'|',c.relkind,'|',c.relpersistence,"  \
+	"'|',c.relnatts,'|',c.relchecks,'|',c.relhasrules,'|',"              \
+	"c.relhastriggers,'|',c.relrowsecurity,'|',c.relispartition,'|',"    \
+	CATALOG_ROWS("pg_attribute", "r.attrelid" CATALOG_EQ "c.oid")        \
+	CATALOG_ROWS("pg_attrdef", "r.adrelid" CATALOG_EQ "c.oid")           \
+	CATALOG_ROWS("pg_constraint", "r.conrelid" CATALOG_EQ "c.oid")       \
+	CATALOG_ROWS("pg_trigger", "r.tgrelid" CATALOG_EQ "c.oid")           \
+	CATALOG_ROWS("pg_rewrite", "r.ev_class" CATALOG_EQ "c.oid")          \
+	CATALOG_ROWS("pg_policy", "r.polrelid" CATALOG_EQ "c.oid")           \
+	"''))"
+
+#endif

@@ -1,0 +1,105 @@
+/*
+ * shmq.h: the shared-memory lanes between backends and replayd.
+ *
+ * One shm_open() segment, unlinked once mapped, its descriptor inherited by
+ * replayd.  Each backend child has one lane: a single-producer single-consumer
+ * byte ring.  There is no critical section to die in: semaphores only wake,
+ * the truth is in the atomics, every wait is timed and looks again.
+ * common/shmq.c documents each shared field: who writes, who reads, why no
+ * lock.  The only user of semaphores and mmap.
+ *
+ * Messages of any size travel in chunks of at most 64 kB.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_SHMQ_H
+#define PGW_SHMQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "attr.h"
+
+struct shmq;
+struct shmq_producer;
+
+#define SHMQ_NO_LANE (~0u)
+
+/* --- postmaster --- */
+
+/* lane_bytes is rounded up to a power of two of at least 128 kB.  NULL with
+ * errno. */
+PGW_MUSTCHECK struct shmq *shmq_create(unsigned n_lanes, size_t lane_bytes);
+/* Close-on-exec; the postmaster clears that in the child that execs replayd. */
+int shmq_fd(const struct shmq *q);
+unsigned shmq_lanes(const struct shmq *q);
+/* A free lane for a new child, now owned; SHMQ_NO_LANE if there is none. */
+PGW_MUSTCHECK unsigned shmq_lane_take(struct shmq *q);
+/* The lane's child is gone: replayd drains and frees it (or frees at once, if
+ * the child never sent anything). */
+void shmq_lane_retire(struct shmq *q, unsigned lane);
+void shmq_detach(struct shmq *q);
+
+/* --- backend child: producer of one lane --- */
+
+/* Unmaps all other lanes.  NULL with errno. */
+PGW_MUSTCHECK struct shmq_producer *shmq_producer_open(struct shmq *q,
+	unsigned lane);
+
+/*
+ * Asked at least every 100 ms while waiting; true ends the wait.  May be NULL.
+ */
+typedef bool (*shmq_stop_fn)(void *arg);
+
+/*
+ * Copies the message into the lane, waiting for room as needed.  Returns its
+ * sequence (from 1), 0 if stop() ended it: then the half-written message is
+ * discarded by the consumer.  kind: enum record_kind.
+ */
+PGW_MUSTCHECK uint64_t shmq_send(struct shmq_producer *p, uint8_t kind,
+	const void *data, size_t len, shmq_stop_fn stop, void *arg);
+
+/* Waits until replayd has made the message durable.  False: stop() ended it. */
+PGW_MUSTCHECK bool shmq_wait_acked(struct shmq_producer *p, uint64_t sequence,
+	shmq_stop_fn stop, void *arg);
+
+/* --- replayd: consumer of all lanes --- */
+
+PGW_MUSTCHECK struct shmq *shmq_attach(int fd);
+
+struct shmq_message {
+	unsigned lane;
+	uint64_t generation;	/* of the lane: one child is one generation */
+	uint64_t sequence;
+	uint8_t kind;
+	const void *data;	/* valid until the next shmq_next() */
+	size_t len;
+};
+
+/*
+ * Waits up to timeout_ms for the doorbell; true if there may be something.
+ * Also returns on a signal.
+ */
+bool shmq_wait(struct shmq *q, int timeout_ms);
+
+/*
+ * The next whole message of any lane, round robin; false if there is none
+ * now.  Its space in the ring is freed as it is read, but nothing is
+ * acknowledged.
+ */
+PGW_MUSTCHECK bool shmq_next(struct shmq *q, struct shmq_message *m);
+
+/* The message and all before it in its lane are durable; wakes the child. */
+void shmq_ack(struct shmq *q, unsigned lane, uint64_t sequence);
+
+/*
+ * A lane whose child is gone and that shmq_next() has emptied; SHMQ_NO_LANE if
+ * there is none.  After dealing with it the consumer calls shmq_lane_free(),
+ * which wipes it and lets the postmaster use it again.
+ */
+PGW_MUSTCHECK unsigned shmq_dead_lane(struct shmq *q, uint64_t *generation);
+void shmq_lane_free(struct shmq *q, unsigned lane);
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * spool.h: the durable queue between the lanes and everything else in replayd.
+ *
+ * Segment files DIR/spool/NNNNNNNNNNNNNNNN of frames, appended by one process
+ * (the drain) and read by the recorder and the workers.  A frame is
+ *
+ *	u32 magic  u32 payload length  u64 tx_id  u8 kind  3 zero bytes
+ *	u32 CRC-32C over all of the above and the payload
+ *	payload
+ *
+ * A torn tail is cut at the first frame whose CRC does not hold.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_SPOOL_H
+#define PGW_SPOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "buf.h"
+
+enum spool_kind {
+	SPOOL_RECORD = 1,	/* payload: record_encode(); tx_id is new */
+	SPOOL_OUTCOME = 2,	/* payload: record_outcome_encode() */
+	SPOOL_IN_DOUBT = 3	/* no payload: its child died before an outcome */
+};
+
+struct spool_position {
+	uint64_t segment;	/* from 1 */
+	uint64_t offset;
+};
+
+struct spool_frame {
+	struct spool_position at;	/* of its header */
+	struct spool_position next;	/* just behind it */
+	uint64_t tx_id;
+	enum spool_kind kind;
+	const uint8_t *payload;		/* valid until the next read */
+	size_t payload_len;
+};
+
+/* --- writer: one process --- */
+struct spool_writer;
+
+/*
+ * Opens for appending behind the last whole frame, cutting a torn tail.
+ * *last_tx_id: the highest found, 0 if none.  NULL with errno.
+ */
+PGW_MUSTCHECK struct spool_writer *spool_writer_open(const char *dir,
+	uint64_t *last_tx_id);
+/* Adds to the group; nothing is durable yet. */
+void spool_append(struct spool_writer *w, enum spool_kind kind,
+	uint64_t tx_id, const void *payload, size_t len);
+/*
+ * Writes the group and fdatasyncs it.  False with errno: the segment is then
+ * finished, nothing in the group counts as durable; the process must end.
+ */
+PGW_MUSTCHECK bool spool_sync(struct spool_writer *w);
+/* Where the next frame goes: all before it is durable after spool_sync(). */
+struct spool_position spool_end(const struct spool_writer *w);
+
+/* --- reader: any process --- */
+struct spool_reader;
+
+/* Starts at the oldest frame there is.  NULL with errno. */
+PGW_MUSTCHECK struct spool_reader *spool_reader_open(const char *dir);
+void spool_reader_close(struct spool_reader *r);
+/* The next frame before `end`; false if there is none (yet). */
+PGW_MUSTCHECK bool spool_next(struct spool_reader *r,
+	struct spool_position end, struct spool_frame *f);
+/* One frame by its position; false if it is not there or not whole. */
+PGW_MUSTCHECK bool spool_read(struct spool_reader *r,
+	struct spool_position at, struct spool_frame *f);
+
+/* Deletes segments below `segment`. */
+void spool_recycle(const char *dir, uint64_t segment);
+
+#endif
