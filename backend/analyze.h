@@ -1,0 +1,163 @@
+/*
+ * analyze.h: what a query string would do, as far as its text shows.
+ *
+ * The only user of libpg_query.  A small scanner replaces literals and looks
+ * the shape up in the child's cache; on a miss libpg_query parses the text.
+ * Offsets are bytes in the text that was given, and stay right on a cache hit.
+ * A text that cannot be parsed is no error: the server decides.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_ANALYZE_H
+#define PGW_ANALYZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "attr.h"
+
+enum stmt_kind {
+	STMT_SELECT,		/* without INTO; VALUES and TABLE too */
+	STMT_INSERT,
+	STMT_UPDATE,
+	STMT_DELETE,
+	STMT_MERGE,
+	STMT_SELECT_INTO,	/* and CREATE TABLE AS, CREATE/REFRESH MATVIEW */
+	STMT_COPY_FROM,
+	STMT_COPY_TO,
+	STMT_TRUNCATE,
+	STMT_BEGIN,		/* START TRANSACTION */
+	STMT_COMMIT,		/* END */
+	STMT_ROLLBACK,		/* ABORT */
+	STMT_SAVEPOINT,
+	STMT_RELEASE,
+	STMT_ROLLBACK_TO,
+	STMT_PREPARE_TRANSACTION,
+	STMT_COMMIT_PREPARED,
+	STMT_ROLLBACK_PREPARED,
+	STMT_SET,		/* SET, RESET, SET TRANSACTION, SET CONSTRAINTS */
+	STMT_SHOW,
+	STMT_CALL,
+	STMT_DO,
+	STMT_PREPARE,
+	STMT_EXECUTE,
+	STMT_DEALLOCATE,
+	STMT_DISCARD,
+	STMT_EXPLAIN,		/* explain_analyze says whether it executes */
+	STMT_CURSOR,		/* DECLARE, FETCH, MOVE, CLOSE */
+	STMT_LISTEN,		/* LISTEN, UNLISTEN, NOTIFY */
+	STMT_LOCK,
+	STMT_DDL,		/* CREATE, ALTER, DROP, GRANT, COMMENT ... */
+	STMT_OTHER		/* VACUUM, CHECKPOINT, LOAD ... */
+};
+
+struct span {
+	size_t at;		/* byte offset in the query text */
+	size_t len;		/* 0: not there */
+};
+
+struct analyzed_relation {
+	const char *schema;	/* NULL if not qualified; names unquoted */
+	const char *name;
+	const char *alias;	/* NULL if none */
+	bool target;		/* of INSERT, UPDATE, DELETE, MERGE, TRUNCATE... */
+};
+
+struct analyzed_function {
+	const char *schema;	/* NULL if not qualified */
+	const char *name;	/* SQLValueFunction: "current_timestamp" ... */
+};
+
+struct analyzed_statement {
+	enum stmt_kind kind;
+	const char *type;	/* "INSERT", "UPDATE", "SELECT", "BEGIN" ... */
+	struct span text;	/* without leading space and closing ';' */
+
+	/* All relations but CTE names, in order of appearance, no duplicates
+	 * of (schema, name, alias); the target first. */
+	struct analyzed_relation *relations;
+	size_t n_relations;
+	/* Functions called anywhere (aggregates too), no duplicates; also
+	 * operators written OPERATOR(schema.op), under the operator's name. */
+	struct analyzed_function *functions;
+	size_t n_functions;
+
+	/* True if it, or a statement nested in it (CTE, EXPLAIN ANALYZE,
+	 * PREPARE), is INSERT, UPDATE, DELETE, MERGE, COPY FROM, TRUNCATE,
+	 * SELECT INTO: rows change without any function's help. */
+	bool writes;
+	bool modifying_cte;	/* a CTE that is INSERT, UPDATE or DELETE */
+	bool with_clause;	/* any WITH on the top level */
+	bool reads_relations;	/* relations other than the target, sublinks,
+				 * or the target once more */
+	bool has_params;	/* $1 ... */
+	bool has_sublinks;
+	bool explain_analyze;
+	bool for_update;	/* SELECT ... FOR UPDATE / SHARE ... */
+
+	/* INSERT, UPDATE, DELETE only: */
+	bool only;		/* UPDATE ONLY t */
+	struct span target;	/* relation name as written, maybe qualified and
+				 * quoted, without ONLY, * or alias */
+	const char *target_ref;	/* alias or table name, unquoted: how the rows
+				 * are called in WHERE and RETURNING */
+	struct span where;	/* the expression after WHERE */
+	bool where_current_of;
+	bool from_or_using;	/* UPDATE ... FROM, DELETE ... USING */
+	bool on_conflict;
+	bool overriding;	/* INSERT ... OVERRIDING ... VALUE */
+	bool insert_values;	/* INSERT ... VALUES or DEFAULT VALUES */
+	bool default_keyword;	/* DEFAULT as a value somewhere */
+	struct span returning;	/* the list after RETURNING */
+	/* Where "\nRETURNING x" (none yet) or "\n, x" (appended to the client's
+	 * own list) may be spliced in: behind the last token. */
+	size_t splice;
+	/* UPDATE: columns assigned; INSERT: the column list (0: not given). */
+	const char **columns;
+	size_t n_columns;
+	/* WHERE is nothing but  column = constant [AND column = constant ...],
+	 * with the plain unqualified operator: those columns. */
+	const char **equal_columns;
+	size_t n_equal_columns;
+
+	/* BEGIN */
+	bool begin_options;	/* any transaction mode given */
+	/* COMMIT, ROLLBACK: AND CHAIN */
+	bool chain;
+	/* SET: the lower-case name; "" for RESET ALL, "transaction" ... */
+	const char *set_name;
+};
+
+struct analysis {
+	bool parsed;		/* false: too long, not UTF-8, syntax error */
+	const char *error;	/* why not, for the operator log */
+	struct analyzed_statement *statements;
+	size_t n_statements;	/* 0: empty query */
+};
+
+struct analyzer;
+
+/*
+ * max_parse_bytes: longer texts are not parsed.  Raises RLIMIT_STACK's soft
+ * limit if needed (libpg_query recurses).  Never NULL.
+ */
+struct analyzer *analyzer_new(size_t max_parse_bytes);
+void analyzer_free(struct analyzer *a);
+
+/*
+ * The result belongs to the analyzer and is valid until the next call.
+ * standard_strings: standard_conforming_strings is on; off: never parsed.
+ */
+const struct analysis *analyze(struct analyzer *a, const char *text,
+	size_t len, bool standard_strings);
+
+/* For tests and `debug` logs. */
+void analyzer_counts(const struct analyzer *a, size_t *hits, size_t *misses);
+
+/*
+ * text with literals as $n (pg_query_normalize), for log.statements=normalized.
+ * malloc()ed, NULL if it cannot be parsed.
+ */
+PGW_MUSTCHECK char *analyze_normalize(const char *text, size_t len);
+
+#endif
