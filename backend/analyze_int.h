@@ -1,0 +1,73 @@
+/*
+ * analyze_int.h: what the files of analyze share; included by them alone.
+ *
+ * All memory comes from one arena per analyze() call.  `failed` in a struct,
+ * and false from a function, mean that a limit was met (the arena's, or
+ * ANALYZE_NAMES_MAX); the text then counts as not parsed.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_ANALYZE_INT_H
+#define PGW_ANALYZE_INT_H
+
+#include <pg_query.h>
+#include <pg_query/pg_query.pb-c.h>
+
+#include "analyze.h"
+#include "arena.h"
+
+/* Short for PG_QUERY__TOKEN__WHERE and PG_QUERY__NODE__NODE_FUNC_CALL. */
+#define TOKEN(name) PG_QUERY__TOKEN__##name
+#define NODE(name) PG_QUERY__NODE__NODE_##name
+
+/* Distinct relations, functions or columns of one statement. */
+#define ANALYZE_NAMES_MAX 4096
+
+/* The significant tokens of a text or of one statement: no comments. */
+struct tokens {
+	PgQuery__ScanToken **t;
+	size_t n;
+};
+
+/* Adds a name to an array in the arena unless it is there; false: a limit. */
+PGW_MUSTCHECK bool analyze_add_name(struct arena *a, const char ***names,
+    size_t *n, size_t *cap, const char *name);
+
+/* --- analyze_nest.c --- */
+
+/* Raises RLIMIT_STACK's soft limit to what deep trees need. */
+void nest_raise_stack(void);
+
+/*
+ * True if the tree of these tokens is flat enough for the stack there is,
+ * whatever they mean.
+ */
+PGW_MUSTCHECK bool nest_is_shallow(const struct tokens *tokens);
+
+/* --- analyze_walk.c --- */
+
+/*
+ * Sets relations, functions, writes, modifying_cte, reads_relations,
+ * has_params, has_sublinks, for_update and default_keyword from the tree.
+ * Strings point into the tree.  False: a limit.
+ */
+PGW_MUSTCHECK bool walk_statement(struct arena *a, const PgQuery__Node *stmt,
+    struct analyzed_statement *st);
+
+/* --- analyze_dml.c --- */
+
+/*
+ * Sets the fields of INSERT, UPDATE and DELETE; tokens are the statement's.
+ * Other statements are left alone.  False: a limit.
+ */
+PGW_MUSTCHECK bool dml_statement(struct arena *a, const PgQuery__Node *stmt,
+    const struct tokens *tokens, struct analyzed_statement *st);
+
+/* --- analyze_stmt.c --- */
+
+/* Fills *st, which is zeroed.  False: a limit. */
+PGW_MUSTCHECK bool stmt_analyze(struct arena *a, const PgQuery__Node *stmt,
+    const char *text, const struct tokens *tokens,
+    struct analyzed_statement *st);
+
+#endif

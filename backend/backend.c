@@ -1,0 +1,220 @@
+/*
+ * backend.c: the life of a child: wait for a client, admit it, relay, exit.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include <errno.h>
+#include <libpq-fe.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "auth.h"
+#include "catalog.h"
+#include "heritage.h"
+#include "ioutil.h"
+#include "log.h"
+#include "procsig.h"
+#include "relay.h"
+#include "server.h"
+#include "session.h"
+#include "startup.h"
+#include "txn.h"
+
+#define MAX_LISTEN 64
+
+static void
+start_process(const struct heritage *h)
+{
+	struct session_slot *slot = &h->sessions[h->lane];
+
+	procsig_init();
+	procsig_catch(SIGTERM);
+	procsig_catch(SIGINT);
+	procsig_catch(SIGHUP);
+	procsig_catch(SIGUSR1);
+	log_set_process("backend");
+	log_to_stderr(false);
+	procsig_follow_parent(h->postmaster, SIGTERM);
+	atomic_store(&slot->server_pid, 0);
+	atomic_store(&slot->cancel_key, 0);
+	atomic_store(&slot->pid, (int32_t)getpid());
+}
+
+/* True: the child is to end without having served anyone. */
+static bool
+told_to_end(void)
+{
+	procsig_drain();
+	if (procsig_take(SIGHUP))
+		log_reopen();
+	return procsig_pending(SIGTERM) || procsig_pending(SIGINT);
+}
+
+/* Several children wait on the same sockets: accept() may find nothing. */
+static int
+accept_any(const struct heritage *h, const struct pollfd *p)
+{
+	for (unsigned i = 0; i < h->n_listen_fds; i++) {
+		int fd;
+
+		if (!(p[i].revents & POLLIN))
+			continue;
+		fd = accept4(h->listen_fds[i], NULL, NULL,
+		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+/* -1: told to end. */
+static int
+wait_for_client(const struct heritage *h)
+{
+	struct pollfd p[MAX_LISTEN + 1];
+	unsigned n = h->n_listen_fds < MAX_LISTEN ? h->n_listen_fds :
+	    MAX_LISTEN;
+
+	for (unsigned i = 0; i < n; i++) {
+		p[i] = (struct pollfd){ h->listen_fds[i], POLLIN, 0 };
+		if (!io_set_nonblock(h->listen_fds[i]))
+			log_fatal("fcntl", "fcntl: %s", strerror(errno));
+	}
+	p[n] = (struct pollfd){ procsig_fd(), POLLIN, 0 };
+	for (;;) {
+		int fd;
+
+		if (told_to_end())
+			return -1;
+		if (poll(p, n + 1, -1) < 0 && errno != EINTR)
+			log_fatal("poll", "poll: %s", strerror(errno));
+		fd = accept_any(h, p);
+		if (fd >= 0)
+			return fd;
+	}
+}
+
+static void
+report_accepted(const struct heritage *h)
+{
+	uint32_t lane = h->lane;
+
+	atomic_store(&h->sessions[h->lane].state, SESSION_BUSY);
+	if (!io_write_all(h->accepted_fd, &lane, sizeof(lane)))
+		exit(1);	/* the postmaster is gone */
+	close(h->accepted_fd);
+	for (unsigned i = 0; i < h->n_listen_fds; i++)
+		close(h->listen_fds[i]);
+}
+
+static bool
+too_many(const struct heritage *h)
+{
+	int busy = 0;
+
+	for (unsigned i = 0; i < h->n_sessions; i++)
+		if (atomic_load(&h->sessions[i].state) == SESSION_BUSY)
+			busy++;
+	return busy > h->config->max_connections;
+}
+
+static char *
+peer_address(int fd)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	char host[NI_MAXHOST] = "local";
+	int on = 1;
+	char *copy;
+
+	if (getpeername(fd, (struct sockaddr *)&a, &len) == 0 &&
+	    a.ss_family != AF_UNIX) {
+		(void)getnameinfo((struct sockaddr *)&a, len, host,
+		    sizeof(host), NULL, 0, NI_NUMERICHOST);
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	}
+	copy = strdup(host);
+	if (copy == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	return copy;
+}
+
+/* Reaches the server; false: the client has been told why not. */
+static bool
+reach_server(struct session *s, const struct buf *packet)
+{
+	if (s->config->auth_method != AUTH_PASSTHROUGH) {
+		if (!auth_client(s) || !server_login(s, packet))
+			return false;
+		s->deadline_us = 0;
+		return true;
+	}
+	if (!server_connect(s))
+		return false;
+	wire_put(&s->server, packet->data, packet->len);
+	return true;
+}
+
+static void
+serve(struct session *s)
+{
+	struct buf packet = { 0 };
+
+	s->deadline_us = io_monotonic_us() +
+	    s->config->authentication_timeout * 1000;
+	if (!startup_read(s, &packet))
+		return;
+	log_debug("startup", "user \"%s\", database \"%s\"", s->user,
+	    s->database);
+	if (too_many(s->heritage)) {
+		session_fatal(s, "53300", "sorry, too many clients already",
+		    NULL);
+		return;
+	}
+	if (!reach_server(s, &packet))
+		return;
+	buf_free(&packet);
+	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
+	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
+	s->txn = txn_new((size_t)s->config->max_capture_bytes);
+	s->producer = shmq_producer_open(s->heritage->queue,
+	    s->heritage->lane);
+	if (s->producer == NULL)
+		log_fatal("lane", "cannot open the lane: %s",
+		    strerror(errno));
+	if (s->replication)
+		log_warning("replication", "a physical replication "
+		    "connection passes through; it carries no SQL");
+	relay_run(s);
+}
+
+void
+backend_main(const struct heritage *h)
+{
+	struct session s = { .heritage = h, .config = h->config };
+	int fd;
+
+	start_process(h);
+	s.client.fd = s.server.fd = -1;
+	fd = wait_for_client(h);
+	if (fd < 0)
+		exit(0);
+	report_accepted(h);
+	wire_open(&s.client, fd);
+	s.client_addr = peer_address(fd);
+	log_set_client(s.client_addr);
+	serve(&s);
+	if (s.login != NULL)
+		s.server.fd = -1;	/* libpq closes it */
+	PQfinish(s.login);
+	wire_close(&s.server);
+	wire_close(&s.client);
+	exit(0);
+}

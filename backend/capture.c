@@ -1,0 +1,641 @@
+/*
+ * capture.c: one statement run with its rows read before and after.
+ *
+ * The order in the one write:
+ *
+ *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
+ *	the client's statement with RETURNING ROW(t.*)
+ *	DELETE: the same predicate once more, without locks
+ *	autocommit: facts, Flush		transaction block: Sync
+ *
+ * An error makes the server skip all up to the next Sync, so that nothing runs
+ * on a wrong footing.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "capture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "txn.h"
+
+static bool
+in_list(const char *const *list, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i], name) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_key_equality(const struct catalog_table *t,
+    const struct analyzed_statement *stmt)
+{
+	const struct rowenc_shape *sh = &t->shape;
+
+	if (sh->n_key == 0 || stmt->n_equal_columns != sh->n_key)
+		return false;
+	for (unsigned i = 0; i < sh->n_key; i++)
+		if (!in_list(stmt->equal_columns, stmt->n_equal_columns,
+		    sh->columns[sh->key[i]].name))
+			return false;
+	return true;
+}
+
+static bool
+changes_key(const struct catalog_table *t,
+    const struct analyzed_statement *stmt)
+{
+	for (unsigned i = 0; i < t->shape.n_key; i++)
+		if (in_list(stmt->columns, stmt->n_columns,
+		    t->shape.columns[t->shape.key[i]].name))
+			return true;
+	return false;
+}
+
+static bool
+encoding_ok(const struct session *s)
+{
+	const char *client = session_parameter(s, "client_encoding");
+	const char *server = session_parameter(s, "server_encoding");
+
+	return strcmp(client, "UTF8") == 0 ||
+	    (strcmp(client, "SQL_ASCII") == 0 && strcmp(server, client) == 0);
+}
+
+static bool
+is_utc(const struct session *s)
+{
+	const char *tz = session_parameter(s, "TimeZone");
+
+	return strcmp(tz, "UTC") == 0 || strcmp(tz, "Etc/UTC") == 0;
+}
+
+/* Surely not a read-only transaction, so that no lock of ours can fail. */
+static bool
+read_write(const struct session *s)
+{
+	return s->txn->plain_begin &&
+	    strcmp(session_parameter(s, "default_transaction_read_only"),
+	    "off") == 0 &&
+	    strcmp(session_parameter(s, "in_hot_standby"), "off") == 0;
+}
+
+/* What the statement's own text rules out. */
+static const char *
+text_refusal(const struct analyzed_statement *st)
+{
+	if (st->with_clause)
+		return st->modifying_cte ? "modifying_cte" : "with_clause";
+	if (st->has_params)
+		return "parameters";
+	if (st->on_conflict)
+		return "on_conflict";
+	if (st->from_or_using)
+		return "from_or_using";
+	if (st->where_current_of)
+		return "where_current_of";
+	if (st->n_relations == 0)
+		return "target";
+	return NULL;
+}
+
+static const char *
+table_refusal(const struct capture *c)
+{
+	const struct catalog_table *t = c->table;
+	enum stmt_kind kind = c->stmt->kind;
+
+	if (t->unsupported != NULL)
+		return t->unsupported;
+	if (kind != STMT_INSERT && t->shape.n_key == 0)
+		return "no_primary_key";
+	if (t->cascades && (kind == STMT_DELETE || c->key_changes))
+		return "cascade";
+	return NULL;
+}
+
+const char *
+capture_prepare(struct session *s, struct capture *c,
+    const struct analyzed_statement *stmt, const char *text, size_t len)
+{
+	const char *reason = text_refusal(stmt);
+	const struct analyzed_relation *rel = stmt->relations;
+
+	memset(c, 0, sizeof(*c));
+	c->stmt = stmt;
+	c->text = text;
+	c->len = len;
+	c->autocommit = s->status == PQ_IDLE;
+	if (reason != NULL)
+		return reason;
+	if (!encoding_ok(s))
+		return "client_encoding";
+	c->table = catalog_table(s, rel->schema, rel->name);
+	if (c->table == NULL)
+		return "unknown_table";
+	c->key_changes = stmt->kind == STMT_INSERT ||
+	    (stmt->kind == STMT_UPDATE && changes_key(c->table, stmt));
+	c->key_equality = stmt->kind != STMT_INSERT &&
+	    is_key_equality(c->table, stmt);
+	reason = table_refusal(c);
+	if (reason != NULL)
+		return reason;
+	c->in_utc = (c->table->sensitive & SENSITIVE_TIMEZONE) != 0 &&
+	    !is_utc(s);
+	c->savepoint = !c->autocommit && stmt->kind != STMT_INSERT &&
+	    (!c->key_equality || c->in_utc || !read_write(s));
+	return NULL;
+}
+
+/* ROW(t.*); with timestamptz columns turned to UTC where they must be. */
+static void
+put_row(struct buf *b, const struct capture *c)
+{
+	const struct rowenc_shape *sh = &c->table->shape;
+	const char *sep = "";
+
+	buf_put_str(b, "ROW(");
+	for (unsigned i = 0; c->in_utc && i < sh->n_columns; i++) {
+		bool convert = c->table->columns[i].sensitive &
+		    SENSITIVE_TIMEZONE;
+
+		buf_put_str(b, sep);
+		if (convert)
+			buf_put_str(b, "pg_catalog.timezone('UTC', ");
+		catalog_quote(b, c->stmt->target_ref);
+		buf_put_u8(b, '.');
+		catalog_quote(b, sh->columns[i].name);
+		if (convert)
+			buf_put_u8(b, ')');
+		sep = ", ";
+	}
+	if (!c->in_utc) {
+		catalog_quote(b, c->stmt->target_ref);
+		buf_put_str(b, ".*");
+	}
+	buf_put_u8(b, ')');
+}
+
+/* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did. */
+static void
+put_select(struct session *s, const struct capture *c, bool lock)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct buf sql = { 0 };
+
+	buf_put_str(&sql, "SELECT ");
+	put_row(&sql, c);
+	buf_put_str(&sql, st->only ? " FROM ONLY " : " FROM ");
+	buf_put(&sql, c->text + st->target.at, st->target.len);
+	buf_put_str(&sql, " AS ");
+	catalog_quote(&sql, st->target_ref);
+	if (st->where.len > 0) {
+		buf_put_str(&sql, " WHERE ");
+		buf_put(&sql, c->text + st->where.at, st->where.len);
+	}
+	if (lock) {
+		/* Behind a newline: the predicate may end in a comment. */
+		buf_put_str(&sql, st->kind == STMT_DELETE || c->key_changes ?
+		    "\nFOR UPDATE OF " : "\nFOR NO KEY UPDATE OF ");
+		catalog_quote(&sql, st->target_ref);
+	}
+	buf_put_u8(&sql, 0);
+	exchange_put(s, (const char *)sql.data, NULL, 0);
+	buf_free(&sql);
+}
+
+static void
+put_target(struct session *s, char type)
+{
+	size_t at = wire_begin(&s->server, type);
+
+	buf_put_u8(&s->server.out, type == PqMsg_Close ? 'S' : 'P');
+	buf_put_u8(&s->server.out, 0);
+	wire_end(&s->server, at);
+}
+
+/* The client's statement under the unnamed name, as its Query would be. */
+static void
+put_statement(struct session *s, struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct buf *out = &s->server.out;
+	size_t at = wire_begin(&s->server, PqMsg_Parse);
+
+	c->strip = 1;
+	buf_put_u8(out, 0);
+	buf_put(out, c->text, st->splice);
+	buf_put_str(out, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
+	put_row(out, c);
+	buf_put(out, c->text + st->splice, c->len - st->splice);
+	buf_put_u8(out, 0);
+	buf_put_u16(out, 0);
+	wire_end(&s->server, at);
+
+	at = wire_begin(&s->server, PqMsg_Bind);
+	buf_put_u8(out, 0);
+	buf_put_u8(out, 0);
+	for (int i = 0; i < 3; i++)
+		buf_put_u16(out, 0);
+	wire_end(&s->server, at);
+
+	put_target(s, PqMsg_Describe);
+	at = wire_begin(&s->server, PqMsg_Execute);
+	buf_put_u8(out, 0);
+	buf_put_u32(out, 0);
+	wire_end(&s->server, at);
+	/* A simple Query leaves neither an unnamed statement nor a portal;
+	 * closing the statement closes its portal. */
+	put_target(s, PqMsg_Close);
+}
+
+static void
+put_all(struct session *s, struct capture *c)
+{
+	bool pre = c->stmt->kind != STMT_INSERT;
+
+	if (c->savepoint)
+		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
+	if (pre)
+		put_select(s, c, true);
+	if (c->savepoint)
+		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
+	put_statement(s, c);
+	if (c->stmt->kind == STMT_DELETE)
+		put_select(s, c, false);
+	if (c->autocommit) {
+		facts_put(s, s->txn, c->table);
+		wire_put_empty(&s->server, PqMsg_Flush);
+	} else {
+		exchange_put_sync(s);
+	}
+}
+
+/* timezone('UTC', x) printed: say that it is UTC, before " BC". */
+static bool
+mark_utc(struct arena *a, struct rowenc_value *v)
+{
+	size_t keep = v->len;
+	char *text;
+
+	if (v->data == NULL || v->len == 0 || v->data[v->len - 1] == 'y')
+		return true;	/* infinity */
+	if (v->len > 3 && memcmp(v->data + v->len - 3, " BC", 3) == 0)
+		keep -= 3;
+	text = arena_alloc(a, v->len + 3);
+	if (text == NULL)
+		return false;
+	memcpy(text, v->data, keep);
+	memcpy(text + keep, "+00", 3);
+	memcpy(text + keep + 3, v->data + keep, v->len - keep);
+	v->data = (const uint8_t *)text;
+	v->len += 3;
+	return true;
+}
+
+/* The text of ROW(t.*) to a canonical row. */
+static bool
+decode(struct arena *a, const struct capture *c,
+    const struct exchange_value *text, struct rowenc_row *out)
+{
+	const struct rowenc_shape *sh = &c->table->shape;
+	struct rowenc_value *v = arena_alloc(a,
+	    (sh->n_columns + 1) * sizeof(*v));
+	uint8_t *copy;
+
+	if (v == NULL || text->data == NULL)
+		return false;
+	copy = (uint8_t *)arena_memdup(a, text->data, text->len);
+	if (copy == NULL ||
+	    !rowenc_split_composite(copy, text->len, a, v, sh->n_columns))
+		return false;
+	for (unsigned i = 0; c->in_utc && i < sh->n_columns; i++)
+		if ((c->table->columns[i].sensitive & SENSITIVE_TIMEZONE) &&
+		    !mark_utc(a, &v[i]))
+			return false;
+	return rowenc_encode(sh, v, a, out);
+}
+
+struct reading {
+	struct session *s;
+	struct capture *c;
+	struct rowenc_row **rows;
+	size_t *n, *cap;
+};
+
+static bool
+add_row(struct reading *r, const struct exchange_value *text)
+{
+	struct arena *a = r->s->txn->arena;
+	struct rowenc_row *list = arena_grow(a, *r->rows, *r->n, r->cap,
+	    sizeof(*list));
+
+	if (list != NULL) {
+		*r->rows = list;
+		if (decode(a, r->c, text, &list[*r->n])) {
+			++*r->n;
+			return true;
+		}
+	}
+	r->c->undecodable = true;
+	return false;
+}
+
+static bool
+select_row(void *arg, const struct message *row)
+{
+	struct reading *r = arg;
+	struct exchange_value v;
+
+	if (!exchange_row_values(row, &v, 1)) {
+		r->c->undecodable = true;
+		return false;
+	}
+	return add_row(r, &v);
+}
+
+/* RowDescription without its last column; none left: not sent. */
+static void
+relay_description(struct session *s, const struct message *m)
+{
+	struct rd r = rd_init(m->body, m->len);
+	uint16_t n = rd_u16(&r);
+	const uint8_t *from = r.p;
+	size_t at;
+
+	if (n <= 1)
+		return;
+	for (uint16_t i = 1; i < n; i++) {
+		(void)rd_cstr(&r);
+		(void)rd_bytes(&r, 18);
+	}
+	if (r.bad)
+		return;
+	at = wire_begin(&s->client, PqMsg_RowDescription);
+	buf_put_u16(&s->client.out, (uint16_t)(n - 1));
+	buf_put(&s->client.out, from, (size_t)(r.p - from));
+	wire_end(&s->client, at);
+}
+
+/* The last column is ours; the ones before it are the client's. */
+static void
+returned_row(struct reading *rd, const struct message *m)
+{
+	struct session *s = rd->s;
+	struct rd r = rd_init(m->body, m->len);
+	uint16_t n = rd_u16(&r);
+	const uint8_t *from = r.p, *to;
+	struct exchange_value own = { NULL, 0 };
+	uint32_t len;
+
+	for (uint16_t i = 1; i < n; i++) {
+		len = rd_u32(&r);
+		if (len != UINT32_MAX)
+			(void)rd_bytes(&r, len);
+	}
+	to = r.p;
+	len = rd_u32(&r);
+	own.data = rd_bytes(&r, len);
+	own.len = len;
+	if (r.bad || n == 0) {
+		rd->c->undecodable = true;
+		return;
+	}
+	if (!rd->c->undecodable)
+		(void)add_row(rd, &own);
+	if (n > 1) {
+		size_t at = wire_begin(&s->client, PqMsg_DataRow);
+
+		buf_put_u16(&s->client.out, (uint16_t)(n - 1));
+		buf_put(&s->client.out, from, (size_t)(to - from));
+		wire_end(&s->client, at);
+		rd->c->forwarded = true;
+	}
+}
+
+static void
+statement_message(struct reading *r, const struct message *m)
+{
+	struct session *s = r->s;
+
+	switch (m->type) {
+	case PqMsg_RowDescription:
+		relay_description(s, m);
+		break;
+	case PqMsg_DataRow:
+		returned_row(r, m);
+		break;
+	case PqMsg_NoticeResponse:
+		wire_put(&s->client, m->raw, m->raw_len);
+		r->c->forwarded = true;
+		break;
+	case PqMsg_CommandComplete:
+		buf_put(&r->c->held, m->raw, m->raw_len);
+		break;
+	case PqMsg_ErrorResponse:
+		buf_put(&r->c->error, m->raw, m->raw_len);
+		strcpy(r->c->why.sqlstate, "");
+		strncat(r->c->why.sqlstate, wire_error_field(m, 'C'), 5);
+		break;
+	default:
+		break;
+	}
+}
+
+static enum exchange_end
+read_statement(struct session *s, struct reading *r)
+{
+	struct message m;
+
+	while (session_server_message(s, &m)) {
+		char type = m.type;
+
+		statement_message(r, &m);
+		session_take(s, &m);
+		if (type == PqMsg_ErrorResponse)
+			return EXCHANGE_ERROR;
+		if (type == PqMsg_CloseComplete)
+			return EXCHANGE_DONE;
+		if (type == PqMsg_ReadyForQuery)
+			return EXCHANGE_LOST;
+		/* A slow client holds its own statement back. */
+		while (wire_queued(&s->client) > WIRE_HIGH_WATER &&
+		    !s->client.broken)
+			if (!session_wait(s, 0))
+				return EXCHANGE_LOST;
+	}
+	return EXCHANGE_LOST;
+}
+
+/* Which step of put_all() an answer belongs to. */
+enum step { BEFORE, STATEMENT, AFTER };
+
+static enum exchange_end
+read_before(struct session *s, struct capture *c)
+{
+	struct reading r = { s, c, &c->pre, &c->n_pre, &c->cap_pre };
+	enum exchange_end end = EXCHANGE_DONE;
+
+	if (c->savepoint)
+		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->stmt->kind != STMT_INSERT)
+		end = exchange_read(s, select_row, &r, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->savepoint)
+		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	return end;
+}
+
+static enum exchange_end
+read_after(struct session *s, struct capture *c)
+{
+	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
+	enum exchange_end end = EXCHANGE_DONE;
+
+	if (c->stmt->kind == STMT_DELETE) {
+		c->n_post = 0;	/* RETURNING gave what was deleted */
+		end = exchange_read(s, select_row, &r, &c->why, &c->error);
+	}
+	if (end == EXCHANGE_DONE && c->autocommit)
+		end = facts_read(s, s->txn, &c->facts, &c->why);
+	return end;
+}
+
+static bool
+class_is(const struct capture *c, const char *class)
+{
+	return strncmp(c->why.sqlstate, class, 2) == 0;
+}
+
+/*
+ * Errors that would have met the statement itself just as well: cancel, lock
+ * timeout, deadlock, serialization failure, shutdown, resources.
+ */
+static bool
+meant_for_client(const struct capture *c)
+{
+	return class_is(c, "57") || class_is(c, "55") || class_is(c, "40") ||
+	    class_is(c, "53");
+}
+
+/* The transaction block goes on as if the pre-capture had not been. */
+static enum capture_end
+undo_savepoint(struct session *s)
+{
+	exchange_put(s, "ROLLBACK TO SAVEPOINT pgwitness", NULL, 0);
+	exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
+	exchange_put_sync(s);
+	for (int i = 0; i < 2; i++)
+		if (exchange_read(s, NULL, NULL, NULL, NULL) != EXCHANGE_DONE)
+			return CAPTURE_CONNECTION_LOST;
+	if (exchange_read_ready(s, NULL, NULL) != EXCHANGE_DONE)
+		return CAPTURE_CONNECTION_LOST;
+	return CAPTURE_UNDONE;
+}
+
+static enum capture_end
+after_error(struct session *s, struct capture *c, enum step step)
+{
+	if (c->autocommit)
+		exchange_put_sync(s);
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	log_debug("capture_error", "%s while capturing (step %d)",
+	    c->why.sqlstate, (int)step);
+	/* No right to read what RETURNING reads: only the text as it was. */
+	if (step == STATEMENT && c->autocommit && !c->forwarded &&
+	    strcmp(c->why.sqlstate, "42501") == 0)
+		return CAPTURE_UNDONE;
+	if (step == STATEMENT || meant_for_client(c))
+		return CAPTURE_STATEMENT_ERROR;
+	if (c->autocommit && !c->forwarded)
+		return CAPTURE_UNDONE;
+	if (step == BEFORE && c->savepoint && s->status == PQ_FAILED)
+		return undo_savepoint(s);
+	return CAPTURE_STATEMENT_ERROR;
+}
+
+enum capture_end
+capture_run(struct session *s, struct capture *c)
+{
+	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
+	enum step step = BEFORE;
+	enum exchange_end end;
+
+	put_all(s, c);
+	end = read_before(s, c);
+	if (end == EXCHANGE_DONE) {
+		step = STATEMENT;
+		end = read_statement(s, &r);
+	}
+	if (end == EXCHANGE_DONE) {
+		step = AFTER;
+		end = read_after(s, c);
+	}
+	if (end == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	if (end == EXCHANGE_ERROR)
+		return after_error(s, c, step);
+	if (!c->autocommit &&
+	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	return CAPTURED;
+}
+
+/* Rows that the predicate finds after a DELETE, but not those it deleted
+ * from: they came in between and are not this transaction's. */
+static size_t
+still_there(const struct capture *c, struct rowenc_row *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->n_post; i++)
+		for (size_t j = 0; j < c->n_pre; j++)
+			if (c->post[i].id_len == c->pre[j].id_len &&
+			    memcmp(c->post[i].id, c->pre[j].id,
+			    c->pre[j].id_len) == 0) {
+				out[n++] = c->post[i];
+				break;
+			}
+	return n;
+}
+
+/* "UPDATE 3": what the server says it did. */
+static size_t
+tag_rows(const struct capture *c)
+{
+	const char *tag = (const char *)c->held.data + 5;
+	const char *space = c->held.len > 5 ? strrchr(tag, ' ') : NULL;
+
+	return space != NULL ? (size_t)strtoull(space + 1, NULL, 10) : 0;
+}
+
+void
+capture_apply(struct session *s, const struct capture *c, uint32_t statement)
+{
+	struct txn *t = s->txn;
+	size_t n_post = c->n_post;
+	size_t want = c->stmt->kind == STMT_INSERT ? c->n_post : c->n_pre;
+
+	if (c->undecodable) {
+		txn_degrade(t, CAPTURE_INCOMPLETE, "undecodable_row");
+		catalog_flush(s->catalog);
+	}
+	if (tag_rows(c) != want ||
+	    (c->stmt->kind == STMT_UPDATE && c->n_post != c->n_pre))
+		txn_degrade(t, CAPTURE_RACE, "row_count");
+	if (c->stmt->kind == STMT_DELETE)
+		n_post = still_there(c, c->post);
+	txn_apply(t, c->table, statement, c->pre, c->n_pre, c->post, n_post,
+	    c->key_changes);
+}
+
+void
+capture_free(struct capture *c)
+{
+	buf_free(&c->held);
+	buf_free(&c->error);
+}

@@ -1,0 +1,567 @@
+/*
+ * catalog.c: tables and functions of the server's catalog, cached per child.
+ *
+ * Every name, type and operator in the SQL here is qualified: it runs under
+ * the client's search_path (CVE-2025-12819).
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "catalog.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "arena.h"
+#include "catalog_sql.h"
+#include "exchange.h"
+#include "log.h"
+
+#define MAX_TABLES 512
+#define MAX_FUNCTIONS 1024
+#define TEXT(e) "CAST(" e " AS pg_catalog.text)"
+#define ACTS(col)                                                            \
+	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS "            \
+	"pg_catalog.\"char\"[]))"
+
+static const char table_sql[] =
+	"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
+	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
+	" pg_catalog.has_table_privilege(c.oid, 'UPDATE'),"
+	" c.relhasrules, c.relrowsecurity,"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
+	"  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal),"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
+	"  WHERE i.inhrelid" CATALOG_EQ "c.oid"
+	"  OR i.inhparent" CATALOG_EQ "c.oid),"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
+	"  WHERE k.confrelid" CATALOG_EQ "c.oid AND ("
+	ACTS("confdeltype") " OR " ACTS("confupdtype") ")),"
+	" " CATALOG_FINGERPRINT
+	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+	" ON n.oid" CATALOG_EQ "c.relnamespace"
+	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
+enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
+	T_RULES, T_RLS, T_TRIGGERS, T_INHERITS, T_CASCADES, T_FINGERPRINT,
+	T_COLUMNS };
+
+/*
+ * Types outside pg_catalog are printed with their schema, as under an empty
+ * search_path.  The last column names the base type of what is not simple.
+ */
+static const char columns_sql[] =
+	"SELECT a.attname,"
+	" pg_catalog.concat(CASE WHEN " TEXT("en.nspname") " OPERATOR("
+	"pg_catalog.<>) 'pg_catalog' AND pg_catalog.pg_type_is_visible(e.oid)"
+	" THEN pg_catalog.concat(pg_catalog.quote_ident(" TEXT("en.nspname")
+	"), '.') END, pg_catalog.format_type(a.atttypid, a.atttypmod)),"
+	" (SELECT o.n FROM pg_catalog.pg_index x,"
+	"  LATERAL pg_catalog.unnest(CAST(x.indkey AS pg_catalog.int2[]))"
+	"  WITH ORDINALITY AS o(attnum, n)"
+	"  WHERE x.indrelid" CATALOG_EQ "a.attrelid AND x.indisprimary"
+	"  AND o.attnum" CATALOG_EQ "a.attnum"
+	"  AND o.n OPERATOR(pg_catalog.<=) x.indnkeyatts),"
+	" a.attidentity, a.attgenerated,"
+	" pg_catalog.pg_get_expr(d.adbin, d.adrelid),"
+	" CASE WHEN " TEXT("t.typtype") CATALOG_EQ "'e' THEN 'enum'"
+	" WHEN " TEXT("en.nspname") CATALOG_EQ "'pg_catalog'"
+	" THEN " TEXT("t.typname")
+	" WHEN " TEXT("t.typtype") CATALOG_EQ "'d' THEN"
+	" (SELECT " TEXT("b.typname") " FROM pg_catalog.pg_type b"
+	"  WHERE b.oid" CATALOG_EQ "t.typbasetype AND b.typnamespace"
+	CATALOG_EQ "CAST('pg_catalog' AS pg_catalog.regnamespace)) END"
+	" FROM pg_catalog.pg_attribute a"
+	" JOIN pg_catalog.pg_type t ON t.oid" CATALOG_EQ "a.atttypid"
+	" JOIN pg_catalog.pg_type e ON e.oid" CATALOG_EQ
+	" CASE WHEN t.typelem OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND"
+	" t.typlen OPERATOR(pg_catalog.=) (-1)::pg_catalog.int2"
+	" THEN t.typelem ELSE t.oid END"
+	" JOIN pg_catalog.pg_namespace en ON en.oid" CATALOG_EQ
+	"e.typnamespace"
+	" LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid" CATALOG_EQ
+	"a.attrelid AND d.adnum" CATALOG_EQ "a.attnum"
+	" WHERE a.attrelid" CATALOG_EQ "pg_catalog.to_regclass($1)"
+	" AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2"
+	" AND NOT a.attisdropped ORDER BY a.attnum";
+enum { C_NAME, C_TYPE, C_KEY, C_IDENTITY, C_GENERATED, C_DEFAULT, C_BASE,
+	C_COLUMNS };
+
+static const char function_sql[] =
+	"SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
+	" pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'),"
+	" pg_catalog.bool_or(" TEXT("n.nspname") " OPERATOR(pg_catalog.<>)"
+	" 'pg_catalog')"
+	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
+	" ON n.oid" CATALOG_EQ "p.pronamespace"
+	" WHERE " TEXT("p.proname") CATALOG_EQ TEXT("$1")
+	" AND CASE WHEN $2 IS NULL THEN pg_catalog.pg_function_is_visible("
+	"p.oid) ELSE " TEXT("n.nspname") CATALOG_EQ TEXT("$2") " END";
+
+struct cached_function {
+	const char *schema;	/* NULL: as found by search_path */
+	const char *name;
+	enum function_class class;
+};
+
+struct cached_table {
+	const char *schema;
+	const char *name;
+	struct catalog_table *table;
+};
+
+struct catalog {
+	struct arena *arena;
+	struct analyzer *analyzer;	/* of default expressions */
+	bool stale;			/* arena holds what nobody finds */
+	struct cached_table tables[MAX_TABLES];
+	size_t n_tables;
+	struct cached_function functions[MAX_FUNCTIONS];
+	size_t n_functions;
+};
+
+struct catalog *
+catalog_new(size_t max_parse_bytes)
+{
+	struct catalog *c = calloc(1, sizeof(*c));
+
+	if (c == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	c->arena = arena_new(0);
+	c->analyzer = analyzer_new(max_parse_bytes);
+	return c;
+}
+
+void
+catalog_flush(struct catalog *c)
+{
+	c->n_tables = 0;
+	c->n_functions = 0;
+	c->stale = true;
+}
+
+void
+catalog_start(struct catalog *c)
+{
+	if (!c->stale)
+		return;
+	arena_reset(c->arena);
+	c->stale = false;
+}
+
+void
+catalog_quote(struct buf *b, const char *name)
+{
+	buf_put_u8(b, '"');
+	for (; *name != '\0'; name++) {
+		if (*name == '"')
+			buf_put_u8(b, '"');
+		buf_put_u8(b, (uint8_t)*name);
+	}
+	buf_put_u8(b, '"');
+}
+
+/* The catalog's arena has no limit, so these cannot fail. */
+static char *
+keep(struct catalog *c, const struct exchange_value *v)
+{
+	return arena_memdup(c->arena, v->data != NULL ? v->data :
+	    (const uint8_t *)"", v->len);
+}
+
+static bool
+is_true(const struct exchange_value *v)
+{
+	return v->data != NULL && v->len == 1 && v->data[0] == 't';
+}
+
+static char
+first(const struct exchange_value *v)
+{
+	return v->data != NULL && v->len > 0 ? (char)v->data[0] : 0;
+}
+
+static unsigned
+number(const struct exchange_value *v)
+{
+	unsigned n = 0;
+
+	for (size_t i = 0; i < v->len && v->data != NULL; i++)
+		n = n * 10 + (unsigned)(v->data[i] - '0');
+	return n;
+}
+
+struct table_lookup {
+	struct session *s;
+	struct catalog_table *t;
+	bool found;
+	size_t cap;		/* columns allocated */
+	const char **defaults;	/* their text, NULL if none */
+};
+
+static const char *
+unsupported_reason(const struct exchange_value *v)
+{
+	if (first(&v[T_KIND]) == 'p')
+		return "partitioned_table";
+	if (first(&v[T_KIND]) == 'v')
+		return "view";
+	if (first(&v[T_KIND]) == 'f')
+		return "foreign_table";
+	if (first(&v[T_KIND]) != 'r')
+		return "not_a_table";
+	if (first(&v[T_PERSISTENCE]) == 't')
+		return "temporary_table";
+	if (is_true(&v[T_INHERITS]))
+		return "inheritance";
+	if (is_true(&v[T_RULES]))
+		return "rules";
+	if (is_true(&v[T_RLS]))
+		return "row_security";
+	if (is_true(&v[T_TRIGGERS]))
+		return "triggers";
+	if (!is_true(&v[T_SELECT]) || !is_true(&v[T_UPDATE]))
+		return "privileges";
+	return NULL;
+}
+
+static bool
+table_row(void *arg, const struct message *row)
+{
+	struct table_lookup *l = arg;
+	struct catalog *c = l->s->catalog;
+	struct exchange_value v[T_COLUMNS];
+
+	if (!exchange_row_values(row, v, T_COLUMNS))
+		return false;
+	l->t->oid = number(&v[T_OID]);
+	l->t->schema = keep(c, &v[T_SCHEMA]);
+	l->t->name = keep(c, &v[T_NAME]);
+	l->t->fingerprint = keep(c, &v[T_FINGERPRINT]);
+	l->t->cascades = is_true(&v[T_CASCADES]);
+	l->t->unsupported = unsupported_reason(v);
+	l->found = true;
+	return true;
+}
+
+static const struct {
+	const char *type;	/* pg_type.typname */
+	unsigned sensitive;
+} type_list[] = {
+	{ "int2", 0 }, { "int4", 0 }, { "int8", 0 }, { "numeric", 0 },
+	{ "text", 0 }, { "varchar", 0 }, { "bpchar", 0 }, { "char", 0 },
+	{ "name", 0 }, { "bool", 0 }, { "uuid", 0 }, { "json", 0 },
+	{ "jsonb", 0 }, { "oid", 0 }, { "inet", 0 }, { "cidr", 0 },
+	{ "macaddr", 0 }, { "macaddr8", 0 }, { "bit", 0 }, { "varbit", 0 },
+	{ "time", 0 }, { "timetz", 0 }, { "tsvector", 0 }, { "tsquery", 0 },
+	{ "pg_lsn", 0 }, { "xid", 0 }, { "xid8", 0 }, { "enum", 0 },
+	{ "int4range", 0 }, { "int8range", 0 }, { "numrange", 0 },
+	{ "date", SENSITIVE_DATESTYLE },
+	{ "timestamp", SENSITIVE_DATESTYLE },
+	{ "daterange", SENSITIVE_DATESTYLE },
+	{ "tsrange", SENSITIVE_DATESTYLE },
+	{ "timestamptz", SENSITIVE_DATESTYLE | SENSITIVE_TIMEZONE },
+	{ "tstzrange", SENSITIVE_DATESTYLE | SENSITIVE_UTC },
+	{ "interval", SENSITIVE_INTERVALSTYLE },
+	{ "float4", SENSITIVE_FLOAT }, { "float8", SENSITIVE_FLOAT },
+	{ "point", SENSITIVE_FLOAT }, { "box", SENSITIVE_FLOAT },
+	{ "bytea", SENSITIVE_BYTEA }, { "money", SENSITIVE_MONEY },
+};
+
+static unsigned
+type_sensitivity(const char *type, bool array)
+{
+	if (type[0] == '_' && !array) {
+		unsigned n = type_sensitivity(type + 1, true);
+
+		return n & SENSITIVE_TIMEZONE ?
+		    (n & ~SENSITIVE_TIMEZONE) | SENSITIVE_UTC : n;
+	}
+	for (size_t i = 0; i < sizeof(type_list) / sizeof(*type_list); i++)
+		if (strcmp(type, type_list[i].type) == 0)
+			return type_list[i].sensitive;
+	return SENSITIVE_ALL;
+}
+
+/* Room for one more column in all three arrays. */
+static void
+grow_columns(struct table_lookup *l)
+{
+	struct rowenc_shape *sh = &l->t->shape;
+	struct arena *a = l->s->catalog->arena;
+	size_t n = sh->n_columns, c1 = l->cap, c2 = l->cap, c3 = l->cap;
+
+	sh->columns = arena_grow(a, sh->columns, n, &c1,
+	    sizeof(*sh->columns));
+	l->t->columns = arena_grow(a, l->t->columns, n, &c2,
+	    sizeof(*l->t->columns));
+	l->defaults = arena_grow(a, l->defaults, n, &c3,
+	    sizeof(*l->defaults));
+	l->cap = c1;
+}
+
+static bool
+column_row(void *arg, const struct message *row)
+{
+	struct table_lookup *l = arg;
+	struct catalog *c = l->s->catalog;
+	struct exchange_value v[C_COLUMNS];
+	struct rowenc_column *col;
+	struct catalog_column *more;
+	unsigned i = l->t->shape.n_columns;
+
+	if (!exchange_row_values(row, v, C_COLUMNS))
+		return false;
+	grow_columns(l);
+	col = &l->t->shape.columns[i];
+	col->name = keep(c, &v[C_NAME]);
+	col->type = keep(c, &v[C_TYPE]);
+	col->key = number(&v[C_KEY]);
+	col->identity = first(&v[C_IDENTITY]);
+	col->generated = first(&v[C_GENERATED]);
+	more = &l->t->columns[i];
+	memset(more, 0, sizeof(*more));
+	more->sensitive = type_sensitivity(keep(c, &v[C_BASE]), false);
+	l->t->sensitive |= more->sensitive;
+	l->defaults[i] = v[C_DEFAULT].data != NULL ?
+	    keep(c, &v[C_DEFAULT]) : NULL;
+	l->t->shape.n_columns++;
+	return true;
+}
+
+/* The worst function that a default expression calls. */
+static void
+classify_default(struct session *s, struct catalog_column *col,
+    const char *expression)
+{
+	struct catalog *c = s->catalog;
+	const struct analysis *a;
+	struct buf sql = { 0 };
+
+	col->has_default = true;
+	buf_printf(&sql, "SELECT %s", expression);
+	a = analyze(c->analyzer, (const char *)sql.data, sql.len, true);
+	if (!a->parsed || a->n_statements != 1)
+		col->default_class = FUNCTION_UNKNOWN;
+	for (size_t i = 0; a->parsed && a->n_statements == 1 &&
+	    i < a->statements[0].n_functions; i++) {
+		const struct analyzed_function *f =
+		    &a->statements[0].functions[i];
+		enum function_class class = catalog_function(s, f->schema,
+		    f->name, true);
+
+		if (class > col->default_class) {
+			col->default_class = class;
+			col->default_function = arena_strdup(c->arena,
+			    f->name);
+		}
+	}
+	buf_free(&sql);
+}
+
+static void
+classify_defaults(struct session *s, struct table_lookup *l)
+{
+	for (unsigned i = 0; i < l->t->shape.n_columns; i++) {
+		const struct rowenc_column *col = &l->t->shape.columns[i];
+
+		if (col->identity != 0) {
+			l->t->columns[i].has_default = true;
+			l->t->columns[i].default_class = FUNCTION_SEQUENCE;
+			l->t->columns[i].default_function = "nextval";
+		} else if (l->defaults[i] != NULL && col->generated == 0) {
+			classify_default(s, &l->t->columns[i],
+			    l->defaults[i]);
+		}
+	}
+}
+
+static struct catalog_table *
+look_up_table(struct session *s, const char *written)
+{
+	struct catalog *c = s->catalog;
+	struct table_lookup l = { .s = s };
+	struct exchange_error error;
+	const char *params[] = { written };
+	enum exchange_end one, two = EXCHANGE_LOST;
+
+	l.t = arena_zalloc(c->arena, sizeof(*l.t));
+	l.t->written = arena_strdup(c->arena, written);
+	exchange_put(s, table_sql, params, 1);
+	exchange_put(s, columns_sql, params, 1);
+	exchange_put_sync(s);
+	one = exchange_read(s, table_row, &l, &error, NULL);
+	if (one == EXCHANGE_DONE)
+		two = exchange_read(s, column_row, &l, &error, NULL);
+	if (one == EXCHANGE_LOST ||
+	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return NULL;
+	if (one != EXCHANGE_DONE || two != EXCHANGE_DONE) {
+		log_warning("catalog", "looking up a table failed: %s %s",
+		    error.sqlstate, error.message);
+		return NULL;
+	}
+	if (!l.found || !rowenc_shape_init(&l.t->shape, c->arena))
+		return NULL;
+	classify_defaults(s, &l);
+	return l.t;
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+const struct catalog_table *
+catalog_table(struct session *s, const char *schema, const char *name)
+{
+	struct catalog *c = s->catalog;
+	struct catalog_table *t;
+	struct buf written = { 0 };
+
+	for (size_t i = 0; i < c->n_tables; i++)
+		if (same(c->tables[i].schema, schema) &&
+		    strcmp(c->tables[i].name, name) == 0)
+			return c->tables[i].table;
+	if (c->n_tables == MAX_TABLES)
+		catalog_flush(c);
+	if (schema != NULL) {
+		catalog_quote(&written, schema);
+		buf_put_u8(&written, '.');
+	}
+	catalog_quote(&written, name);
+	buf_put_u8(&written, 0);
+	t = look_up_table(s, (const char *)written.data);
+	buf_free(&written);
+	if (t == NULL)
+		return NULL;
+	c->tables[c->n_tables].schema = schema == NULL ? NULL :
+	    arena_strdup(c->arena, schema);
+	c->tables[c->n_tables].name = arena_strdup(c->arena, name);
+	c->tables[c->n_tables++].table = t;
+	return t;
+}
+
+static const struct {
+	const char *name;
+	enum function_class class;
+} builtin[] = {
+	/* SQLValueFunction: syntax, not in pg_proc */
+	{ "current_date", FUNCTION_TIME },
+	{ "current_time", FUNCTION_TIME },
+	{ "current_timestamp", FUNCTION_TIME },
+	{ "localtime", FUNCTION_TIME },
+	{ "localtimestamp", FUNCTION_TIME },
+	{ "current_role", FUNCTION_ENVIRONMENT },
+	{ "current_user", FUNCTION_ENVIRONMENT },
+	{ "user", FUNCTION_ENVIRONMENT },
+	{ "session_user", FUNCTION_ENVIRONMENT },
+	{ "current_catalog", FUNCTION_ENVIRONMENT },
+	{ "current_schema", FUNCTION_ENVIRONMENT },
+};
+
+/* Built in, and not as their volatility alone would say. */
+static const struct {
+	const char *name;
+	enum function_class class;
+} listed[] = {
+	{ "now", FUNCTION_TIME },
+	{ "transaction_timestamp", FUNCTION_TIME },
+	{ "nextval", FUNCTION_SEQUENCE },
+	{ "setval", FUNCTION_SEQUENCE },
+	{ "currval", FUNCTION_SEQUENCE },
+	{ "lastval", FUNCTION_SEQUENCE },
+	{ "set_config", FUNCTION_SETTINGS },
+	/* stable, for settings that travel with the record */
+	{ "concat", FUNCTION_PURE },
+	{ "concat_ws", FUNCTION_PURE },
+	{ "format", FUNCTION_PURE },
+	{ "array_to_string", FUNCTION_PURE },
+	{ "string_agg", FUNCTION_PURE },
+	{ "to_char", FUNCTION_PURE },
+	{ "to_date", FUNCTION_PURE },
+	{ "to_timestamp", FUNCTION_PURE },
+	{ "to_json", FUNCTION_PURE },
+	{ "to_jsonb", FUNCTION_PURE },
+	{ "row_to_json", FUNCTION_PURE },
+	{ "json_build_object", FUNCTION_PURE },
+	{ "jsonb_build_object", FUNCTION_PURE },
+	{ "json_build_array", FUNCTION_PURE },
+	{ "jsonb_build_array", FUNCTION_PURE },
+	{ "date_trunc", FUNCTION_PURE },
+	{ "date_part", FUNCTION_PURE },
+	{ "extract", FUNCTION_PURE },
+	{ "timezone", FUNCTION_PURE },
+	{ "timestamptz", FUNCTION_PURE },
+	{ "generate_series", FUNCTION_PURE },
+};
+
+static bool
+writes_large_object(const char *name)
+{
+	return strncmp(name, "lo_", 3) == 0 || strcmp(name, "lowrite") == 0;
+}
+
+static enum function_class
+classify(const char *name, bool volatile_, bool stable, bool user)
+{
+	if (user)
+		return volatile_ ? FUNCTION_USER_VOLATILE : FUNCTION_USER;
+	for (size_t i = 0; i < sizeof(listed) / sizeof(*listed); i++)
+		if (strcmp(listed[i].name, name) == 0)
+			return listed[i].class;
+	if (volatile_)
+		return writes_large_object(name) ? FUNCTION_WRITES :
+		    FUNCTION_VOLATILE;
+	return stable ? FUNCTION_ENVIRONMENT : FUNCTION_PURE;
+}
+
+struct function_lookup {
+	const char *name;
+	enum function_class class;
+	bool found;
+};
+
+static bool
+function_row(void *arg, const struct message *row)
+{
+	struct function_lookup *l = arg;
+	struct exchange_value v[3];
+
+	if (!exchange_row_values(row, v, 3))
+		return false;
+	l->found = v[0].data != NULL;
+	/* No such function: the server will say so; nothing can happen. */
+	l->class = !l->found ? FUNCTION_PURE : classify(l->name,
+	    is_true(&v[0]), is_true(&v[1]), is_true(&v[2]));
+	return true;
+}
+
+enum function_class
+catalog_function(struct session *s, const char *schema, const char *name,
+    bool may_ask)
+{
+	struct catalog *c = s->catalog;
+	struct function_lookup l = { name, FUNCTION_UNKNOWN, false };
+	const char *params[] = { name, schema };
+
+	for (size_t i = 0; schema == NULL &&
+	    i < sizeof(builtin) / sizeof(*builtin); i++)
+		if (strcmp(builtin[i].name, name) == 0)
+			return builtin[i].class;
+	for (size_t i = 0; i < c->n_functions; i++)
+		if (same(c->functions[i].schema, schema) &&
+		    strcmp(c->functions[i].name, name) == 0)
+			return c->functions[i].class;
+	if (!may_ask || exchange_query(s, function_sql, params, 2,
+	    function_row, &l, NULL) != EXCHANGE_DONE)
+		return FUNCTION_UNKNOWN;
+	if (!l.found)
+		return l.class;
+	if (c->n_functions == MAX_FUNCTIONS)
+		c->n_functions = 0;
+	c->functions[c->n_functions++] = (struct cached_function){
+		schema == NULL ? NULL : arena_strdup(c->arena, schema),
+		arena_strdup(c->arena, name), l.class };
+	return l.class;
+}

@@ -1,0 +1,91 @@
+/*
+ * catalog.h: what the child needs to know of the server's catalog: tables that
+ * statements write, functions that they call.  Cached per child.
+ *
+ * Look-ups run on the client's connection, in its transaction if it has one;
+ * the session must be in sync and not in a failed transaction.  A cached
+ * answer can be out of date: the record's facts (capture.c) compare the
+ * table's fingerprint under lock, and a difference voids the capture.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_CATALOG_H
+#define PGW_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "rowenc.h"
+#include "session.h"
+
+/* What a function's result and effects depend on. */
+enum function_class {
+	FUNCTION_PURE,		/* its arguments, and settings that travel */
+	FUNCTION_TIME,		/* transaction time: pinned in replay */
+	FUNCTION_SEQUENCE,	/* nextval ... */
+	FUNCTION_VOLATILE,	/* built in and volatile: random() */
+	FUNCTION_ENVIRONMENT,	/* built in and stable, not on the list */
+	FUNCTION_SETTINGS,	/* set_config() */
+	FUNCTION_WRITES,	/* large objects */
+	FUNCTION_USER,		/* not built in, not volatile */
+	FUNCTION_USER_VOLATILE,	/* may do anything */
+	FUNCTION_UNKNOWN	/* could not be looked up */
+};
+
+/* Settings that a column's text depends on beyond DateStyle ISO. */
+#define SENSITIVE_DATESTYLE 1u
+#define SENSITIVE_TIMEZONE 2u		/* a plain timestamptz column */
+#define SENSITIVE_INTERVALSTYLE 4u
+#define SENSITIVE_FLOAT 8u		/* extra_float_digits */
+#define SENSITIVE_BYTEA 16u		/* bytea_output */
+#define SENSITIVE_MONEY 32u		/* lc_monetary */
+#define SENSITIVE_UTC 64u		/* timestamptz inside something */
+#define SENSITIVE_ALL 127u		/* a type that is not known here */
+
+struct catalog_column {
+	unsigned sensitive;
+	bool has_default;
+	/* of the default expression; the worst function in it */
+	enum function_class default_class;
+	const char *default_function;
+};
+
+struct catalog_table {
+	uint32_t oid;
+	const char *schema;
+	const char *name;
+	const char *written;	/* as quoted for to_regclass() */
+	const char *fingerprint;
+	struct rowenc_shape shape;
+	struct catalog_column *columns;	/* as shape.columns */
+	unsigned sensitive;	/* of all columns */
+	/* Why its rows cannot be captured exactly; NULL: they can. */
+	const char *unsupported;
+	bool cascades;		/* foreign keys here act on other tables */
+};
+
+struct catalog *catalog_new(size_t max_parse_bytes);
+
+/* Forget everything (DDL, search_path, role); memory goes at the next
+ * catalog_start(). */
+void catalog_flush(struct catalog *c);
+/* No transaction holds a table of the catalog: memory may be given back. */
+void catalog_start(struct catalog *c);
+
+/*
+ * The table that this name means in the session now; schema may be NULL.
+ * NULL: there is none, or it could not be looked up.
+ */
+PGW_MUSTCHECK const struct catalog_table *catalog_table(struct session *s,
+	const char *schema, const char *name);
+
+/* Looks up what is not cached only if `may_ask`; else FUNCTION_UNKNOWN. */
+enum function_class catalog_function(struct session *s, const char *schema,
+	const char *name, bool may_ask);
+
+/* name as a quoted identifier into b. */
+void catalog_quote(struct buf *b, const char *name);
+
+#endif

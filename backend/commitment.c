@@ -1,0 +1,100 @@
+/*
+ * commitment.c: a transaction's record.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "commitment.h"
+
+#include <string.h>
+
+#include "ioutil.h"
+
+static bool
+fill_rows(struct txn *t, const struct txn_table *tt, struct record_table *rt)
+{
+	rt->before = arena_alloc(t->arena,
+	    (tt->n_rows + 1) * sizeof(*rt->before));
+	rt->after = arena_alloc(t->arena,
+	    (tt->n_rows + 1) * sizeof(*rt->after));
+	if (rt->before == NULL || rt->after == NULL)
+		return false;
+	for (size_t i = 0; i < tt->n_rows; i++) {
+		const struct txn_row *row = &tt->rows[i];
+
+		if (row->before.bytes != NULL)
+			rt->before[rt->n_before++] = (struct record_row){
+				row->before, row->statement };
+		if (row->after.bytes != NULL)
+			rt->after[rt->n_after++] = (struct record_row){
+				row->after, 0 };
+	}
+	return true;
+}
+
+static bool
+fill_tables(struct txn *t, struct record *r)
+{
+	r->tables = arena_zalloc(t->arena,
+	    (t->n_tables + 1) * sizeof(*r->tables));
+	if (r->tables == NULL)
+		return false;
+	for (size_t i = 0; i < t->n_tables; i++) {
+		const struct catalog_table *c = t->tables[i].catalog;
+		struct record_table *rt = &r->tables[i];
+
+		rt->schema = c->schema;
+		rt->table = c->name;
+		rt->write = true;
+		rt->oid = c->oid;
+		rt->fingerprint = c->fingerprint;
+		rt->shape = c->shape;
+		if (!fill_rows(t, &t->tables[i], rt))
+			return false;
+	}
+	r->n_tables = t->n_tables;
+	return true;
+}
+
+static void
+fill_session(const struct session *s, struct record *r)
+{
+	const char *app = session_parameter(s, "application_name");
+
+	r->database = s->database;
+	r->user = s->user;
+	r->application_name = app[0] != '\0' ? app : s->application_name;
+	r->client_addr = s->client_addr;
+}
+
+void
+commitment_make(struct session *s, struct txn *t, struct facts *f,
+    struct record *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->time_us = io_now_us();
+	r->intent = f == NULL;
+	fill_session(s, r);
+	r->xid = f != NULL ? f->xid : 0;
+	r->now = f != NULL ? f->now : "";
+	r->isolation = f != NULL ? f->isolation : "";
+	r->statements = t->statements;
+	r->n_statements = t->n_statements;
+	r->warnings = t->warnings;
+	r->n_warnings = t->n_warnings;
+	if (f != NULL && t->images) {
+		r->settings = f->settings;
+		r->n_settings = FACTS_SETTINGS;
+		if (fill_tables(t, r))
+			r->has_images = true;
+		else
+			txn_degrade(t, CAPTURE_INCOMPLETE,
+			    "max_capture_bytes");
+	}
+	r->capture = t->capture;
+	r->capture_reason = t->reason;
+	r->unverifiable = t->unverifiable;
+	if (r->has_images)
+		record_set_roots(r);
+	else
+		r->n_tables = 0;
+}

@@ -1,0 +1,165 @@
+/*
+ * exchange.c: the proxy's own statements on the client's server connection.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "exchange.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define OWN_NAME "pgwitness"
+
+static void
+put_params(struct buf *b, const char *const *params, size_t n)
+{
+	buf_put_u16(b, (uint16_t)n);
+	for (size_t i = 0; i < n; i++) {
+		if (params[i] == NULL)
+			buf_put_u32(b, UINT32_MAX);
+		else
+			buf_put_lp(b, params[i], strlen(params[i]));
+	}
+}
+
+void
+exchange_put(struct session *s, const char *sql, const char *const *params,
+    size_t n_params)
+{
+	struct wire *w = &s->server;
+	size_t at;
+
+	at = wire_begin(w, PqMsg_Parse);
+	buf_put_cstr(&w->out, OWN_NAME);
+	buf_put_cstr(&w->out, sql);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, OWN_NAME);
+	buf_put_cstr(&w->out, OWN_NAME);
+	buf_put_u16(&w->out, 0);
+	put_params(&w->out, params, n_params);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+
+	at = wire_begin(w, PqMsg_Execute);
+	buf_put_cstr(&w->out, OWN_NAME);
+	buf_put_u32(&w->out, 0);
+	wire_end(w, at);
+
+	at = wire_begin(w, PqMsg_Close);
+	buf_put_u8(&w->out, 'S');
+	buf_put_cstr(&w->out, OWN_NAME);
+	wire_end(w, at);
+}
+
+void
+exchange_put_sync(struct session *s)
+{
+	wire_put_empty(&s->server, PqMsg_Sync);
+}
+
+static void
+keep_error(const struct message *m, struct exchange_error *error,
+    struct buf *raw_error)
+{
+	if (error != NULL) {
+		snprintf(error->sqlstate, sizeof(error->sqlstate), "%s",
+		    wire_error_field(m, 'C'));
+		snprintf(error->message, sizeof(error->message), "%s",
+		    wire_error_field(m, 'M'));
+	}
+	if (raw_error != NULL) {
+		buf_reset(raw_error);
+		buf_put(raw_error, m->raw, m->raw_len);
+	}
+}
+
+enum exchange_end
+exchange_read(struct session *s, exchange_row_fn row, void *arg,
+    struct exchange_error *error, struct buf *raw_error)
+{
+	struct message m;
+	bool wanted = row != NULL;
+
+	while (session_server_message(s, &m)) {
+		char type = m.type;
+
+		if (type == PqMsg_DataRow && wanted)
+			wanted = row(arg, &m);
+		if (type == PqMsg_ErrorResponse)
+			keep_error(&m, error, raw_error);
+		session_take(s, &m);
+		if (type == PqMsg_ErrorResponse)
+			return EXCHANGE_ERROR;
+		if (type == PqMsg_CloseComplete)
+			return EXCHANGE_DONE;
+		if (type == PqMsg_ReadyForQuery)
+			return EXCHANGE_LOST;	/* out of step: give up */
+	}
+	return EXCHANGE_LOST;
+}
+
+enum exchange_end
+exchange_read_ready(struct session *s, struct exchange_error *error,
+    struct buf *raw_error)
+{
+	enum exchange_end end = EXCHANGE_DONE;
+	struct message m;
+
+	while (session_server_message(s, &m)) {
+		char type = m.type;
+
+		if (type == PqMsg_ErrorResponse) {
+			keep_error(&m, error, raw_error);
+			end = EXCHANGE_ERROR;
+		}
+		/* What a deferred trigger says at commit is the client's. */
+		if (type == PqMsg_NoticeResponse)
+			wire_put(&s->client, m.raw, m.raw_len);
+		if (type == PqMsg_ReadyForQuery && m.len == 1)
+			s->status = (char)m.body[0];
+		session_take(s, &m);
+		if (type == PqMsg_ReadyForQuery)
+			return end;
+	}
+	return EXCHANGE_LOST;
+}
+
+enum exchange_end
+exchange_query(struct session *s, const char *sql, const char *const *params,
+    size_t n_params, exchange_row_fn row, void *arg,
+    struct exchange_error *error)
+{
+	enum exchange_end end, ready;
+
+	exchange_put(s, sql, params, n_params);
+	exchange_put_sync(s);
+	end = exchange_read(s, row, arg, error, NULL);
+	if (end == EXCHANGE_LOST)
+		return end;
+	ready = exchange_read_ready(s, NULL, NULL);
+	return ready == EXCHANGE_LOST ? ready : end;
+}
+
+bool
+exchange_row_values(const struct message *row, struct exchange_value *values,
+    size_t n)
+{
+	struct rd r = rd_init(row->body, row->len);
+
+	if (rd_u16(&r) != n)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		uint32_t len = rd_u32(&r);
+
+		values[i].data = NULL;
+		values[i].len = 0;
+		if (len == UINT32_MAX)
+			continue;
+		values[i].data = rd_bytes(&r, len);
+		values[i].len = len;
+	}
+	return !r.bad;
+}

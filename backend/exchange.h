@@ -1,0 +1,70 @@
+/*
+ * exchange.h: the proxy's own statements on the client's server connection.
+ *
+ * Each is Parse/Bind/Execute/Close under the name "pgwitness", never the
+ * unnamed one, and closed before anything else can see it.  Answers are read
+ * in the order in which the statements were put.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_EXCHANGE_H
+#define PGW_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "session.h"
+
+/* Queues one statement; params are text, NULL for SQL NULL. */
+void exchange_put(struct session *s, const char *sql,
+	const char *const *params, size_t n_params);
+
+enum exchange_end {
+	EXCHANGE_DONE,
+	EXCHANGE_ERROR,		/* the server skips all up to the next Sync */
+	EXCHANGE_LOST		/* connection lost, or the session must end */
+};
+
+/* Called for each DataRow; false: ignore the rest (the answer is still read). */
+typedef bool (*exchange_row_fn)(void *arg, const struct message *row);
+
+/* SQLSTATE and text of the last error that exchange_read() met. */
+struct exchange_error {
+	char sqlstate[6];
+	char message[256];
+};
+
+/*
+ * Reads the answer to one exchange_put().  raw_error: where to keep the whole
+ * ErrorResponse, for relaying it, or NULL.
+ */
+PGW_MUSTCHECK enum exchange_end exchange_read(struct session *s,
+	exchange_row_fn row, void *arg, struct exchange_error *error,
+	struct buf *raw_error);
+
+/* Queues Sync. */
+void exchange_put_sync(struct session *s);
+/*
+ * Reads up to ReadyForQuery and sets s->status.  An error in between (a
+ * deferred constraint at commit) is kept in raw_error, if given.  Returns
+ * EXCHANGE_ERROR if there was one.
+ */
+PGW_MUSTCHECK enum exchange_end exchange_read_ready(struct session *s,
+	struct exchange_error *error, struct buf *raw_error);
+
+/* One statement and its Sync; the session must be in sync. */
+PGW_MUSTCHECK enum exchange_end exchange_query(struct session *s,
+	const char *sql, const char *const *params, size_t n_params,
+	exchange_row_fn row, void *arg, struct exchange_error *error);
+
+/* A DataRow's columns; false if it has not exactly n.  NULL data: SQL NULL. */
+struct exchange_value {
+	const uint8_t *data;
+	size_t len;
+};
+PGW_MUSTCHECK bool exchange_row_values(const struct message *row,
+	struct exchange_value *values, size_t n);
+
+#endif

@@ -1,0 +1,188 @@
+/*
+ * facts.c: what is asked of the server once per captured transaction.
+ *
+ * The tables are under lock by then (their rows were locked or changed), so a
+ * fingerprint that is still the cached one held for the captures too.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "facts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog_sql.h"
+
+#define SETTING(name) " pg_catalog.current_setting('" name "'),"
+
+static const char *const setting_names[FACTS_SETTINGS] = {
+	"search_path", "DateStyle", "IntervalStyle", "TimeZone",
+	"extra_float_digits", "bytea_output", "lc_monetary", "lc_numeric",
+	"lc_time", "default_text_search_config",
+	"standard_conforming_strings", "client_encoding"
+};
+enum { S_SEARCH_PATH, S_DATESTYLE, S_INTERVALSTYLE, S_TIMEZONE, S_FLOAT,
+	S_BYTEA, S_MONETARY };
+
+static const char facts_sql[] =
+	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"
+	" AS pg_catalog.text),"
+	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"
+	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"
+	SETTING("transaction_isolation")
+	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle")
+	SETTING("TimeZone") SETTING("extra_float_digits")
+	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
+	SETTING("lc_time") SETTING("default_text_search_config")
+	SETTING("standard_conforming_strings") SETTING("client_encoding")
+	" (SELECT pg_catalog.string_agg(pg_catalog.concat(c.oid, '=',"
+	CATALOG_FINGERPRINT "), ',') FROM pg_catalog.unnest("
+	"CAST($1 AS pg_catalog.text[])) AS w(name) JOIN pg_catalog.pg_class c"
+	" ON c.oid" CATALOG_EQ "pg_catalog.to_regclass(w.name))";
+enum { F_XID, F_NOW, F_ISOLATION, F_SETTINGS,
+	F_TABLES = F_SETTINGS + FACTS_SETTINGS, F_COLUMNS };
+
+/* One element of a text array literal. */
+static void
+put_element(struct buf *b, const char *v)
+{
+	if (b->len > 1)
+		buf_put_u8(b, ',');
+	buf_put_u8(b, '"');
+	for (; *v != '\0'; v++) {
+		if (*v == '"' || *v == '\\')
+			buf_put_u8(b, '\\');
+		buf_put_u8(b, (uint8_t)*v);
+	}
+	buf_put_u8(b, '"');
+}
+
+void
+facts_put(struct session *s, const struct txn *t,
+    const struct catalog_table *table)
+{
+	struct buf names = { 0 };
+	const char *params[1];
+
+	buf_put_u8(&names, '{');
+	for (size_t i = 0; i < t->n_tables; i++)
+		put_element(&names, t->tables[i].catalog->written);
+	if (table != NULL)
+		put_element(&names, table->written);
+	buf_put_cstr(&names, "}");
+	params[0] = (const char *)names.data;
+	exchange_put(s, facts_sql, params, 1);
+	buf_free(&names);
+}
+
+struct reading {
+	struct txn *t;
+	struct facts *f;
+	bool whole;
+};
+
+/* A copy in the transaction's arena; "" at its limit. */
+static const char *
+keep(struct txn *t, const struct exchange_value *v)
+{
+	const char *c = v->data == NULL ? "" :
+	    arena_memdup(t->arena, v->data, v->len);
+
+	if (c != NULL)
+		return c;
+	txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	return "";
+}
+
+/* "oid=fingerprint" is in the answer for each table. */
+static void
+check_tables(struct txn *t, const struct exchange_value *answer)
+{
+	const char *text = keep(t, answer);
+
+	for (size_t i = 0; i < t->n_tables; i++) {
+		char want[80];
+
+		snprintf(want, sizeof(want), "%u=%s",
+		    t->tables[i].catalog->oid,
+		    t->tables[i].catalog->fingerprint);
+		if (strstr(text, want) == NULL)
+			txn_degrade(t, CAPTURE_INCOMPLETE, "schema_changed");
+	}
+}
+
+static bool
+facts_row(void *arg, const struct message *row)
+{
+	struct reading *r = arg;
+	struct exchange_value v[F_COLUMNS];
+
+	if (!exchange_row_values(row, v, F_COLUMNS))
+		return false;
+	r->f->xid = strtoull(keep(r->t, &v[F_XID]), NULL, 10);
+	r->f->now = keep(r->t, &v[F_NOW]);
+	r->f->isolation = keep(r->t, &v[F_ISOLATION]);
+	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
+		r->f->settings[i].name = setting_names[i];
+		r->f->settings[i].value = keep(r->t, &v[F_SETTINGS + i]);
+	}
+	r->f->tables = keep(r->t, &v[F_TABLES]);
+	r->whole = true;
+	return true;
+}
+
+enum exchange_end
+facts_read(struct session *s, struct txn *t, struct facts *f,
+    struct exchange_error *error)
+{
+	struct reading r = { .t = t, .f = f };
+	enum exchange_end end;
+
+	memset(f, 0, sizeof(*f));
+	end = exchange_read(s, facts_row, &r, error, NULL);
+	return end == EXCHANGE_DONE && !r.whole ? EXCHANGE_LOST : end;
+}
+
+static bool
+is(const struct facts *f, int setting, const char *value)
+{
+	return strcmp(f->settings[setting].value, value) == 0;
+}
+
+/* Which kinds of text are not canonical under these settings. */
+static unsigned
+not_canonical(const struct facts *f)
+{
+	unsigned n = 0;
+
+	if (strncmp(f->settings[S_DATESTYLE].value, "ISO", 3) != 0)
+		n |= SENSITIVE_DATESTYLE;
+	if (!is(f, S_INTERVALSTYLE, "postgres"))
+		n |= SENSITIVE_INTERVALSTYLE;
+	/* 1 to 3 print the same since PostgreSQL 12. */
+	if (atoi(f->settings[S_FLOAT].value) < 1)
+		n |= SENSITIVE_FLOAT;
+	if (!is(f, S_BYTEA, "hex"))
+		n |= SENSITIVE_BYTEA;
+	if (!is(f, S_MONETARY, "C"))
+		n |= SENSITIVE_MONEY;
+	if (!is(f, S_TIMEZONE, "UTC") && !is(f, S_TIMEZONE, "Etc/UTC"))
+		n |= SENSITIVE_UTC;
+	return n;
+}
+
+void
+facts_judge(struct session *s, struct txn *t, const struct facts *f)
+{
+	unsigned bad = not_canonical(f);
+	struct exchange_value tables = { (const uint8_t *)f->tables,
+		strlen(f->tables) };
+
+	check_tables(t, &tables);
+	for (size_t i = 0; i < t->n_tables; i++)
+		if (t->tables[i].catalog->sensitive & bad)
+			txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
+	if (strcmp(t->reason, "schema_changed") == 0)
+		catalog_flush(s->catalog);
+}

@@ -1,0 +1,57 @@
+/*
+ * publish.c: handing records and outcomes to replayd.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "publish.h"
+
+#include "log.h"
+#include "procsig.h"
+
+/* While a record waits for the disk only a shutdown ends the wait. */
+static bool
+stop_waiting(void *arg)
+{
+	struct session *s = arg;
+
+	if (procsig_take(SIGTERM))
+		s->terminate = true;
+	return s->terminate && !s->committing;
+}
+
+bool
+publish_record(struct session *s, const struct record *r)
+{
+	struct buf bytes = { 0 };
+	uint64_t sequence;
+	bool durable;
+
+	record_encode(r, &bytes);
+	sequence = shmq_send(s->producer, RECORD_TRANSACTION, bytes.data,
+	    bytes.len, stop_waiting, s);
+	durable = sequence != 0 && shmq_wait_acked(s->producer, sequence,
+	    stop_waiting, s);
+	buf_free(&bytes);
+	return durable;
+}
+
+void
+publish_outcome(struct session *s, enum record_outcome outcome, uint64_t xid,
+    const char *reason)
+{
+	struct record_outcome_message m = {
+		.outcome = outcome,
+		.xid = xid,
+		.resolved_by = "server",
+		.reason = reason,
+	};
+	struct buf bytes = { 0 };
+
+	record_outcome_encode(&m, &bytes);
+	if (shmq_send(s->producer, RECORD_OUTCOME, bytes.data, bytes.len,
+	    stop_waiting, s) == 0)
+		log_warning("outcome_not_sent", "shutting down before an "
+		    "outcome could be handed over; replayd will ask the "
+		    "server");
+	buf_free(&bytes);
+}

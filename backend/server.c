@@ -1,0 +1,350 @@
+/*
+ * server.c: reaching the server: a bare socket (passthrough) or a login by
+ * libpq (trust, password), and cancel requests.
+ *
+ * After a login the socket is spoken to directly: nothing of libpq may read
+ * from it again.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <libpq-fe.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ioutil.h"
+#include "log.h"
+#include "startup.h"
+
+#define CONNECT_TIMEOUT_MS 10000
+
+static bool
+finish_connect(int fd, const struct sockaddr *a, socklen_t len)
+{
+	struct pollfd p = { fd, POLLOUT, 0 };
+	int error = 0;
+	socklen_t size = sizeof(error);
+
+	if (connect(fd, a, len) == 0)
+		return true;
+	if (errno != EINPROGRESS)
+		return false;
+	if (poll(&p, 1, CONNECT_TIMEOUT_MS) != 1) {
+		errno = ETIMEDOUT;
+		return false;
+	}
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+		return false;
+	errno = error;
+	return error == 0;
+}
+
+static int
+open_socket(int family, const struct sockaddr *a, socklen_t len)
+{
+	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int on = 1, saved;
+
+	if (fd < 0)
+		return -1;
+	if (finish_connect(fd, a, len)) {
+		if (family != AF_UNIX) {
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
+			    sizeof(on));
+			setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on,
+			    sizeof(on));
+		}
+		return fd;
+	}
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+static int
+open_unix(const char *dir, int port)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s/.s.PGSQL.%d",
+	    dir, port);
+
+	if (n < 0 || (size_t)n >= sizeof(a.sun_path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return open_socket(AF_UNIX, (struct sockaddr *)&a, sizeof(a));
+}
+
+static int
+open_tcp(const char *host, int port, const char **why)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+	struct addrinfo *list, *a;
+	char service[16];
+	int fd = -1, rc;
+
+	snprintf(service, sizeof(service), "%d", port);
+	rc = getaddrinfo(host, service, &hints, &list);
+	if (rc != 0) {
+		*why = gai_strerror(rc);
+		return -1;
+	}
+	for (a = list; a != NULL && fd < 0; a = a->ai_next)
+		fd = open_socket(a->ai_family, a->ai_addr, a->ai_addrlen);
+	*why = strerror(errno);
+	freeaddrinfo(list);
+	return fd;
+}
+
+/* -1: *why says what went wrong. */
+static int
+open_server(const struct config *c, const char **why)
+{
+	int fd;
+
+	if (c->backend_host[0] != '/')
+		return open_tcp(c->backend_host, c->backend_port, why);
+	fd = open_unix(c->backend_host, c->backend_port);
+	*why = strerror(errno);
+	return fd;
+}
+
+bool
+server_connect(struct session *s)
+{
+	const char *why;
+	int fd = open_server(s->config, &why);
+
+	if (fd < 0) {
+		char text[512];
+
+		snprintf(text, sizeof(text), "could not connect to the "
+		    "server at \"%s\", port %d: %s", s->config->backend_host,
+		    s->config->backend_port, why);
+		log_error("server_unreachable", "%s", text);
+		session_fatal(s, "08006", text, NULL);
+		return false;
+	}
+	wire_open(&s->server, fd);
+	return true;
+}
+
+void
+server_forward_cancel(const struct config *c, const void *packet, size_t len)
+{
+	const char *why;
+	int fd = open_server(c, &why);
+	struct pollfd p = { fd, POLLIN, 0 };
+	char byte;
+
+	if (fd < 0) {
+		log_error("cancel_failed", "could not forward a cancel "
+		    "request: %s", why);
+		return;
+	}
+	/* As libpq: the server closes once it has sent the signal. */
+	if (send(fd, packet, len, MSG_NOSIGNAL) == (ssize_t)len &&
+	    poll(&p, 1, CONNECT_TIMEOUT_MS) == 1)
+		(void)!recv(fd, &byte, 1, 0);
+	close(fd);
+}
+
+#define MAX_KEYWORDS 16
+
+struct keywords {
+	const char *name[MAX_KEYWORDS];
+	const char *value[MAX_KEYWORDS];
+	size_t n;
+	struct buf options;	/* all other startup parameters, as -c */
+};
+
+static void
+add_keyword(struct keywords *k, const char *name, const char *value)
+{
+	if (value == NULL || *value == '\0' || k->n + 1 >= MAX_KEYWORDS)
+		return;
+	k->name[k->n] = name;
+	k->value[k->n++] = value;
+	k->name[k->n] = NULL;
+	k->value[k->n] = NULL;
+}
+
+/* In `options` a space or backslash stands behind a backslash. */
+static void
+add_option(struct keywords *k, const char *name, const char *value)
+{
+	buf_put_str(&k->options, " -c ");
+	buf_put_str(&k->options, name);
+	buf_put_u8(&k->options, '=');
+	for (; *value != '\0'; value++) {
+		if (*value == ' ' || *value == '\\')
+			buf_put_u8(&k->options, '\\');
+		buf_put_u8(&k->options, (uint8_t)*value);
+	}
+}
+
+static void
+add_parameter(void *arg, const char *name, const char *value)
+{
+	struct keywords *k = arg;
+
+	if (strcmp(name, "user") == 0 || strcmp(name, "database") == 0)
+		return;
+	if (strcmp(name, "options") == 0) {
+		buf_put_u8(&k->options, ' ');
+		buf_put_str(&k->options, value);
+	} else if (strncmp(name, "_pq_.", 5) == 0) {
+		return;
+	} else if (strcmp(name, "replication") == 0) {
+		add_keyword(k, "replication", value);
+	} else {
+		add_option(k, name, value);
+	}
+}
+
+static PGconn *
+log_in(struct session *s, const struct buf *packet)
+{
+	const struct config *c = s->config;
+	bool client = c->backend_client_user[0] != '\0';
+	struct keywords k = { .n = 0 };
+	char port[16];
+	PGconn *conn;
+
+	snprintf(port, sizeof(port), "%d", c->backend_port);
+	add_keyword(&k, "host", c->backend_host);
+	add_keyword(&k, "port", port);
+	add_keyword(&k, "user",
+	    client ? c->backend_client_user : c->backend_user);
+	add_keyword(&k, "passfile",
+	    client ? c->backend_client_passfile : c->backend_passfile);
+	if (!client)
+		add_keyword(&k, "password", c->backend_password);
+	add_keyword(&k, "dbname", s->database);
+	add_keyword(&k, "connect_timeout", "10");
+	/* The socket is spoken to directly afterwards. */
+	add_keyword(&k, "sslmode", "disable");
+	add_keyword(&k, "gssencmode", "disable");
+	startup_each(packet, add_parameter, &k);
+	buf_put_u8(&k.options, 0);
+	add_keyword(&k, "options", (const char *)k.options.data);
+	conn = PQconnectdbParams(k.name, k.value, 0);
+	buf_free(&k.options);
+	return conn;
+}
+
+static void
+put_parameter(struct session *s, const char *name, const char *value)
+{
+	size_t at = wire_begin(&s->client, PqMsg_ParameterStatus);
+	struct message m;
+
+	buf_put_cstr(&s->client.out, name);
+	buf_put_cstr(&s->client.out, value);
+	wire_end(&s->client, at);
+	m.body = s->client.out.data + at + 4;
+	m.len = s->client.out.len - at - 4;
+	session_note_parameter(s, &m);
+}
+
+/* The parameters that PostgreSQL 15 reports (manual 55.2.7). */
+static void
+put_parameters(struct session *s, const PGconn *conn)
+{
+	static const char *const names[] = { "server_version",
+		"server_encoding", "client_encoding", "application_name",
+		"default_transaction_read_only", "in_hot_standby",
+		"is_superuser", "session_authorization", "DateStyle",
+		"IntervalStyle", "TimeZone", "integer_datetimes",
+		"standard_conforming_strings" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		const char *v = PQparameterStatus(conn, names[i]);
+
+		if (v != NULL)
+			put_parameter(s, names[i], v);
+	}
+}
+
+/* libpq does not give the secret away: the client gets one of ours. */
+static void
+put_key(struct session *s, const PGconn *conn)
+{
+	struct session_slot *slot = &s->heritage->sessions[s->heritage->lane];
+	uint32_t key = 0, pid = (uint32_t)PQbackendPID(conn);
+	size_t at;
+
+	while (key == 0)
+		if (getrandom(&key, sizeof(key), 0) != sizeof(key))
+			log_fatal("getrandom", "no random numbers");
+	atomic_store(&slot->server_pid, pid);
+	atomic_store(&slot->cancel_key, key);
+	at = wire_begin(&s->client, PqMsg_BackendKeyData);
+	buf_put_u32(&s->client.out, pid);
+	buf_put_u32(&s->client.out, key);
+	wire_end(&s->client, at);
+}
+
+static void
+greet(struct session *s, const PGconn *conn)
+{
+	size_t at = wire_begin(&s->client, PqMsg_AuthenticationRequest);
+
+	buf_put_u32(&s->client.out, AUTH_REQ_OK);
+	wire_end(&s->client, at);
+	put_parameters(s, conn);
+	put_key(s, conn);
+	at = wire_begin(&s->client, PqMsg_ReadyForQuery);
+	buf_put_u8(&s->client.out, PQ_IDLE);
+	wire_end(&s->client, at);
+	s->status = PQ_IDLE;
+}
+
+/* libpq says "connection to server ... failed: FATAL:  text". */
+static void
+refuse(struct session *s, PGconn *conn)
+{
+	char text[512];
+	char *nl;
+
+	snprintf(text, sizeof(text), "could not log in to the server: %s",
+	    PQerrorMessage(conn));
+	nl = strchr(text, '\n');
+	if (nl != NULL)
+		*nl = '\0';
+	log_error("server_login_failed", "%s", text);
+	session_fatal(s, "08006", text, NULL);
+	PQfinish(conn);
+}
+
+bool
+server_login(struct session *s, const struct buf *packet)
+{
+	PGconn *conn = log_in(s, packet);
+	int fd;
+
+	if (PQstatus(conn) != CONNECTION_OK) {
+		refuse(s, conn);
+		return false;
+	}
+	s->login = conn;
+	s->cancel = PQgetCancel(conn);
+	fd = PQsocket(conn);
+	if (!io_set_nonblock(fd))
+		log_fatal("fcntl", "fcntl: %s", strerror(errno));
+	wire_open(&s->server, fd);
+	greet(s, conn);
+	return true;
+}

@@ -1,0 +1,95 @@
+/*
+ * session.h: one client's session: the two connections, what the server said
+ * about it, and the parts that work on it.
+ *
+ * The only place that blocks is session_wait().
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_SESSION_H
+#define PGW_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "analyze.h"
+#include "heritage.h"
+#include "wire.h"
+
+struct catalog;
+struct txn;
+struct pg_conn;		/* libpq's PGconn */
+struct pg_cancel;	/* libpq's PGcancel */
+
+struct session {
+	const struct heritage *heritage;
+	const struct config *config;
+	struct wire client;
+	struct wire server;
+	struct pg_conn *login;	/* owns server.fd with trust and password */
+	struct pg_cancel *cancel; /* likewise */
+	struct shmq_producer *producer;
+	struct analyzer *analyzer;
+	struct catalog *catalog;
+	struct txn *txn;
+
+	/* From the StartupMessage; malloc()ed. */
+	char *user;
+	char *database;
+	char *application_name;
+	char *client_addr;	/* numeric address, or "local" */
+	bool replication;	/* physical: no SQL passes */
+
+	/* What the server reported by ParameterStatus. */
+	struct session_parameter {
+		char *name;
+		char *value;
+	} *parameters;
+	size_t n_parameters;
+
+	char status;		/* of the last ReadyForQuery; 0: none yet */
+	/* ReadyForQuery messages that the server still owes. */
+	unsigned pending_ready;
+	bool extended_open;	/* extended messages since the last Sync */
+	bool terminate;		/* SIGTERM: end at the next chance */
+	bool smart;		/* SIGINT: end if no client is connected */
+	bool committing;	/* do not let SIGTERM interrupt */
+	int64_t deadline_us;	/* monotonic; 0: none (authentication, idle) */
+};
+
+enum session_want { WANT_CLIENT = 1, WANT_SERVER = 2 };
+
+/*
+ * Waits until something can be read (of what is wanted) or written, reads and
+ * writes it.  False: the session must end (signal, deadline).
+ */
+PGW_MUSTCHECK bool session_wait(struct session *s, int want);
+
+/*
+ * Waits for the server's next message while own requests are under way.
+ * ParameterStatus and NotificationResponse are relayed here and not returned.
+ * The message stays until session_take().  False: connection lost, or the
+ * session must end.
+ */
+PGW_MUSTCHECK bool session_server_message(struct session *s,
+	struct message *m);
+void session_take(struct session *s, const struct message *m);
+
+/* A reported parameter's value, "" if it was not reported. */
+const char *session_parameter(const struct session *s, const char *name);
+/* Keeps a ParameterStatus body. */
+void session_note_parameter(struct session *s, const struct message *m);
+
+/* Nothing is under way on the server: own requests may be sent. */
+static inline bool
+session_in_sync(const struct session *s)
+{
+	return s->status != 0 && s->pending_ready == 0 && !s->extended_open;
+}
+
+/* Queues a FATAL ErrorResponse, tries to deliver it, for at most a second. */
+void session_fatal(struct session *s, const char *sqlstate,
+	const char *message, const char *hint);
+
+#endif

@@ -1,0 +1,265 @@
+/*
+ * startup.c: what a client sends before its session.
+ *
+ * A strict sequence: at most one GSSENCRequest and one SSLRequest, each
+ * answered 'N', then one StartupMessage or CancelRequest.  Bytes that arrive
+ * together with an encryption request end the connection (CVE-2021-23214).
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "startup.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ioutil.h"
+#include "log.h"
+#include "server.h"
+
+#define TLS_FIRST_BYTE 0x16
+
+/* Waits until n bytes are there. */
+static bool
+need(struct session *s, size_t n)
+{
+	while (wire_unread(&s->client) < n) {
+		if (s->client.eof || !session_wait(s, WANT_CLIENT))
+			return false;
+		if (s->smart)
+			return false;
+	}
+	return true;
+}
+
+static bool
+bad_packet(struct session *s, const char *why)
+{
+	log_info("bad_startup", "refused a connection: %s", why);
+	session_fatal(s, "08P01", why, NULL);
+	return false;
+}
+
+/* One packet without type byte into *p; false: connection is finished. */
+static bool
+read_packet(struct session *s, const uint8_t **p, size_t *len)
+{
+	uint32_t n;
+
+	if (!need(s, 1))
+		return false;
+	if (wire_data(&s->client)[0] == TLS_FIRST_BYTE) {
+		log_info("bad_startup", "refused a connection: direct TLS "
+		    "is not offered here; use sslmode=disable or prefer");
+		return false;
+	}
+	if (!need(s, 4))
+		return false;
+	n = get_u32(wire_data(&s->client));
+	if (n < 8 || n > PG_MAX_STARTUP_BYTES)
+		return bad_packet(s, "invalid length of startup packet");
+	if (!need(s, n))
+		return false;
+	*p = wire_data(&s->client);
+	*len = n;
+	return true;
+}
+
+/* Our own key belongs to another child: have it cancel through libpq. */
+static bool
+cancel_own(const struct session *s, uint32_t pid, uint32_t key)
+{
+	const struct heritage *h = s->heritage;
+
+	for (unsigned i = 0; i < h->n_sessions; i++) {
+		struct session_slot *slot = &h->sessions[i];
+		int32_t child = atomic_load(&slot->pid);
+
+		if (key == 0 || atomic_load(&slot->cancel_key) != key ||
+		    atomic_load(&slot->server_pid) != pid ||
+		    atomic_load(&slot->state) != SESSION_BUSY || child <= 0)
+			continue;
+		kill(child, SIGUSR1);
+		return true;
+	}
+	return false;
+}
+
+static void
+cancel_request(struct session *s, const uint8_t *p, size_t len)
+{
+	if (len >= 16 && s->config->auth_method != AUTH_PASSTHROUGH) {
+		if (!cancel_own(s, get_u32(p + 8), get_u32(p + 12)))
+			log_info("cancel_unmatched",
+			    "a cancel request matched no session");
+		return;
+	}
+	server_forward_cancel(s->config, p, len);
+}
+
+static bool
+names_ok(const uint8_t *p, size_t len)
+{
+	struct rd r = rd_init(p, len);
+
+	for (;;) {
+		const char *name = rd_cstr(&r);
+
+		if (r.bad)
+			return false;
+		if (*name == '\0')
+			return rd_left(&r) == 0;
+		if (rd_cstr(&r) == NULL)
+			return false;
+	}
+}
+
+void
+startup_each(const struct buf *packet,
+    void (*fn)(void *arg, const char *name, const char *value), void *arg)
+{
+	struct rd r = rd_init(packet->data + 8, packet->len - 8);
+
+	for (;;) {
+		const char *name = rd_cstr(&r);
+		const char *value;
+
+		if (name == NULL || *name == '\0')
+			return;
+		value = rd_cstr(&r);
+		if (value == NULL)
+			return;
+		fn(arg, name, value);
+	}
+}
+
+struct find {
+	const char *name;
+	const char *value;
+};
+
+static void
+find_one(void *arg, const char *name, const char *value)
+{
+	struct find *f = arg;
+
+	if (strcmp(name, f->name) == 0)
+		f->value = value;	/* the last one counts */
+}
+
+const char *
+startup_parameter(const struct buf *packet, const char *name)
+{
+	struct find f = { name, NULL };
+
+	startup_each(packet, find_one, &f);
+	return f.value;
+}
+
+static char *
+parameter_or(const struct buf *packet, const char *name, const char *other)
+{
+	const char *v = startup_parameter(packet, name);
+	char *copy = strdup(v != NULL ? v : other);
+
+	if (copy == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	return copy;
+}
+
+/* replication=true, on, yes, 1: a physical walsender, which takes no SQL. */
+static bool
+is_physical(const char *v)
+{
+	static const char *const yes[] = { "true", "on", "yes", "1", "t", "y" };
+
+	for (size_t i = 0; v != NULL && i < sizeof(yes) / sizeof(*yes); i++)
+		if (strcasecmp(v, yes[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool
+startup_message(struct session *s, const uint8_t *p, size_t len,
+    struct buf *packet)
+{
+	buf_reset(packet);
+	buf_put(packet, p, len);
+	/*
+	 * A list that does not end as it should is the server's to refuse
+	 * (passthrough); nothing is read from it here.
+	 */
+	if (!names_ok(p + 8, len - 8)) {
+		if (s->config->auth_method != AUTH_PASSTHROUGH)
+			return bad_packet(s, "invalid startup packet layout: "
+			    "expected terminator as last byte");
+		s->user = strdup("");
+		s->database = strdup("");
+		s->application_name = strdup("");
+		return true;
+	}
+	s->user = parameter_or(packet, "user", "");
+	s->database = parameter_or(packet, "database", s->user);
+	s->application_name = parameter_or(packet, "application_name", "");
+	s->replication = is_physical(startup_parameter(packet, "replication"));
+	return true;
+}
+
+static bool
+unsupported_version(struct session *s, uint32_t code)
+{
+	char why[100];
+
+	snprintf(why, sizeof(why), "unsupported frontend protocol %u.%u: "
+	    "server supports 3.0 to 3.0", code >> 16, code & 0xffff);
+	session_fatal(s, "0A000", why, NULL);
+	return false;
+}
+
+/* 'N' to an encryption request; false: the connection is finished. */
+static bool
+refuse_encryption(struct session *s, size_t len, bool *seen)
+{
+	if (*seen || len != 8)
+		return bad_packet(s, "unexpected encryption request");
+	*seen = true;
+	wire_skip(&s->client, len);
+	if (wire_unread(&s->client) > 0)
+		return bad_packet(s,
+		    "received unencrypted data after encryption request");
+	wire_put(&s->client, "N", 1);
+	wire_flush(&s->client);
+	return !s->client.broken;
+}
+
+bool
+startup_read(struct session *s, struct buf *packet)
+{
+	bool ssl = false, gss = false;
+
+	for (;;) {
+		const uint8_t *p;
+		size_t len;
+		uint32_t code;
+
+		if (!read_packet(s, &p, &len))
+			return false;
+		code = get_u32(p + 4);
+		if (code == PG_SSL_REQUEST || code == PG_GSSENC_REQUEST) {
+			if (!refuse_encryption(s, len,
+			    code == PG_SSL_REQUEST ? &ssl : &gss))
+				return false;
+			continue;
+		}
+		if (code == PG_CANCEL_REQUEST) {
+			cancel_request(s, p, len);
+			return false;
+		}
+		if (code >> 16 != 3)
+			return unsupported_version(s, code);
+		if (!startup_message(s, p, len, packet))
+			return false;
+		wire_skip(&s->client, len);
+		return true;
+	}
+}

@@ -1,0 +1,291 @@
+/*
+ * txn.c: the client's current transaction.
+ *
+ * A row that shows another state than the one that this transaction left it in
+ * was changed by someone else: `race`.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "txn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+
+struct txn *
+txn_new(size_t max_bytes)
+{
+	struct txn *t = calloc(1, sizeof(*t));
+
+	if (t == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	t->arena = arena_new(max_bytes);
+	txn_reset(t);
+	return t;
+}
+
+void
+txn_reset(struct txn *t)
+{
+	struct arena *a = t->arena;
+
+	arena_reset(a);
+	memset(t, 0, sizeof(*t));
+	t->arena = a;
+	t->images = true;
+	t->capture = CAPTURE_EXACT;
+	t->reason = "";
+	t->unverifiable = "";
+}
+
+static void
+over_limit(struct txn *t)
+{
+	txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
+}
+
+uint32_t
+txn_add_statement(struct txn *t, const char *sql, size_t len,
+    const char *type, uint32_t n_params)
+{
+	struct record_statement *list = arena_grow(t->arena, t->statements,
+	    t->n_statements, &t->cap_statements, sizeof(*list));
+	struct record_statement *st;
+
+	t->dirty = true;
+	if (list == NULL) {
+		over_limit(t);
+		return 0;
+	}
+	t->statements = list;
+	st = &list[t->n_statements];
+	st->sql = arena_memdup(t->arena, sql, len);
+	st->sql_len = len;
+	st->type = type;
+	st->n_params = n_params;
+	if (st->sql == NULL) {
+		over_limit(t);
+		st->sql = "";
+		st->sql_len = 0;
+	}
+	return (uint32_t)t->n_statements++;
+}
+
+void
+txn_add_warning(struct txn *t, const char *code, const char *function,
+    const char *message)
+{
+	struct record_warning *list;
+
+	for (size_t i = 0; i < t->n_warnings; i++)
+		if (strcmp(t->warnings[i].function, function) == 0 &&
+		    strcmp(t->warnings[i].code, code) == 0)
+			return;
+	list = arena_grow(t->arena, t->warnings, t->n_warnings,
+	    &t->cap_warnings, sizeof(*list));
+	if (list == NULL) {
+		over_limit(t);
+		return;
+	}
+	t->warnings = list;
+	list[t->n_warnings].code = code;
+	list[t->n_warnings].message = message;
+	list[t->n_warnings].function = arena_strdup(t->arena, function);
+	if (list[t->n_warnings].function == NULL)
+		over_limit(t);
+	else
+		t->n_warnings++;
+}
+
+void
+txn_degrade(struct txn *t, enum capture_class class, const char *reason)
+{
+	if (class > t->capture) {
+		t->capture = class;
+		t->reason = reason;
+	}
+	if (class == CAPTURE_UNSUPPORTED || class == CAPTURE_LOST ||
+	    (class == CAPTURE_INCOMPLETE && strcmp(reason, "read_set") != 0))
+		t->images = false;
+}
+
+void
+txn_unverifiable(struct txn *t, const char *reason)
+{
+	if (t->unverifiable[0] == '\0')
+		t->unverifiable = reason;
+}
+
+static uint64_t
+hash_id(const uint8_t *p, size_t n)
+{
+	uint64_t h = 14695981039346656037u;	/* FNV-1a */
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ p[i]) * 1099511628211u;
+	return h ^ (h >> 29);
+}
+
+/* The index slot that holds id's row, or the free one where it belongs. */
+static uint32_t *
+slot_of(struct txn_table *tt, const uint8_t *id, size_t len)
+{
+	size_t mask = tt->n_index - 1;
+	size_t i = (size_t)hash_id(id, len) & mask;
+
+	for (;; i = (i + 1) & mask) {
+		const struct txn_row *r;
+
+		if (tt->index[i] == 0)
+			return &tt->index[i];
+		r = &tt->rows[tt->index[i] - 1];
+		if (r->id_len == len && memcmp(r->id, id, len) == 0)
+			return &tt->index[i];
+	}
+}
+
+/* Keeps the index at most half full. */
+static bool
+grow_index(struct txn *t, struct txn_table *tt)
+{
+	if (tt->catalog->shape.n_key == 0 ||
+	    (tt->n_rows + 1) * 2 <= tt->n_index)
+		return true;
+	tt->n_index = tt->n_index == 0 ? 16 : tt->n_index * 2;
+	tt->index = arena_zalloc(t->arena, tt->n_index * sizeof(*tt->index));
+	if (tt->index == NULL)
+		return false;
+	for (size_t i = 0; i < tt->n_rows; i++)
+		*slot_of(tt, tt->rows[i].id, tt->rows[i].id_len) =
+		    (uint32_t)i + 1;
+	return true;
+}
+
+/* The row of this id, added if it is new (*is_new); NULL: arena limit. */
+static struct txn_row *
+row_of(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
+    uint32_t statement, bool *is_new)
+{
+	struct txn_row *rows, *row;
+	uint32_t *slot = NULL;
+
+	if (!grow_index(t, tt))
+		return NULL;
+	*is_new = true;
+	if (tt->index != NULL) {
+		slot = slot_of(tt, r->id, r->id_len);
+		if (*slot != 0) {
+			*is_new = false;
+			return &tt->rows[*slot - 1];
+		}
+	}
+	rows = arena_grow(t->arena, tt->rows, tt->n_rows, &tt->cap_rows,
+	    sizeof(*rows));
+	if (rows == NULL)
+		return NULL;
+	tt->rows = rows;
+	row = &rows[tt->n_rows++];
+	memset(row, 0, sizeof(*row));
+	row->id = r->id;
+	row->id_len = r->id_len;
+	row->statement = statement;
+	if (slot != NULL)
+		*slot = (uint32_t)tt->n_rows;
+	return row;
+}
+
+static struct txn_table *
+table_of(struct txn *t, const struct catalog_table *table)
+{
+	struct txn_table *list;
+
+	for (size_t i = 0; i < t->n_tables; i++)
+		if (t->tables[i].catalog->oid == table->oid) {
+			/* Looked up again with another answer. */
+			if (strcmp(t->tables[i].catalog->fingerprint,
+			    table->fingerprint) != 0)
+				txn_degrade(t, CAPTURE_INCOMPLETE,
+				    "schema_changed");
+			return &t->tables[i];
+		}
+	list = arena_grow(t->arena, t->tables, t->n_tables, &t->cap_tables,
+	    sizeof(*list));
+	if (list == NULL)
+		return NULL;
+	t->tables = list;
+	memset(&list[t->n_tables], 0, sizeof(*list));
+	list[t->n_tables].catalog = table;
+	return &list[t->n_tables++];
+}
+
+static bool
+equal_bytes(const struct rowenc_row *a, const struct rowenc_row *b)
+{
+	if (a->bytes == NULL || b->bytes == NULL)
+		return a->bytes == b->bytes;
+	return a->bytes_len == b->bytes_len &&
+	    memcmp(a->bytes, b->bytes, a->bytes_len) == 0;
+}
+
+/* A row that the statement found. */
+static bool
+found_row(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
+    uint32_t statement)
+{
+	bool is_new;
+	struct txn_row *row = row_of(t, tt, r, statement, &is_new);
+
+	if (row == NULL)
+		return false;
+	if (is_new)
+		row->before = *r;
+	else if (!equal_bytes(&row->after, r))
+		txn_degrade(t, CAPTURE_RACE, "row_changed");
+	row->after.bytes = NULL;	/* unless the statement left it */
+	return true;
+}
+
+/* A row that the statement left. */
+static bool
+left_row(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
+    uint32_t statement, bool may_be_new)
+{
+	bool is_new;
+	struct txn_row *row = row_of(t, tt, r, statement, &is_new);
+
+	if (row == NULL)
+		return false;
+	/* Left, but not among those found: it came in between. */
+	if ((is_new && !may_be_new) || row->after.bytes != NULL)
+		txn_degrade(t, CAPTURE_RACE, "row_appeared");
+	row->after = *r;
+	return true;
+}
+
+void
+txn_apply(struct txn *t, const struct catalog_table *table,
+    uint32_t statement, const struct rowenc_row *pre, size_t n_pre,
+    const struct rowenc_row *post, size_t n_post, bool key_changes)
+{
+	struct txn_table *tt = table_of(t, table);
+	bool ok = tt != NULL;
+
+	for (size_t i = 0; ok && i < n_pre; i++)
+		ok = found_row(t, tt, &pre[i], statement);
+	for (size_t i = 0; ok && i < n_post; i++)
+		ok = left_row(t, tt, &post[i], statement, key_changes);
+	if (!ok)
+		over_limit(t);
+}
+
+bool
+txn_has_rows(const struct txn *t)
+{
+	for (size_t i = 0; i < t->n_tables; i++)
+		for (size_t j = 0; j < t->tables[i].n_rows; j++)
+			if (t->tables[i].rows[j].before.bytes != NULL ||
+			    t->tables[i].rows[j].after.bytes != NULL)
+				return true;
+	return false;
+}

@@ -1,0 +1,88 @@
+/*
+ * txn.h: what is known of the client's current transaction: its statements,
+ * the rows they touched, and how well that is known.
+ *
+ * All memory is in one arena that is reset at the transaction's end.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_TXN_H
+#define PGW_TXN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "catalog.h"
+#include "record.h"
+
+/* One row by its key: the state before the first touch and the state now. */
+struct txn_row {
+	const uint8_t *id;
+	size_t id_len;
+	struct rowenc_row before;	/* bytes NULL: was not there */
+	struct rowenc_row after;	/* bytes NULL: is not there */
+	uint32_t statement;		/* that first touched it */
+};
+
+struct txn_table {
+	const struct catalog_table *catalog;
+	struct txn_row *rows;
+	size_t n_rows;
+	size_t cap_rows;
+	uint32_t *index;	/* hash of id -> row + 1; NULL without a key */
+	size_t n_index;		/* power of two */
+};
+
+struct txn {
+	struct arena *arena;
+	bool dirty;		/* a statement that may have changed rows */
+	bool images;		/* rows below are complete for `capture` */
+	enum capture_class capture;
+	const char *reason;
+	const char *unverifiable;
+	struct record_statement *statements;
+	size_t n_statements, cap_statements;
+	struct record_warning *warnings;
+	size_t n_warnings, cap_warnings;
+	struct txn_table *tables;
+	size_t n_tables, cap_tables;
+
+	/* A record is durable and its outcome is owed. */
+	bool published;
+	uint64_t xid;
+	bool saw_error, saw_commit, saw_rollback, saw_prepare;
+
+	/* BEGIN without options, and no SET since: surely read-write. */
+	bool plain_begin;
+};
+
+struct txn *txn_new(size_t max_bytes);
+/* Forgets everything: the transaction has ended. */
+void txn_reset(struct txn *t);
+
+/* Copies the text.  Returns the statement's index. */
+uint32_t txn_add_statement(struct txn *t, const char *sql, size_t len,
+	const char *type, uint32_t n_params);
+void txn_add_warning(struct txn *t, const char *code, const char *function,
+	const char *message);
+
+/* Keeps the worst class, with the reason that came with it first.  Anything
+ * but exact, race and "read_set" drops the images. */
+void txn_degrade(struct txn *t, enum capture_class class, const char *reason);
+/* Keeps the first reason. */
+void txn_unverifiable(struct txn *t, const char *reason);
+
+/*
+ * One captured statement: rows it found (pre) and rows it left (post).
+ * key_changes: the key columns were assigned, so rows may have moved.
+ */
+void txn_apply(struct txn *t, const struct catalog_table *table,
+	uint32_t statement, const struct rowenc_row *pre, size_t n_pre,
+	const struct rowenc_row *post, size_t n_post, bool key_changes);
+
+/* True if some row has an image before or after. */
+bool txn_has_rows(const struct txn *t);
+
+#endif

@@ -1,0 +1,210 @@
+/*
+ * wire.c: one end of a connection and the framing of messages on it.
+ *
+ * Lengths from the wire are compared by subtraction in size_t and are capped
+ * before they size anything.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "wire.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define READ_BYTES ((size_t)64 * 1024)
+/* A buffer that grew beyond this for one message is given back. */
+#define KEEP_BYTES ((size_t)1024 * 1024)
+
+void
+wire_open(struct wire *w, int fd)
+{
+	memset(w, 0, sizeof(*w));
+	w->fd = fd;
+}
+
+void
+wire_close(struct wire *w)
+{
+	if (w->fd >= 0)
+		close(w->fd);
+	w->fd = -1;
+	w->eof = true;
+	w->broken = true;
+	buf_free(&w->in);
+	buf_free(&w->out);
+	w->in_at = w->out_at = w->pass_left = 0;
+}
+
+/* Moves unread bytes to the front once the room behind them is short. */
+static void
+make_room(struct wire *w)
+{
+	if (w->in_at == w->in.len) {
+		w->in_at = w->in.len = 0;
+		if (w->in.cap > KEEP_BYTES)
+			buf_free(&w->in);
+	} else if (w->in.cap - w->in.len < READ_BYTES && w->in_at > 0) {
+		buf_consume(&w->in, w->in_at);
+		w->in_at = 0;
+	}
+}
+
+void
+wire_fill(struct wire *w)
+{
+	size_t want = READ_BYTES, raw_len;
+	char type;
+
+	make_room(w);
+	/* A long message that is wanted whole: read it in long steps. */
+	if (w->pass_left == 0 && wire_head(w, &type, &raw_len) ==
+	    WIRE_MESSAGE && raw_len > wire_unread(w) + want)
+		want = raw_len - wire_unread(w) < KEEP_BYTES ?
+		    raw_len - wire_unread(w) : KEEP_BYTES;
+	for (;;) {
+		ssize_t n = recv(w->fd, buf_reserve(&w->in, want), want, 0);
+
+		if (n > 0) {
+			w->in.len += (size_t)n;
+			return;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		w->eof = true;
+		return;
+	}
+}
+
+void
+wire_flush(struct wire *w)
+{
+	while (w->out_at < w->out.len && !w->broken) {
+		ssize_t n = send(w->fd, w->out.data + w->out_at,
+		    w->out.len - w->out_at, MSG_NOSIGNAL);
+
+		if (n > 0) {
+			w->out_at += (size_t)n;
+			continue;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return;
+		w->broken = true;
+	}
+	w->out_at = w->out.len = 0;
+	if (w->out.cap > KEEP_BYTES)
+		buf_free(&w->out);
+}
+
+void
+wire_skip(struct wire *w, size_t n)
+{
+	w->in_at += n;
+}
+
+enum wire_status
+wire_head(const struct wire *w, char *type, size_t *raw_len)
+{
+	uint32_t len;
+
+	if (wire_unread(w) < 5)
+		return WIRE_INCOMPLETE;
+	len = get_u32(wire_data(w) + 1);
+	if (len < 4 || len > WIRE_MAX_MESSAGE)
+		return WIRE_BAD;
+	*type = (char)wire_data(w)[0];
+	*raw_len = (size_t)len + 1;
+	return WIRE_MESSAGE;
+}
+
+enum wire_status
+wire_message(const struct wire *w, struct message *m)
+{
+	enum wire_status st = wire_head(w, &m->type, &m->raw_len);
+
+	if (st != WIRE_MESSAGE)
+		return st;
+	if (wire_unread(w) < m->raw_len)
+		return WIRE_INCOMPLETE;
+	m->raw = wire_data(w);
+	m->body = m->raw + 5;
+	m->len = m->raw_len - 5;
+	return WIRE_MESSAGE;
+}
+
+void
+wire_put(struct wire *w, const void *p, size_t n)
+{
+	if (!w->broken)
+		buf_put(&w->out, p, n);
+}
+
+size_t
+wire_begin(struct wire *w, char type)
+{
+	size_t at;
+
+	buf_put_u8(&w->out, (uint8_t)type);
+	at = w->out.len;
+	buf_put_u32(&w->out, 0);
+	return at;
+}
+
+void
+wire_end(struct wire *w, size_t at)
+{
+	buf_set_u32(&w->out, at, (uint32_t)(w->out.len - at));
+}
+
+void
+wire_put_empty(struct wire *w, char type)
+{
+	wire_end(w, wire_begin(w, type));
+}
+
+static void
+put_field(struct wire *w, char field, const char *value)
+{
+	buf_put_u8(&w->out, (uint8_t)field);
+	buf_put_cstr(&w->out, value);
+}
+
+void
+wire_put_error(struct wire *w, const char *severity, const char *sqlstate,
+	const char *message, const char *hint)
+{
+	size_t at = wire_begin(w, PqMsg_ErrorResponse);
+
+	put_field(w, 'S', severity);
+	put_field(w, 'V', severity);
+	put_field(w, 'C', sqlstate);
+	put_field(w, 'M', message);
+	if (hint != NULL)
+		put_field(w, 'H', hint);
+	buf_put_u8(&w->out, 0);
+	wire_end(w, at);
+}
+
+const char *
+wire_error_field(const struct message *m, char field)
+{
+	struct rd r = rd_init(m->body, m->len);
+
+	for (;;) {
+		uint8_t code = rd_u8(&r);
+		const char *value;
+
+		if (code == 0)
+			return "";
+		value = rd_cstr(&r);
+		if (r.bad)
+			return "";
+		if ((char)code == field)
+			return value;
+	}
+}
