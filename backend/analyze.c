@@ -167,8 +167,8 @@ parse_unpack_tokens(struct parse *p, const PgQueryProtobuf *pb)
 	PgQuery__ScanResult *scan;
 	size_t n = 0;
 
-	scan = pg_query__scan_result__unpack(&alloc, pb->len,
-	    (const uint8_t *)pb->data);
+	scan = pg_query__scan_result__unpack(
+	    &alloc, pb->len, (const uint8_t *)pb->data);
 	if (scan == NULL)
 		return parse_failed(p, "too large");
 	for (size_t i = 0; i < scan->n_tokens; i++)
@@ -185,7 +185,7 @@ parse_refused(struct parse *p, const char *error)
 {
 	/* libpg_query's limits are not PostgreSQL's. */
 	p->syntax_error = strstr(error, "stack depth") == NULL &&
-	    strstr(error, "memory") == NULL;
+			  strstr(error, "memory") == NULL;
 	return parse_failed(p, error);
 }
 
@@ -207,8 +207,8 @@ parse_unpack_tree(struct parse *p, const PgQueryProtobuf *pb)
 {
 	ProtobufCAllocator alloc = { tree_alloc, tree_free, p->arena };
 
-	p->tree = pg_query__parse_result__unpack(&alloc, pb->len,
-	    (const uint8_t *)pb->data);
+	p->tree = pg_query__parse_result__unpack(
+	    &alloc, pb->len, (const uint8_t *)pb->data);
 	return p->tree != NULL || parse_failed(p, "too large");
 }
 
@@ -225,8 +225,8 @@ parse_tree(struct parse *p)
 
 /* The tokens of a statement, without the ';' behind it; moves *next. */
 static struct tokens
-statement_tokens(const struct parse *p, const PgQuery__RawStmt *raw,
-    size_t *next)
+statement_tokens(
+    const struct parse *p, const PgQuery__RawStmt *raw, size_t *next)
 {
 	size_t from = (size_t)raw->stmt_location;
 	size_t to = raw->stmt_len > 0 ? from + (size_t)raw->stmt_len : p->len;
@@ -274,15 +274,15 @@ parse_statements(struct parse *p, struct analysis *out)
 
 /* Sets *out from the text, which is no hit. */
 static void
-analyze_miss(struct analyzer *a, const char *text, size_t len,
-    struct analysis *out)
+analyze_miss(
+    struct analyzer *a, const char *text, size_t len, struct analysis *out)
 {
 	struct parse p = { .arena = a->arena, .len = len };
 
 	arena_reset(a->arena);
 	p.text = arena_memdup(a->arena, text, len);
 	out->parsed = p.text != NULL && parse_scan(&p) && parse_tree(&p) &&
-	    parse_statements(&p, out);
+		      parse_statements(&p, out);
 	out->syntax_error = p.syntax_error;
 	if (!out->parsed)
 		out->error = p.error != NULL ? p.error : "out of memory";
@@ -311,8 +311,7 @@ analyze_refuse(struct analyzer *a, const char *error)
 }
 
 const struct analysis *
-analyze(struct analyzer *a, const char *text, size_t len,
-    bool standard_strings)
+analyze(struct analyzer *a, const char *text, size_t len, bool standard_strings)
 {
 	const struct analysis *hit;
 	const char *error = NULL;

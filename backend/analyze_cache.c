@@ -144,21 +144,19 @@ pack_functions(struct pack *p, const struct analyzed_function *f, size_t n)
 static struct analyzed_statement *
 pack_statements(struct pack *p, const struct analysis *an)
 {
-	struct analyzed_statement *out = pack_mem(p, an->statements,
-	    an->n_statements * sizeof(*out));
+	struct analyzed_statement *out = pack_mem(
+	    p, an->statements, an->n_statements * sizeof(*out));
 
 	for (size_t i = 0; i < an->n_statements; i++) {
 		struct analyzed_statement st = an->statements[i];
 
 		st.type = pack_str(p, st.type);
-		st.relations = pack_relations(p, st.relations,
-		    st.n_relations);
-		st.functions = pack_functions(p, st.functions,
-		    st.n_functions);
+		st.relations = pack_relations(p, st.relations, st.n_relations);
+		st.functions = pack_functions(p, st.functions, st.n_functions);
 		st.target_ref = pack_str(p, st.target_ref);
 		st.columns = pack_names(p, st.columns, st.n_columns);
-		st.equal_columns = pack_names(p, st.equal_columns,
-		    st.n_equal_columns);
+		st.equal_columns = pack_names(
+		    p, st.equal_columns, st.n_equal_columns);
 		st.set_name = pack_str(p, st.set_name);
 		if (out != NULL)
 			out[i] = st;
@@ -226,8 +224,8 @@ entry_new(const struct shape *s, const struct analysis *an)
 	e->analysis.n_statements = an->n_statements;
 	e->analysis.statements = pack_statements(&p, an);
 	for (size_t i = 0; i < an->n_statements; i++)
-		places_set(e->places + i * PLACES,
-		    &e->analysis.statements[i], s);
+		places_set(
+		    e->places + i * PLACES, &e->analysis.statements[i], s);
 	return e;
 }
 
@@ -235,7 +233,8 @@ static bool
 entry_matches(const struct entry *e, const struct shape *s)
 {
 	return e != NULL && e->hash == s->hash && e->key_len == s->key.len &&
-	    (e->key_len == 0 || memcmp(e->key, s->key.data, e->key_len) == 0);
+	       (e->key_len == 0 ||
+		   memcmp(e->key, s->key.data, e->key_len) == 0);
 }
 
 const struct analysis *
@@ -273,8 +272,8 @@ set_victim(struct entry **set)
 }
 
 void
-analyze_cache_add(struct analyze_cache *c, const struct shape *s,
-    const struct analysis *an)
+analyze_cache_add(
+    struct analyze_cache *c, const struct shape *s, const struct analysis *an)
 {
 	struct entry *e = entry_new(s, an);
 	struct entry **way;

@@ -24,11 +24,11 @@ void analyze_cache_free(struct analyze_cache *c);
  * The analysis of the text *s was made from, its spans set for that text;
  * valid until the next call.  NULL: no such shape.
  */
-const struct analysis *analyze_cache_find(struct analyze_cache *c,
-    const struct shape *s);
+const struct analysis *analyze_cache_find(
+    struct analyze_cache *c, const struct shape *s);
 
 /* Keeps a copy of *an, which was made for the text of *s. */
-void analyze_cache_add(struct analyze_cache *c, const struct shape *s,
-    const struct analysis *an);
+void analyze_cache_add(
+    struct analyze_cache *c, const struct shape *s, const struct analysis *an);
 
 #endif

@@ -60,8 +60,8 @@ find_clause(const struct tokens *tokens, PgQuery__Token word)
 
 	for (size_t i = 0; i < tokens->n; i++) {
 		PgQuery__Token token = tokens->t[i]->token;
-		PgQuery__Token before =
-		    i == 0 ? TOKEN(NUL) : tokens->t[i - 1]->token;
+		PgQuery__Token before = i == 0 ? TOKEN(NUL)
+					       : tokens->t[i - 1]->token;
 
 		depth += bracket_step(token);
 		if (depth == 0 && token == word && before != TOKEN(AS) &&
@@ -165,7 +165,7 @@ is_constant(const PgQuery__Node *n)
 	if (n == NULL)
 		return false;
 	return n->node_case == NODE(PARAM_REF) ||
-	    (n->node_case == NODE(A_CONST) && !n->a_const->isnull);
+	       (n->node_case == NODE(A_CONST) && !n->a_const->isnull);
 }
 
 /* The column's name if it is a column of the target; else NULL. */
@@ -262,12 +262,13 @@ dml_insert(struct dml *d, const PgQuery__InsertStmt *s)
 	set_clauses(d, false, s->n_returning_list > 0);
 	add_columns(d, s->cols, s->n_cols);
 	st->with_clause = s->with_clause != NULL ||
-	    (source != NULL && source->with_clause != NULL);
+			  (source != NULL && source->with_clause != NULL);
 	st->insert_values = source == NULL || source->n_values_lists > 0;
 	st->on_conflict = s->on_conflict_clause != NULL;
-	st->overriding =
-	    s->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE ||
-	    s->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_SYSTEM_VALUE;
+	st->overriding = s->override ==
+			     PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE ||
+			 s->override ==
+			     PG_QUERY__OVERRIDING_KIND__OVERRIDING_SYSTEM_VALUE;
 }
 
 static void

@@ -51,8 +51,8 @@ PGW_MUSTCHECK bool nest_is_shallow(const struct tokens *tokens);
  * has_params, has_sublinks, for_update and default_keyword from the tree.
  * Strings point into the tree.  False: a limit.
  */
-PGW_MUSTCHECK bool walk_statement(struct arena *a, const PgQuery__Node *stmt,
-    struct analyzed_statement *st);
+PGW_MUSTCHECK bool walk_statement(
+    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st);
 
 /* --- analyze_dml.c --- */
 

@@ -28,9 +28,9 @@
 
 struct level {
 	unsigned sticky; /* counted for the whole pair of brackets */
-	unsigned run;	 /* tokens since the last separator */
-	unsigned inner;	 /* deepest pair of brackets in this stretch */
-	unsigned best;	 /* deepest stretch so far */
+	unsigned run;    /* tokens since the last separator */
+	unsigned inner;  /* deepest pair of brackets in this stretch */
+	unsigned best;   /* deepest stretch so far */
 };
 
 void
@@ -84,8 +84,8 @@ level_count(struct level *l, PgQuery__Token token)
 	    token == TOKEN(AND) || token == TOKEN(OR))
 		level_separate(l);
 	else if (token == TOKEN(CASE) || token == TOKEN(BETWEEN) ||
-	    token == TOKEN(JOIN) || token == TOKEN(UNION) ||
-	    token == TOKEN(INTERSECT) || token == TOKEN(EXCEPT))
+		 token == TOKEN(JOIN) || token == TOKEN(UNION) ||
+		 token == TOKEN(INTERSECT) || token == TOKEN(EXCEPT))
 		l->sticky++;
 	else
 		l->run++;
@@ -106,10 +106,11 @@ is_close(PgQuery__Token token)
 bool
 nest_is_shallow(const struct tokens *tokens)
 {
-	struct level levels[BRACKETS_MAX] = { { 0 } };
+	struct level levels[BRACKETS_MAX];
 	unsigned depth_max = nest_depth_max();
 	size_t top = 0;
 
+	levels[0] = (struct level){ 0 };
 	for (size_t i = 0; i < tokens->n; i++) {
 		PgQuery__Token token = tokens->t[i]->token;
 

@@ -59,8 +59,8 @@ kind_of_create_as(const PgQuery__CreateTableAsStmt *s)
 static struct kind
 kind_of_copy(const PgQuery__CopyStmt *s)
 {
-	return (struct kind){ s->is_from ? STMT_COPY_FROM : STMT_COPY_TO,
-		"COPY" };
+	return (
+	    struct kind){ s->is_from ? STMT_COPY_FROM : STMT_COPY_TO, "COPY" };
 }
 
 static struct kind
@@ -178,12 +178,12 @@ stmt_set(struct arena *a, const PgQuery__VariableSetStmt *s,
 
 /* The fields that belong to one kind of statement alone. */
 static bool
-stmt_details(struct arena *a, const PgQuery__Node *stmt,
-    struct analyzed_statement *st)
+stmt_details(
+    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st)
 {
 	if (stmt->node_case == NODE(TRANSACTION_STMT)) {
 		st->begin_options = st->kind == STMT_BEGIN &&
-		    stmt->transaction_stmt->n_options > 0;
+				    stmt->transaction_stmt->n_options > 0;
 		st->chain = stmt->transaction_stmt->chain;
 	} else if (stmt->node_case == NODE(SELECT_STMT)) {
 		st->with_clause = stmt->select_stmt->with_clause != NULL;
@@ -215,9 +215,9 @@ stmt_text(const struct tokens *tokens, struct analyzed_statement *st)
 static size_t
 first_word(const struct tokens *tokens)
 {
-	return tokens->n == 0 ? 0
-			      : (size_t)(tokens->t[0]->end -
-				    tokens->t[0]->start);
+	return tokens->n == 0
+		   ? 0
+		   : (size_t)(tokens->t[0]->end - tokens->t[0]->start);
 }
 
 bool
@@ -228,9 +228,9 @@ stmt_analyze(struct arena *a, const PgQuery__Node *stmt, const char *text,
 
 	st->kind = k.kind;
 	stmt_text(tokens, st);
-	st->type = k.type != NULL
-	    ? k.type
-	    : change_case(a, text + st->text.at, first_word(tokens), toupper);
+	st->type = k.type != NULL ? k.type
+				  : change_case(a, text + st->text.at,
+					first_word(tokens), toupper);
 	return st->type != NULL && walk_statement(a, stmt, st) &&
-	    dml_statement(a, stmt, tokens, st) && stmt_details(a, stmt, st);
+	       dml_statement(a, stmt, tokens, st) && stmt_details(a, stmt, st);
 }

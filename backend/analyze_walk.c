@@ -72,8 +72,8 @@ load_message(const char *at)
 }
 
 static void
-walk_repeated(struct walk *w, const char *base,
-    const ProtobufCFieldDescriptor *f)
+walk_repeated(
+    struct walk *w, const char *base, const ProtobufCFieldDescriptor *f)
 {
 	const char *array;
 	size_t n;
@@ -98,8 +98,8 @@ walk_fields(struct walk *w, const ProtobufCMessage *m)
 		if (f->type != PROTOBUF_C_TYPE_MESSAGE)
 			continue;
 		if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
-			memcpy(&which, base + f->quantifier_offset,
-			    sizeof(which));
+			memcpy(
+			    &which, base + f->quantifier_offset, sizeof(which));
 		if (f->label == PROTOBUF_C_LABEL_REPEATED)
 			walk_repeated(w, base, f);
 		else if (which == f->id)
@@ -126,9 +126,9 @@ add_function(struct walk *w, const char *schema, const char *name)
 		    same_name(f[i].name, name))
 			return;
 	f = st->n_functions == ANALYZE_NAMES_MAX
-	    ? NULL
-	    : arena_grow(w->arena, f, st->n_functions, &w->cap_functions,
-		  sizeof(*f));
+		? NULL
+		: arena_grow(w->arena, f, st->n_functions, &w->cap_functions,
+		      sizeof(*f));
 	if (f == NULL) {
 		w->failed = true;
 		return;
@@ -235,8 +235,8 @@ walk_range_var(struct walk *w, const ProtobufCMessage *m)
 
 /* Walks m, first its CTEs and then the rest, which sees them all. */
 static void
-walk_scoped(struct walk *w, const ProtobufCMessage *m,
-    const PgQuery__WithClause *with)
+walk_scoped(
+    struct walk *w, const ProtobufCMessage *m, const PgQuery__WithClause *with)
 {
 	struct scope s = { w->scope, with, 0 };
 
@@ -357,10 +357,9 @@ walk_cte(struct walk *w, const ProtobufCMessage *m)
 	const PgQuery__CommonTableExpr *c = (const PgQuery__CommonTableExpr *)m;
 	const PgQuery__Node *q = c->ctequery;
 
-	if (q != NULL &&
-	    (q->node_case == NODE(INSERT_STMT) ||
-		q->node_case == NODE(UPDATE_STMT) ||
-		q->node_case == NODE(DELETE_STMT)))
+	if (q != NULL && (q->node_case == NODE(INSERT_STMT) ||
+			     q->node_case == NODE(UPDATE_STMT) ||
+			     q->node_case == NODE(DELETE_STMT)))
 		/* Its target is not that of the statement. */
 		w->st->modifying_cte = w->st->reads_relations = true;
 	walk_fields(w, m);
@@ -378,12 +377,11 @@ walk_func_call(struct walk *w, const ProtobufCMessage *m)
 static void
 walk_value_function(struct walk *w, const ProtobufCMessage *m)
 {
-	static const char *const names[] = { "", "current_date",
-		"current_time", "current_time", "current_timestamp",
-		"current_timestamp", "localtime", "localtime",
-		"localtimestamp", "localtimestamp", "current_role",
-		"current_user", "user", "session_user", "current_catalog",
-		"current_schema" };
+	static const char *const names[] = { "", "current_date", "current_time",
+		"current_time", "current_timestamp", "current_timestamp",
+		"localtime", "localtime", "localtimestamp", "localtimestamp",
+		"current_role", "current_user", "user", "session_user",
+		"current_catalog", "current_schema" };
 	size_t op = ((const PgQuery__SQLValueFunction *)m)->op;
 
 	if (op < sizeof(names) / sizeof(names[0]))
@@ -423,8 +421,8 @@ walk_sub_link(struct walk *w, const ProtobufCMessage *m)
 static void
 walk_sample(struct walk *w, const ProtobufCMessage *m)
 {
-	const PgQuery__RangeTableSample *s =
-	    (const PgQuery__RangeTableSample *)m;
+	const PgQuery__RangeTableSample *s = (const PgQuery__RangeTableSample *)
+	    m;
 
 	add_named(w, s->method, s->n_method);
 	walk_fields(w, m);
@@ -466,8 +464,7 @@ walk_handler(const ProtobufCMessageDescriptor *d)
 	static const struct {
 		const ProtobufCMessageDescriptor *descriptor;
 		walk_fn handler;
-	} table[] = {
-		{ &pg_query__range_var__descriptor, walk_range_var },
+	} table[] = { { &pg_query__range_var__descriptor, walk_range_var },
 		{ &pg_query__func_call__descriptor, walk_func_call },
 		{ &pg_query__sqlvalue_function__descriptor,
 		    walk_value_function },
@@ -488,8 +485,8 @@ walk_handler(const ProtobufCMessageDescriptor *d)
 		{ &pg_query__merge_stmt__descriptor, walk_merge },
 		{ &pg_query__copy_stmt__descriptor, walk_copy },
 		{ &pg_query__truncate_stmt__descriptor, walk_truncate },
-		{ &pg_query__refresh_mat_view_stmt__descriptor, walk_refresh }
-	};
+		{ &pg_query__refresh_mat_view_stmt__descriptor,
+		    walk_refresh } };
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (table[i].descriptor == d)
@@ -530,8 +527,8 @@ walk_store_relations(struct walk *w)
 	own = w->mentions[0].relation.target ? 1 : 0;
 	qsort(w->mentions + own, st->n_relations - own, sizeof(*w->mentions),
 	    mention_compare);
-	st->relations = arena_zalloc(w->arena,
-	    st->n_relations * sizeof(*st->relations));
+	st->relations = arena_zalloc(
+	    w->arena, st->n_relations * sizeof(*st->relations));
 	if (st->relations == NULL)
 		return false;
 	for (size_t i = 0; i < st->n_relations; i++)
@@ -540,8 +537,8 @@ walk_store_relations(struct walk *w)
 }
 
 bool
-walk_statement(struct arena *a, const PgQuery__Node *stmt,
-    struct analyzed_statement *st)
+walk_statement(
+    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st)
 {
 	struct walk w = { .arena = a, .st = st };
 

@@ -208,16 +208,6 @@ put_select(struct session *s, const struct capture *c, bool lock)
 	buf_free(&sql);
 }
 
-static void
-put_target(struct session *s, char type)
-{
-	size_t at = wire_begin(&s->server, type);
-
-	buf_put_u8(&s->server.out, type == PqMsg_Close ? 'S' : 'P');
-	buf_put_u8(&s->server.out, 0);
-	wire_end(&s->server, at);
-}
-
 /* The client's statement under the unnamed name, as its Query would be. */
 static void
 put_statement(struct session *s, struct capture *c)
@@ -243,14 +233,17 @@ put_statement(struct session *s, struct capture *c)
 		buf_put_u16(out, 0);
 	wire_end(&s->server, at);
 
-	put_target(s, PqMsg_Describe);
+	at = wire_begin(&s->server, PqMsg_Describe);
+	buf_put_u8(out, 'P');
+	buf_put_u8(out, 0);
+	wire_end(&s->server, at);
+
 	at = wire_begin(&s->server, PqMsg_Execute);
 	buf_put_u8(out, 0);
 	buf_put_u32(out, 0);
 	wire_end(&s->server, at);
-	/* A simple Query leaves neither an unnamed statement nor a portal;
-	 * closing the statement closes its portal. */
-	put_target(s, PqMsg_Close);
+	/* A simple Query leaves neither an unnamed statement nor a portal. */
+	exchange_put_close(s, "");
 }
 
 static void
@@ -450,15 +443,18 @@ static enum exchange_end
 read_statement(struct session *s, struct reading *r)
 {
 	struct message m;
+	int closed = 0;
 
 	while (session_server_message(s, &m)) {
 		char type = m.type;
 
 		statement_message(r, &m);
 		session_take(s, &m);
-		if (type == PqMsg_ErrorResponse)
+		if (type == PqMsg_ErrorResponse) {
+			s->left_behind = true;
 			return EXCHANGE_ERROR;
-		if (type == PqMsg_CloseComplete)
+		}
+		if (type == PqMsg_CloseComplete && ++closed == 2)
 			return EXCHANGE_DONE;
 		if (type == PqMsg_ReadyForQuery)
 			return EXCHANGE_LOST;

@@ -94,7 +94,7 @@ static const char function_sql[] =
 	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
 	" ON n.oid" CATALOG_EQ "p.pronamespace"
 	" WHERE " TEXT("p.proname") CATALOG_EQ TEXT("$1")
-	" AND CASE WHEN $2 IS NULL THEN pg_catalog.pg_function_is_visible("
+	" AND CASE WHEN " TEXT("$2") " IS NULL THEN pg_catalog.pg_function_is_visible("
 	"p.oid) ELSE " TEXT("n.nspname") CATALOG_EQ TEXT("$2") " END";
 
 struct cached_function {
@@ -380,7 +380,7 @@ look_up_table(struct session *s, const char *written)
 {
 	struct catalog *c = s->catalog;
 	struct table_lookup l = { .s = s };
-	struct exchange_error error;
+	struct exchange_error error = { "", "" };
 	const char *params[] = { written };
 	enum exchange_end one, two = EXCHANGE_LOST;
 
@@ -544,6 +544,7 @@ catalog_function(struct session *s, const char *schema, const char *name,
 	struct catalog *c = s->catalog;
 	struct function_lookup l = { name, FUNCTION_UNKNOWN, false };
 	const char *params[] = { name, schema };
+	struct exchange_error error = { "", "" };
 
 	for (size_t i = 0; schema == NULL &&
 	    i < sizeof(builtin) / sizeof(*builtin); i++)
@@ -553,9 +554,14 @@ catalog_function(struct session *s, const char *schema, const char *name,
 		if (same(c->functions[i].schema, schema) &&
 		    strcmp(c->functions[i].name, name) == 0)
 			return c->functions[i].class;
-	if (!may_ask || exchange_query(s, function_sql, params, 2,
-	    function_row, &l, NULL) != EXCHANGE_DONE)
+	if (!may_ask)
 		return FUNCTION_UNKNOWN;
+	if (exchange_query(s, function_sql, params, 2, function_row, &l,
+	    &error) != EXCHANGE_DONE) {
+		log_warning("catalog", "looking up a function failed: %s %s",
+		    error.sqlstate, error.message);
+		return FUNCTION_UNKNOWN;
+	}
 	if (!l.found)
 		return l.class;
 	if (c->n_functions == MAX_FUNCTIONS)

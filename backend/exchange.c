@@ -22,6 +22,23 @@ put_params(struct buf *b, const char *const *params, size_t n)
 	}
 }
 
+static void
+put_close(struct wire *w, char what, const char *name)
+{
+	size_t at = wire_begin(w, PqMsg_Close);
+
+	buf_put_u8(&w->out, (uint8_t)what);
+	buf_put_cstr(&w->out, name);
+	wire_end(w, at);
+}
+
+void
+exchange_put_close(struct session *s, const char *name)
+{
+	put_close(&s->server, 'P', name);
+	put_close(&s->server, 'S', name);
+}
+
 void
 exchange_put(struct session *s, const char *sql, const char *const *params,
     size_t n_params)
@@ -48,10 +65,7 @@ exchange_put(struct session *s, const char *sql, const char *const *params,
 	buf_put_u32(&w->out, 0);
 	wire_end(w, at);
 
-	at = wire_begin(w, PqMsg_Close);
-	buf_put_u8(&w->out, 'S');
-	buf_put_cstr(&w->out, OWN_NAME);
-	wire_end(w, at);
+	exchange_put_close(s, OWN_NAME);
 }
 
 void
@@ -82,6 +96,7 @@ exchange_read(struct session *s, exchange_row_fn row, void *arg,
 {
 	struct message m;
 	bool wanted = row != NULL;
+	int closed = 0;
 
 	while (session_server_message(s, &m)) {
 		char type = m.type;
@@ -91,9 +106,11 @@ exchange_read(struct session *s, exchange_row_fn row, void *arg,
 		if (type == PqMsg_ErrorResponse)
 			keep_error(&m, error, raw_error);
 		session_take(s, &m);
-		if (type == PqMsg_ErrorResponse)
+		if (type == PqMsg_ErrorResponse) {
+			s->left_behind = true;
 			return EXCHANGE_ERROR;
-		if (type == PqMsg_CloseComplete)
+		}
+		if (type == PqMsg_CloseComplete && ++closed == 2)
 			return EXCHANGE_DONE;
 		if (type == PqMsg_ReadyForQuery)
 			return EXCHANGE_LOST;	/* out of step: give up */
@@ -101,8 +118,8 @@ exchange_read(struct session *s, exchange_row_fn row, void *arg,
 	return EXCHANGE_LOST;
 }
 
-enum exchange_end
-exchange_read_ready(struct session *s, struct exchange_error *error,
+static enum exchange_end
+read_ready(struct session *s, struct exchange_error *error,
     struct buf *raw_error)
 {
 	enum exchange_end end = EXCHANGE_DONE;
@@ -125,6 +142,23 @@ exchange_read_ready(struct session *s, struct exchange_error *error,
 			return end;
 	}
 	return EXCHANGE_LOST;
+}
+
+enum exchange_end
+exchange_read_ready(struct session *s, struct exchange_error *error,
+    struct buf *raw_error)
+{
+	enum exchange_end end = read_ready(s, error, raw_error);
+
+	if (end == EXCHANGE_LOST || !s->left_behind)
+		return end;
+	/* An error skipped the Close messages. */
+	s->left_behind = false;
+	exchange_put_close(s, OWN_NAME);
+	exchange_put_close(s, "");
+	exchange_put_sync(s);
+	return read_ready(s, NULL, NULL) == EXCHANGE_LOST ? EXCHANGE_LOST :
+	    end;
 }
 
 enum exchange_end

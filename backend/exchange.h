@@ -21,6 +21,12 @@
 void exchange_put(struct session *s, const char *sql,
 	const char *const *params, size_t n_params);
 
+/*
+ * Queues Close for the portal and the statement of this name; closing a
+ * statement alone would leave its portal.
+ */
+void exchange_put_close(struct session *s, const char *name);
+
 enum exchange_end {
 	EXCHANGE_DONE,
 	EXCHANGE_ERROR,		/* the server skips all up to the next Sync */

@@ -52,6 +52,7 @@ struct session {
 	/* ReadyForQuery messages that the server still owes. */
 	unsigned pending_ready;
 	bool extended_open;	/* extended messages since the last Sync */
+	bool left_behind;	/* an error left statements of ours open */
 	bool terminate;		/* SIGTERM: end at the next chance */
 	bool smart;		/* SIGINT: end if no client is connected */
 	bool committing;	/* do not let SIGTERM interrupt */

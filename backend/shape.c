@@ -21,9 +21,9 @@
 struct scan {
 	const unsigned char *text;
 	size_t len;
-	size_t at;	    /* next byte to look at */
-	size_t run;	    /* first byte not yet in the key */
-	bool after_string;  /* the last token was a string */
+	size_t at;         /* next byte to look at */
+	size_t run;        /* first byte not yet in the key */
+	bool after_string; /* the last token was a string */
 	struct shape *shape;
 };
 
@@ -247,7 +247,7 @@ scan_line_comment(struct scan *sc)
 	size_t from = sc->at;
 
 	while (sc->at < sc->len && sc->text[sc->at] != '\n' &&
-	    sc->text[sc->at] != '\r')
+	       sc->text[sc->at] != '\r')
 		sc->at++;
 	return scan_literal(sc, from, '-');
 }
@@ -322,7 +322,7 @@ static bool
 scan_other(struct scan *sc, unsigned c)
 {
 	bool space = c == ' ' || c == '\n' || c == '\t' || c == '\r' ||
-	    c == '\f';
+		     c == '\f';
 
 	sc->at++;
 	if (!space)
@@ -374,9 +374,9 @@ shape_hash(const struct buf *key)
 bool
 shape_scan(struct shape *s, const char *text, size_t len)
 {
-	struct scan sc = { .text = (const unsigned char *)text,
-		.len = len,
-		.shape = s };
+	struct scan sc = {
+		.text = (const unsigned char *)text, .len = len, .shape = s
+	};
 
 	buf_reset(&s->key);
 	s->n_literals = 0;

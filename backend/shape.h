@@ -23,7 +23,7 @@
 
 struct shape {
 	struct buf key; /* the normalised text */
-	uint64_t hash;	/* of key */
+	uint64_t hash;  /* of key */
 	size_t n_literals;
 	/*
 	 * end[k]: where literal k ends in the text.  shift[k]: what turns a
