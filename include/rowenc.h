@@ -74,6 +74,10 @@ int rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b);
 void rowenc_table_root(struct rowenc_row *rows, size_t n,
 	struct merkle_hash *out);
 
+/* table_leaf, the leaf of the database tree. */
+void rowenc_table_leaf(const char *schema, const char *table,
+	const struct merkle_hash *root, struct merkle_hash *out);
+
 struct rowenc_table {
 	const char *schema;
 	const char *table;

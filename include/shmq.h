@@ -8,7 +8,9 @@
  * common/shmq.c documents each shared field: who writes, who reads, why no
  * lock.  The only user of semaphores and mmap.
  *
- * Messages of any size travel in chunks of at most 64 kB.
+ * Messages of any size travel in chunks of at most 64 kB.  No message is lost,
+ * halved or given out twice by a consumer that dies: what is not acknowledged
+ * stays in the ring, or, if it is larger than that allows, in shmq_send().
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -26,6 +28,7 @@ struct shmq;
 struct shmq_producer;
 
 #define SHMQ_NO_LANE (~0u)
+#define SHMQ_MAX_MESSAGE ((size_t)1 << 30)
 
 /* --- postmaster --- */
 
@@ -44,7 +47,7 @@ void shmq_detach(struct shmq *q);
 
 /* --- backend child: producer of one lane --- */
 
-/* Unmaps all other lanes.  NULL with errno. */
+/* Unmaps all other lanes, closes shmq_fd().  NULL with errno. */
 PGW_MUSTCHECK struct shmq_producer *shmq_producer_open(struct shmq *q,
 	unsigned lane);
 
@@ -55,8 +58,13 @@ typedef bool (*shmq_stop_fn)(void *arg);
 
 /*
  * Copies the message into the lane, waiting for room as needed.  Returns its
- * sequence (from 1), 0 if stop() ended it: then the half-written message is
- * discarded by the consumer.  kind: enum record_kind.
+ * sequence (from 1); 0 if stop() ended it (EINTR) or it is longer than
+ * SHMQ_MAX_MESSAGE (EMSGSIZE).  kind: enum record_kind.
+ *
+ * A message that takes more than half the lane is durable when this returns
+ * its sequence: its data must stay at hand until then, because a new consumer
+ * needs it again.  If stop() ended the wait for such a one, it may become
+ * durable or not; a smaller one was not sent at all.
  */
 PGW_MUSTCHECK uint64_t shmq_send(struct shmq_producer *p, uint8_t kind,
 	const void *data, size_t len, shmq_stop_fn stop, void *arg);
@@ -86,13 +94,29 @@ bool shmq_wait(struct shmq *q, int timeout_ms);
 
 /*
  * The next whole message of any lane, round robin; false if there is none
- * now.  Its space in the ring is freed as it is read, but nothing is
- * acknowledged.
+ * now.  Its space in the ring stays taken until it is acknowledged, so that
+ * the next consumer finds it if this one dies.  Also false while a message
+ * larger than half a lane waits for those before it in its lane to be
+ * acknowledged: acknowledge what was given out before shmq_wait().
+ *
+ * A lane whose content makes no sense is logged once and ignored until its
+ * process is dead.
  */
 PGW_MUSTCHECK bool shmq_next(struct shmq *q, struct shmq_message *m);
 
-/* The message and all before it in its lane are durable; wakes the child. */
+/*
+ * The message and all before it in its lane are durable; wakes the child, and
+ * frees their space if it is the last that shmq_next() gave out of that lane.
+ * Right after shmq_attach(): what the predecessor made durable but did not
+ * acknowledge; shmq_next() then skips it.
+ */
 void shmq_ack(struct shmq *q, unsigned lane, uint64_t sequence);
+
+/*
+ * The generation of the lane's child, 0 if it never sent anything.  Unique
+ * over all lanes and boots.
+ */
+uint64_t shmq_lane_generation(struct shmq *q, unsigned lane);
 
 /*
  * A lane whose child is gone and that shmq_next() has emptied; SHMQ_NO_LANE if
@@ -101,5 +125,20 @@ void shmq_ack(struct shmq *q, unsigned lane, uint64_t sequence);
  */
 PGW_MUSTCHECK unsigned shmq_dead_lane(struct shmq *q, uint64_t *generation);
 void shmq_lane_free(struct shmq *q, unsigned lane);
+
+/*
+ * Zeroed memory that processes forked later share; never freed.  NULL with
+ * errno.
+ */
+PGW_MUSTCHECK void *shmq_anonymous(size_t n);
+
+/* --- threads of one process (tests) --- */
+
+/* As shmq_attach(), in the mapping of q; again: a new consumer. */
+PGW_MUSTCHECK bool shmq_consume(struct shmq *q);
+/* As shmq_producer_open(), but leaves the mapping as it is. */
+PGW_MUSTCHECK struct shmq_producer *shmq_producer_join(struct shmq *q,
+	unsigned lane);
+void shmq_producer_close(struct shmq_producer *p);
 
 #endif
