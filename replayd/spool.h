@@ -4,11 +4,19 @@
  * Segment files DIR/spool/NNNNNNNNNNNNNNNN of frames, appended by one process
  * (the drain) and read by the recorder and the workers.  A frame is
  *
- *	u32 magic  u32 payload length  u64 tx_id  u8 kind  3 zero bytes
+ *	u32 magic  u32 payload length  u64 tx_id
+ *	u64 generation  u64 sequence  u32 lane		(where it came from)
+ *	u8 kind  3 zero bytes
  *	u32 CRC-32C over all of the above and the payload
  *	payload
  *
  * A torn tail is cut at the first frame whose CRC does not hold.
+ *
+ * Each segment begins with a frame of kind SPOOL_STATE that readers never
+ * see: the highest tx_id given so far, and per lane its generation, the last
+ * sequence that is durable and the transaction whose outcome is not known.
+ * So the last segment alone tells a restarted drain where it was, whatever was
+ * recycled.  A segment gets its name only when that frame is durable.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -25,7 +33,24 @@
 enum spool_kind {
 	SPOOL_RECORD = 1,	/* payload: record_encode(); tx_id is new */
 	SPOOL_OUTCOME = 2,	/* payload: record_outcome_encode() */
-	SPOOL_IN_DOUBT = 3	/* no payload: its child died before an outcome */
+	SPOOL_IN_DOUBT = 3,	/* no payload: no outcome will come */
+	SPOOL_STATE = 4		/* inside spool.c only */
+};
+
+#define SPOOL_MAX_PAYLOAD ((size_t)1 << 30)
+
+/* The message in a lane that a frame was made of; all 0 if none was. */
+struct spool_origin {
+	uint64_t generation;
+	uint64_t sequence;
+	uint32_t lane;
+};
+
+/* What the frames say about a lane; index is the lane. */
+struct spool_lane {
+	uint64_t generation;	/* 0: never seen */
+	uint64_t sequence;	/* the last in the spool */
+	uint64_t open_tx;	/* a record without outcome yet, 0 if none */
 };
 
 struct spool_position {
@@ -38,6 +63,7 @@ struct spool_frame {
 	struct spool_position next;	/* just behind it */
 	uint64_t tx_id;
 	enum spool_kind kind;
+	struct spool_origin from;
 	const uint8_t *payload;		/* valid until the next read */
 	size_t payload_len;
 };
@@ -54,11 +80,25 @@ PGW_MUSTCHECK struct spool_writer *spool_writer_open(const char *dir,
 /* Adds to the group; nothing is durable yet. */
 void spool_append(struct spool_writer *w, enum spool_kind kind,
 	uint64_t tx_id, const void *payload, size_t len);
+/* The same; and the lane's state follows: a record opens tx_id, others close
+ * it. */
+void spool_append_from(struct spool_writer *w, enum spool_kind kind,
+	uint64_t tx_id, const struct spool_origin *from, const void *payload,
+	size_t len);
+/* By lane, *n of them, with all that was appended; valid until the next
+ * append. */
+const struct spool_lane *spool_lanes(const struct spool_writer *w, size_t *n);
+/* Bytes in the group that are not yet durable. */
+size_t spool_pending(const struct spool_writer *w);
 /*
  * Writes the group and fdatasyncs it.  False with errno: the segment is then
  * finished, nothing in the group counts as durable; the process must end.
  */
 PGW_MUSTCHECK bool spool_sync(struct spool_writer *w);
+/* Closes without a sync. */
+void spool_writer_close(struct spool_writer *w);
+/* A segment is finished when it is at least this long (64 MB; for tests). */
+void spool_set_segment_bytes(struct spool_writer *w, uint64_t bytes);
 /* Where the next frame goes: all before it is durable after spool_sync(). */
 struct spool_position spool_end(const struct spool_writer *w);
 
@@ -68,14 +108,17 @@ struct spool_reader;
 /* Starts at the oldest frame there is.  NULL with errno. */
 PGW_MUSTCHECK struct spool_reader *spool_reader_open(const char *dir);
 void spool_reader_close(struct spool_reader *r);
-/* The next frame before `end`; false if there is none (yet). */
+/*
+ * The next frame before `end`; false if there is none (yet).  Ends the process
+ * if what lies before `end` is damaged or gone: it was durable.
+ */
 PGW_MUSTCHECK bool spool_next(struct spool_reader *r,
 	struct spool_position end, struct spool_frame *f);
 /* One frame by its position; false if it is not there or not whole. */
 PGW_MUSTCHECK bool spool_read(struct spool_reader *r,
 	struct spool_position at, struct spool_frame *f);
 
-/* Deletes segments below `segment`. */
+/* Deletes segments below `segment`, but never the last one. */
 void spool_recycle(const char *dir, uint64_t segment);
 
 #endif

@@ -35,7 +35,11 @@ struct verdict_mismatch {
 	const char *table;	/* "schema.table" */
 	struct verdict_key *row; /* key columns; all columns without a key */
 	size_t n_row;
-	const char *column;	/* NULL: the whole row is missing or extra */
+	/*
+	 * NULL: the whole row is missing or extra; then the side that has the
+	 * row says "present".
+	 */
+	const char *column;
 	const char *claimed;	/* NULL: SQL NULL, or no such row */
 	const char *calculated;
 };
@@ -49,11 +53,14 @@ struct verdict {
 	struct merkle_hash post_root_calculated;
 	struct verdict_mismatch *mismatches;
 	size_t n_mismatches;
+	bool more;		/* there are more than the ones named */
 	int32_t statement;	/* index of the first that diverges, -1 */
 	double replay_ms;
 };
 
+/* Appends the bytes of v. */
 void verdict_encode(const struct verdict *v, struct buf *out);
+/* Strings live in the arena.  False: not a whole verdict, or its limit. */
 PGW_MUSTCHECK bool verdict_decode(const void *bytes, size_t n,
 	struct arena *a, struct verdict *v);
 

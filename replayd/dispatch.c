@@ -1,0 +1,241 @@
+/*
+ * dispatch.c: jobs to the workers, verdicts back.
+ *
+ * Nothing here blocks on a worker: jobs are so few and small that they always
+ * fit into an empty socket buffer, and verdicts are read as they come.  A
+ * worker that is gone keeps its jobs: they have no verdict in the log, so the
+ * next start of recorder and workers runs them again.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "dispatch.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "ioutil.h"
+#include "log.h"
+#include "worker.h"
+
+#define READ_BYTES 65536
+#define MAX_VERDICT ((size_t)64 << 20)
+#define LENGTH_BYTES 4
+
+struct lane {
+	int fd;				/* -1: the worker is gone */
+	unsigned outstanding;
+	struct buf in;
+};
+
+struct dispatch {
+	struct lane *lanes;
+	unsigned n;
+	struct worker_job *jobs;	/* a ring; cap is a power of two */
+	size_t cap;
+	size_t head;
+	size_t waiting;
+};
+
+static void *
+zeroed(size_t n, size_t size)
+{
+	void *p = calloc(n, size);
+
+	if (p == NULL)
+		log_fatal("out_of_memory", "no memory for the queue of jobs");
+	return p;
+}
+
+struct dispatch *
+dispatch_new(const int *fds, unsigned n)
+{
+	struct dispatch *d = zeroed(1, sizeof(*d));
+
+	d->lanes = zeroed(n + 1u, sizeof(*d->lanes));
+	d->n = n;
+	for (unsigned i = 0; i < n; i++) {
+		d->lanes[i].fd = fds[i];
+		if (!io_set_nonblock(fds[i]))
+			log_fatal("worker_socket", "worker %u: %s", i,
+			    strerror(errno));
+	}
+	return d;
+}
+
+void
+dispatch_free(struct dispatch *d)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		buf_free(&d->lanes[i].in);
+	free(d->lanes);
+	free(d->jobs);
+	free(d);
+}
+
+static void
+grow(struct dispatch *d)
+{
+	size_t cap = d->cap == 0 ? 256 : d->cap * 2;
+	struct worker_job *jobs = zeroed(cap, sizeof(*jobs));
+
+	for (size_t i = 0; i < d->waiting; i++)
+		jobs[i] = d->jobs[(d->head + i) & (d->cap - 1)];
+	free(d->jobs);
+	d->jobs = jobs;
+	d->cap = cap;
+	d->head = 0;
+}
+
+void
+dispatch_push(struct dispatch *d, uint64_t tx_id, struct spool_position at)
+{
+	struct worker_job *job;
+
+	if (d->waiting == d->cap)
+		grow(d);
+	job = &d->jobs[(d->head + d->waiting++) & (d->cap - 1)];
+	job->tx_id = tx_id;
+	job->at = at;
+}
+
+static struct lane *
+least_loaded(const struct dispatch *d)
+{
+	struct lane *best = NULL;
+
+	for (unsigned i = 0; i < d->n; i++) {
+		struct lane *l = &d->lanes[i];
+
+		if (l->fd >= 0 && l->outstanding < DISPATCH_MAX_OUTSTANDING &&
+		    (best == NULL || l->outstanding < best->outstanding))
+			best = l;
+	}
+	return best;
+}
+
+static void
+lose(struct dispatch *d, struct lane *l)
+{
+	log_warning("worker_lost",
+	    "replay worker %u is gone; its %u jobs run again after the restart",
+	    (unsigned)(l - d->lanes), l->outstanding);
+	close(l->fd);
+	l->fd = -1;
+}
+
+/* 16 jobs fit into any socket buffer: a short write means it is gone. */
+static bool
+send_job(const struct lane *l, const struct worker_job *job)
+{
+	ssize_t n;
+
+	do
+		n = send(l->fd, job, sizeof(*job), MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n == (ssize_t)sizeof(*job);
+}
+
+void
+dispatch_send(struct dispatch *d)
+{
+	while (d->waiting > 0) {
+		struct lane *l = least_loaded(d);
+
+		if (l == NULL)
+			return;
+		if (!send_job(l, &d->jobs[d->head])) {
+			lose(d, l);
+			continue;
+		}
+		l->outstanding++;
+		d->head = (d->head + 1) & (d->cap - 1);
+		d->waiting--;
+	}
+}
+
+unsigned
+dispatch_poll(const struct dispatch *d, struct pollfd *p)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		p[i].fd = d->lanes[i].fd;
+		p[i].events = POLLIN;
+		p[i].revents = 0;
+	}
+	return d->n;
+}
+
+/* False: the worker is gone, or talks nonsense. */
+static bool
+read_some(struct lane *l)
+{
+	uint8_t *to = buf_reserve(&l->in, READ_BYTES);
+	ssize_t n = read(l->fd, to, READ_BYTES);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR;
+	l->in.len += (size_t)n;
+	return n > 0;
+}
+
+static bool
+take_verdicts(struct lane *l, dispatch_fn fn, void *arg)
+{
+	size_t done = 0;
+	size_t len = 0;
+
+	while (l->in.len - done >= LENGTH_BYTES) {
+		len = get_u32(l->in.data + done);
+		if (len > MAX_VERDICT)
+			return false;
+		if (l->in.len - done - LENGTH_BYTES < len)
+			break;
+		if (l->outstanding > 0)
+			l->outstanding--;
+		fn(arg, l->in.data + done + LENGTH_BYTES, len);
+		done += LENGTH_BYTES + len;
+	}
+	buf_consume(&l->in, done);
+	return true;
+}
+
+void
+dispatch_receive(struct dispatch *d, const struct pollfd *p, dispatch_fn fn,
+	void *arg)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		struct lane *l = &d->lanes[i];
+		bool alive;
+
+		if (l->fd < 0 || p[i].revents == 0)
+			continue;
+		alive = read_some(l);
+		if (!take_verdicts(l, fn, arg) || !alive)
+			lose(d, l);
+	}
+}
+
+size_t
+dispatch_open(const struct dispatch *d)
+{
+	size_t n = d->waiting;
+
+	for (unsigned i = 0; i < d->n; i++)
+		if (d->lanes[i].fd >= 0)
+			n += d->lanes[i].outstanding;
+	return n;
+}
+
+unsigned
+dispatch_living(const struct dispatch *d)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < d->n; i++)
+		n += d->lanes[i].fd >= 0;
+	return n;
+}

@@ -1,0 +1,470 @@
+/*
+ * job.c: writes a job's messages, takes their answers.
+ *
+ * Owns the list of steps, one per queued command, in order; it lives in the
+ * job's arena.  Never decides on a verdict.  Called by replay.c.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "buf.h"
+#include "settings.h"
+
+enum step_kind {
+	STEP_OWN, /* BEGIN, pin, settings, ROLLBACK */
+	STEP_PREPARE,
+	STEP_LOAD,
+	STEP_STATEMENT,
+	STEP_READ,
+	STEP_SYNC
+};
+
+struct job_step {
+	enum step_kind kind;
+	unsigned statement;
+	size_t table;
+	const struct record_row *row; /* STEP_LOAD */
+	bool *prepared;               /* STEP_PREPARE */
+};
+
+static struct job_step *
+step_add(struct job *j, enum step_kind kind)
+{
+	struct job_step *s = arena_grow(
+	    j->arena, j->steps, j->n_steps, &j->cap_steps, sizeof(*j->steps));
+
+	if (s == NULL)
+		return NULL;
+	j->steps = s;
+	s = &j->steps[j->n_steps++];
+	memset(s, 0, sizeof(*s));
+	s->kind = kind;
+	return s;
+}
+
+/* --- sending --- */
+
+static bool
+send_own(struct job *j, const char *name, const char *param)
+{
+	return step_add(j, STEP_OWN) != NULL &&
+	       PQsendQueryPrepared(j->copy->conn, name, param != NULL, &param,
+		   NULL, NULL, 0) == 1;
+}
+
+static bool
+send_settings(struct job *j, const struct settings_call *call)
+{
+	if (call->sql == NULL)
+		return true;
+	return step_add(j, STEP_OWN) != NULL &&
+	       PQsendQueryParams(j->copy->conn, call->sql, call->n_values, NULL,
+		   call->values, NULL, NULL, 0) == 1;
+}
+
+static bool
+send_sync(struct job *j)
+{
+	return step_add(j, STEP_SYNC) != NULL &&
+	       PQpipelineSync(j->copy->conn) == 1;
+}
+
+/* Appends the name quoted; false if it is not text of the encoding. */
+static bool
+put_identifier(struct buf *b, PGconn *conn, const char *name)
+{
+	char *q = PQescapeIdentifier(conn, name, strlen(name));
+
+	if (q == NULL)
+		return false;
+	buf_put_str(b, q);
+	PQfreemem(q);
+	return true;
+}
+
+static bool
+put_table(struct buf *b, PGconn *conn, const struct record_table *t)
+{
+	if (!put_identifier(b, conn, t->schema))
+		return false;
+	buf_put_u8(b, '.');
+	return put_identifier(b, conn, t->table);
+}
+
+/* The columns that are given values: all but the generated ones. */
+static bool
+put_columns(
+    struct buf *b, PGconn *conn, const struct rowenc_shape *s, unsigned *n)
+{
+	*n = 0;
+	for (unsigned i = 0; i < s->n_columns; i++) {
+		if (s->columns[i].generated != 0)
+			continue;
+		buf_put_str(b, (*n)++ == 0 ? " (" : ", ");
+		if (!put_identifier(b, conn, s->columns[i].name))
+			return false;
+	}
+	return true;
+}
+
+static bool
+load_sql(struct buf *b, PGconn *conn, const struct record_table *t)
+{
+	unsigned n;
+
+	buf_put_str(b, "INSERT INTO ");
+	if (!put_table(b, conn, t))
+		return false;
+	buf_put_str(b, " AS t");
+	if (!put_columns(b, conn, &t->shape, &n))
+		return false;
+	buf_put_str(b,
+	    n == 0 ? " DEFAULT VALUES" : ") OVERRIDING SYSTEM VALUE VALUES (");
+	for (unsigned i = 1; i <= n; i++)
+		buf_printf(b, i == 1 ? "$%u" : ", $%u", i);
+	buf_put_cstr(
+	    b, n == 0 ? " RETURNING ROW(t.*)" : ") RETURNING ROW(t.*)");
+	return true;
+}
+
+static bool
+read_sql(struct buf *b, PGconn *conn, const struct record_table *t)
+{
+	buf_put_str(b, "SELECT ROW(t.*) FROM ONLY ");
+	if (!put_table(b, conn, t))
+		return false;
+	buf_put_cstr(b, " AS t");
+	return true;
+}
+
+static void
+statement_name(char out[16], char kind, uint32_t oid)
+{
+	snprintf(out, 16, "%c%u", kind, oid);
+}
+
+/* kind 'l' loads, 'r' reads.  *prepared is set when the answer is there. */
+static bool
+send_prepare(struct job *j, size_t table, char kind, bool *prepared)
+{
+	const struct record_table *t = &j->record->tables[table];
+	PGconn *conn = j->copy->conn;
+	struct job_step *s;
+	struct buf sql = { 0 };
+	char name[16];
+	bool ok;
+
+	if (*prepared)
+		return true;
+	statement_name(name, kind, t->oid);
+	s = step_add(j, STEP_PREPARE);
+	ok = s != NULL &&
+	     (kind == 'l' ? load_sql(&sql, conn, t)
+			  : read_sql(&sql, conn, t)) &&
+	     PQsendPrepare(conn, name, (const char *)sql.data, 0, NULL) == 1;
+	if (s != NULL) {
+		s->table = table;
+		s->prepared = prepared;
+	}
+	buf_free(&sql);
+	return ok;
+}
+
+/* Text parameters of a row; NULL: arena limit, or not of the shape. */
+static const char **
+row_params(struct job *j, const struct rowenc_shape *shape,
+    const struct rowenc_row *row, int *n)
+{
+	size_t columns = (size_t)shape->n_columns + 1;
+	struct rowenc_value *values = arena_alloc(
+	    j->arena, columns * sizeof(*values));
+	const char **params = arena_alloc(j->arena, columns * sizeof(*params));
+
+	*n = 0;
+	if (values == NULL || params == NULL ||
+	    !rowenc_decode(shape, row, values))
+		return NULL;
+	for (unsigned i = 0; i < shape->n_columns; i++) {
+		const char *text = NULL;
+
+		if (shape->columns[i].generated != 0)
+			continue;
+		if (values[i].data != NULL) {
+			text = arena_memdup(
+			    j->arena, values[i].data, values[i].len);
+			if (text == NULL)
+				return NULL;
+		}
+		params[(*n)++] = text;
+	}
+	return params;
+}
+
+static bool
+send_row(struct job *j, size_t table, const struct record_row *row)
+{
+	const struct record_table *t = &j->record->tables[table];
+	struct job_step *s = step_add(j, STEP_LOAD);
+	const char **params;
+	char name[16];
+	int n;
+
+	if (s == NULL)
+		return false;
+	s->table = table;
+	s->row = row;
+	s->statement = row->statement;
+	params = row_params(j, &t->shape, &row->row, &n);
+	statement_name(name, 'l', t->oid);
+	return params != NULL && PQsendQueryPrepared(j->copy->conn, name, n,
+				     params, NULL, NULL, 0) == 1;
+}
+
+/* Prepared once per session, even if the rows of several statements wait. */
+static bool
+send_loads(
+    struct job *j, unsigned statement, struct settings *settings, bool *loaded)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < j->record->n_tables; i++) {
+		const struct record_table *t = &j->record->tables[i];
+		struct schema_table *own = schema_find(j->copy, t->oid);
+
+		for (size_t k = 0; k < t->n_before; k++) {
+			if (t->before[k].statement != statement)
+				continue;
+			if (!any && statement > 0 &&
+			    !send_settings(j, &settings->canonical))
+				return false;
+			any = true;
+			if (!loaded[i] &&
+			    !send_prepare(j, i, 'l', &own->load_prepared))
+				return false;
+			loaded[i] = true;
+			if (!send_row(j, i, &t->before[k]))
+				return false;
+		}
+	}
+	return !any && statement > 0 ? true
+				     : send_settings(j, &settings->client);
+}
+
+static bool
+send_statement(struct job *j, unsigned i)
+{
+	const struct record_statement *st = &j->record->statements[i];
+	struct job_step *s = step_add(j, STEP_STATEMENT);
+	const char *sql = arena_memdup(j->arena, st->sql, st->sql_len);
+
+	if (s == NULL || sql == NULL)
+		return false;
+	s->statement = i;
+	return PQsendQueryParams(
+		   j->copy->conn, sql, 0, NULL, NULL, NULL, NULL, 0) == 1;
+}
+
+static bool
+send_reads(struct job *j)
+{
+	for (size_t i = 0; i < j->record->n_tables; i++) {
+		uint32_t oid = j->record->tables[i].oid;
+		struct schema_table *own = schema_find(j->copy, oid);
+		struct job_step *s;
+		char name[16];
+
+		own->touched = true;
+		if (!send_prepare(j, i, 'r', &own->read_prepared))
+			return false;
+		s = step_add(j, STEP_READ);
+		if (s == NULL)
+			return false;
+		s->table = i;
+		statement_name(name, 'r', oid);
+		if (PQsendQueryPrepared(
+			j->copy->conn, name, 0, NULL, NULL, NULL, 0) != 1)
+			return false;
+	}
+	return true;
+}
+
+static bool
+send_statements(struct job *j, struct settings *settings)
+{
+	const struct record *r = j->record;
+	bool *loaded = arena_zalloc(j->arena, r->n_tables + 1);
+
+	if (loaded == NULL)
+		return false;
+	for (unsigned i = 0; i < r->n_statements; i++) {
+		if (!send_loads(j, i, settings, loaded) ||
+		    !send_statement(j, i))
+			return false;
+	}
+	return true;
+}
+
+bool
+job_send(struct job *j)
+{
+	const struct record *r = j->record;
+	bool pin = j->copy->pinned && r->now[0] != '\0';
+	struct settings settings;
+
+	j->calculated = arena_zalloc(
+	    j->arena, (r->n_tables + 1) * sizeof(*j->calculated));
+	return j->calculated != NULL &&
+	       settings_plan(r, schema_has_namespace(j->copy, r->user),
+		   j->arena, &settings) &&
+	       send_own(j, SESSION_BEGIN, NULL) &&
+	       (!pin || send_own(j, SESSION_PIN, r->now)) &&
+	       (settings.canonical.sql == NULL ||
+		   send_settings(j, &settings.canonical)) &&
+	       send_statements(j, &settings) &&
+	       send_settings(j, &settings.canonical) && send_reads(j) &&
+	       send_sync(j) && send_own(j, SESSION_ROLLBACK, NULL) &&
+	       send_own(j, SESSION_CLEAN, NULL) && send_sync(j);
+}
+
+/* --- receiving --- */
+
+static void
+job_fail(struct job *j, enum job_failure failure, const struct job_step *s,
+    const PGresult *res)
+{
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
+
+	if (j->failure != JOB_FINE)
+		return;
+	j->failure = failure;
+	j->statement = s->statement;
+	snprintf(
+	    j->sqlstate, sizeof(j->sqlstate), "%s", state != NULL ? state : "");
+	j->message = message != NULL ? arena_strdup(j->arena, message) : "";
+	if (j->message == NULL)
+		j->message = "";
+}
+
+/* A composite of the table's columns as a canonical row. */
+static bool
+encode_result(struct job *j, const struct rowenc_shape *shape,
+    const PGresult *res, int tuple, struct rowenc_row *out)
+{
+	struct rowenc_value *values = arena_alloc(
+	    j->arena, ((size_t)shape->n_columns + 1) * sizeof(*values));
+	const char *text = PQgetvalue(res, tuple, 0);
+
+	return values != NULL &&
+	       rowenc_split_composite((const uint8_t *)text,
+		   (size_t)PQgetlength(res, tuple, 0), j->arena, values,
+		   shape->n_columns) &&
+	       rowenc_encode(shape, values, j->arena, out);
+}
+
+/* The row must have gone in as it was recorded. */
+static void
+take_load(struct job *j, const struct job_step *s, const PGresult *res)
+{
+	const struct record_table *t = &j->record->tables[s->table];
+	struct rowenc_row row;
+
+	if (PQntuples(res) != 1 || !encode_result(j, &t->shape, res, 0, &row) ||
+	    rowenc_compare(&row, &s->row->row) != 0)
+		job_fail(j, JOB_PRELOAD, s, res);
+}
+
+static void
+take_rows(struct job *j, const struct job_step *s, const PGresult *res)
+{
+	const struct record_table *t = &j->record->tables[s->table];
+	struct compare_table *c = &j->calculated[s->table];
+	int n = PQntuples(res);
+
+	c->rows = arena_alloc(j->arena, ((size_t)n + 1) * sizeof(*c->rows));
+	if (c->rows == NULL) {
+		job_fail(j, JOB_READ, s, res);
+		return;
+	}
+	for (int i = 0; i < n; i++) {
+		if (!encode_result(j, &t->shape, res, i, &c->rows[i])) {
+			job_fail(j, JOB_READ, s, res);
+			return;
+		}
+	}
+	c->n_rows = (size_t)n;
+}
+
+static void
+take_error(struct job *j, const struct job_step *s, const PGresult *res)
+{
+	job_fail(j,
+	    s->kind == STEP_STATEMENT ? JOB_STATEMENT
+	    : s->kind == STEP_LOAD    ? JOB_PRELOAD
+				      : JOB_OWN,
+	    s, res);
+}
+
+static void
+take_result(struct job *j, const struct job_step *s, const PGresult *res)
+{
+	ExecStatusType status = PQresultStatus(res);
+
+	if (status == PGRES_PIPELINE_ABORTED || status == PGRES_SINGLE_TUPLE)
+		return;
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK &&
+	    status != PGRES_EMPTY_QUERY)
+		take_error(j, s, res);
+	else if (s->kind == STEP_PREPARE)
+		*s->prepared = true;
+	else if (s->kind == STEP_LOAD)
+		take_load(j, s, res);
+	else if (s->kind == STEP_READ)
+		take_rows(j, s, res);
+}
+
+/*
+ * A step's results end with NULL, a Sync's with itself.  Two NULLs in a row
+ * mean that libpq has nothing queued any more.
+ */
+enum session_wait
+job_receive(struct job *j)
+{
+	PGconn *conn = j->copy->conn;
+	size_t at = 0;
+	unsigned nulls = 0;
+
+	while (at < j->n_steps) {
+		const struct job_step *s = &j->steps[at];
+		enum session_wait w = session_wait(conn, j->deadline);
+		PGresult *res;
+
+		if (w != SESSION_READY)
+			return w;
+		res = PQgetResult(conn);
+		if (res == NULL) {
+			if (++nulls > 1 || PQstatus(conn) != CONNECTION_OK)
+				return SESSION_LOST;
+			at += s->kind != STEP_SYNC;
+			if (at < j->n_steps &&
+			    j->steps[at].kind == STEP_STATEMENT)
+				(void)PQsetSingleRowMode(conn);
+			continue;
+		}
+		nulls = 0;
+		if (s->kind == STEP_SYNC &&
+		    PQresultStatus(res) == PGRES_PIPELINE_SYNC)
+			at++;
+		else
+			take_result(j, s, res);
+		PQclear(res);
+		if (PQstatus(conn) != CONNECTION_OK)
+			return SESSION_LOST;
+	}
+	return SESSION_READY;
+}

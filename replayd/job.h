@@ -1,0 +1,57 @@
+/*
+ * job.h: one run of a recorded transaction on a copy, in one write.
+ *
+ *	BEGIN  pin
+ *	for each statement: INSERT of the rows it touches first, then its text
+ *	SELECT of all rows of the job's tables
+ *	Sync  ROLLBACK  Sync
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_JOB_H
+#define PGW_JOB_H
+
+#include <stdbool.h>
+
+#include "arena.h"
+#include "attr.h"
+#include "compare.h"
+#include "record.h"
+#include "schema.h"
+#include "session.h"
+
+/* The first thing that went wrong. */
+enum job_failure {
+	JOB_FINE,
+	JOB_PRELOAD,		/* a row could not be loaded as recorded */
+	JOB_STATEMENT,		/* the client's statement failed: sqlstate */
+	JOB_OWN,		/* a statement of ours failed: sqlstate */
+	JOB_READ		/* rows read back are not of its shape */
+};
+
+struct job {
+	/* in */
+	const struct record *record;
+	struct schema_copy *copy;
+	struct arena *arena;
+	int64_t deadline;		/* monotonic us */
+	/* out */
+	struct compare_table *calculated;	/* parallel to record->tables */
+	enum job_failure failure;
+	unsigned statement;		/* that failed */
+	char sqlstate[6];
+	const char *message;
+	/* job.c's */
+	struct job_step *steps;
+	size_t n_steps;
+	size_t cap_steps;
+};
+
+/* Queues all of it on copy->conn.  False: arena limit, or libpq refuses. */
+PGW_MUSTCHECK bool job_send(struct job *j);
+
+/* Receives all answers.  After anything but SESSION_READY the session is of
+ * no more use. */
+PGW_MUSTCHECK enum session_wait job_receive(struct job *j);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * line.h: the bodies of evidence lines, with the fields of the contract in
+ * its order; evidence.c puts type, seq, time and prev in front.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_LINE_H
+#define PGW_LINE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "record.h"
+#include "txtable.h"
+#include "verdict.h"
+
+struct line_start {
+	const char *origin;
+	uint64_t system_identifier;	/* 0 if not known */
+	uint64_t timeline;		/* 0 if not known */
+	const char *config_file;	/* hashed; may be missing */
+	uint64_t size;			/* of the log that is continued, 0 new */
+	struct merkle_hash root;
+	uint64_t open_records;
+	uint64_t next_tx_id;
+};
+
+/* What a record line needs beside the record. */
+struct line_context {
+	uint64_t system_identifier;	/* 0 if not known */
+	bool row_data;			/* log.row_data */
+	bool normalized;		/* log.statements=normalized */
+};
+
+json_t *line_start(const struct line_start *s);
+json_t *line_stop(uint64_t open_records, uint64_t open_verdicts);
+json_t *line_gap(const char *from_time, const char *reason, uint64_t count);
+json_t *line_record(uint64_t tx_id, const struct record *r,
+	const struct line_context *c);
+json_t *line_outcome(uint64_t tx_id, const struct record_outcome_message *m);
+/* bundle: its path inside the data directory, NULL if there is none. */
+json_t *line_verdict(const struct txn *x, const struct verdict *v,
+	const char *bundle);
+
+/* The rows of a record: an array parallel to its tables, {before, after}. */
+json_t *line_rows(const struct record *r);
+
+#endif

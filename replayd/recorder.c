@@ -1,0 +1,375 @@
+/*
+ * recorder.c: the process that turns the spool into evidence.
+ *
+ * One poll() loop: follow the spool up to where the drain says it is durable,
+ * write a line for each frame, give jobs to the workers, write their verdicts,
+ * sign.  Waits for no worker and no server; the drain never waits for it.
+ * The only process that opens evidence.key.
+ *
+ * Exit: 0 all is recorded and signed; 1 the drain died (what is not in the
+ * log is in the spool); 3 the log cannot be written or must not be signed.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "recorder.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ioutil.h"
+#include "log.h"
+#include "procsig.h"
+#include "track.h"
+
+#define IDENTITY_WAIT_MS 2000
+#define FINISH_WAIT_US (30 * (int64_t)1000000)
+#define ASK_AGAIN_MS 200
+#define FRAMES_PER_ROUND 1000
+#define SEQLOCK_TRIES 100000
+
+enum { POLL_WAKE, POLL_SIGNAL, POLL_RESOLVER, POLL_WORKERS };
+
+struct recorder {
+	const struct config *config;
+	struct recorder_shared *shared;
+	int wake_fd;
+	pid_t drain;
+	struct key_signer key;
+	struct track track;
+	struct spool_reader *spool;
+	struct spool_position durable;	/* as last told */
+	struct spool_position read;	/* behind the last frame taken */
+	bool started;			/* the spool was read to its end once */
+	bool finishing;			/* end of file on wake_fd */
+	uint64_t timeline;
+	uint64_t recycled;		/* segments below are deleted */
+	int64_t next_checkpoint_us;
+	struct pollfd *poll;
+};
+
+/* --- what the drain and the resolver tell --- */
+
+/* A writer that died in the middle leaves version odd: then the old one. */
+static void
+read_durable(struct recorder *r)
+{
+	struct recorder_shared *s = r->shared;
+
+	for (int i = 0; i < SEQLOCK_TRIES; i++) {
+		uint64_t version = atomic_load(&s->version);
+		struct spool_position p;
+
+		p.segment = atomic_load(&s->segment);
+		p.offset = atomic_load(&s->offset);
+		if ((version & 1) == 0 &&
+		    atomic_load(&s->version) == version) {
+			r->durable = p;
+			return;
+		}
+	}
+}
+
+static void
+read_wake(struct recorder *r)
+{
+	char bytes[4096];
+	ssize_t n = read(r->wake_fd, bytes, sizeof(bytes));
+
+	if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+		return;
+	if (getppid() != r->drain) {
+		log_error("drain_lost",
+		    "the drain is gone; the next recorder goes on");
+		exit(1);
+	}
+	r->finishing = true;
+}
+
+static void
+read_answers(struct recorder *r)
+{
+	struct resolver_answer a;
+	ssize_t n;
+
+	while ((n = recv(r->track.resolver_fd, &a, sizeof(a),
+		    MSG_DONTWAIT)) == (ssize_t)sizeof(a)) {
+		if (a.kind == RESOLVER_IDENTITY)
+			r->timeline = a.timeline;
+		track_answer(&r->track, &a);
+	}
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	log_warning("resolver_lost",
+	    "the resolver is gone; what is in doubt waits for a restart");
+	close(r->track.resolver_fd);
+	r->track.resolver_fd = -1;
+}
+
+/* --- starting --- */
+
+static void
+load_key(struct recorder *r)
+{
+	char path[PATH_MAX];
+	char error[512];
+
+	io_path(path, sizeof(path), "%s/evidence.key", r->config->data_dir);
+	if (!key_load_signer(path, &r->key, error, sizeof(error)))
+		log_fatal("evidence_key", "%s; make one with witnessctl keygen",
+		    error);
+	if (*r->config->origin != '\0' &&
+	    strcmp(r->config->origin, r->key.public.name) != 0)
+		log_fatal("evidence_key",
+		    "evidence.origin is %s but %s is of %s; a log keeps its "
+		    "origin", r->config->origin, path, r->key.public.name);
+}
+
+/* The server's identity, if it answers soon. */
+static void
+start_resolver(struct recorder *r)
+{
+	struct pollfd p = { .events = POLLIN };
+
+	r->track.resolver_fd = -1;
+	if (*r->config->backend_user == '\0')
+		return;
+	p.fd = r->track.resolver_fd = resolver_start(r->config);
+	if (p.fd < 0)
+		log_error("resolver_start", "cannot start the resolver: %s",
+		    strerror(errno));
+	else if (poll(&p, 1, IDENTITY_WAIT_MS) > 0)
+		read_answers(r);
+}
+
+static void
+open_log(struct recorder *r)
+{
+	char dir[PATH_MAX];
+	char error[1024];
+
+	config_log_path(r->config, ".", dir, sizeof(dir));
+	dir[strlen(dir) - strlen("/.")] = '\0';
+	r->track.evidence = evidence_open(dir, &r->key,
+	    r->config->log_rotate_size, error, sizeof(error));
+	if (r->track.evidence == NULL)
+		log_fatal("evidence_refused",
+		    "nothing is signed until this is explained: %s", error);
+}
+
+static void
+write_start(struct recorder *r)
+{
+	struct evidence *e = r->track.evidence;
+	struct line_start s = { .origin = r->key.public.name,
+		.system_identifier = r->track.context.system_identifier,
+		.timeline = r->timeline,
+		.config_file = r->config->file,
+		.size = evidence_size(e),
+		.next_tx_id = evidence_highest_tx_id(e) + 1 };
+	uint64_t verdicts;
+
+	evidence_root(e, &s.root);
+	track_count(&r->track, &s.open_records, &verdicts);
+	evidence_append(e, "Start", line_start(&s));
+}
+
+static void
+start(struct recorder *r, const int *worker_fds, unsigned n_workers)
+{
+	struct track *t = &r->track;
+
+	load_key(r);
+	start_resolver(r);
+	open_log(r);
+	t->config = r->config;
+	t->open = evidence_open_transactions(t->evidence);
+	t->highest_tx_id = evidence_highest_tx_id(t->evidence);
+	t->dispatch = dispatch_new(worker_fds, n_workers);
+	t->n_workers = n_workers;
+	t->context.row_data = r->config->log_row_data;
+	t->context.normalized =
+	    r->config->log_statements == STATEMENTS_NORMALIZED;
+	t->arena = arena_new(0);
+	r->poll = calloc(POLL_WORKERS + n_workers, sizeof(*r->poll));
+	if (r->poll == NULL || !io_set_nonblock(r->wake_fd))
+		log_fatal("recorder_start", "%s", strerror(errno));
+	r->spool = spool_reader_open(r->config->data_dir);
+	if (r->spool == NULL)
+		log_fatal("spool_open", "cannot read the spool in %s: %s",
+		    r->config->data_dir, strerror(errno));
+	write_start(r);
+	log_info("recorder_started", "the evidence log has %" PRIu64
+	    " lines, %zu transactions are open", evidence_size(t->evidence),
+	    t->open->n);
+}
+
+/* --- rounds --- */
+
+/* True if there is more to take. */
+static bool
+follow_spool(struct recorder *r)
+{
+	struct spool_frame f;
+
+	read_durable(r);
+	if (r->durable.segment == 0)
+		return false;
+	for (int i = 0; i < FRAMES_PER_ROUND; i++) {
+		if (!spool_next(r->spool, r->durable, &f)) {
+			if (!r->started)
+				track_started(&r->track);
+			r->started = true;
+			return false;
+		}
+		r->read = f.next;
+		track_frame(&r->track, &f);
+	}
+	return true;
+}
+
+/*
+ * Only when the log is on the disk, and only below what was read: a segment
+ * that holds the last record stays, for the drain to count on from.
+ */
+static void
+recycle(struct recorder *r)
+{
+	uint64_t lowest;
+
+	if (r->config->keep_payload == KEEP_ALL || r->read.segment == 0)
+		return;
+	lowest = track_lowest_segment(&r->track, r->read.segment);
+	if (lowest <= r->recycled)
+		return;
+	spool_recycle(r->config->data_dir, lowest);
+	r->recycled = lowest;
+}
+
+static void
+sign_if_due(struct recorder *r)
+{
+	int64_t now = io_monotonic_us();
+
+	if (evidence_unsigned(r->track.evidence) == 0 ||
+	    now < r->next_checkpoint_us)
+		return;
+	evidence_checkpoint(r->track.evidence);
+	recycle(r);
+	r->next_checkpoint_us = now + r->config->checkpoint_interval * 1000;
+}
+
+/* How long poll() may wait; -1: until something comes. */
+static int
+wait_ms(const struct recorder *r, bool more)
+{
+	int64_t left = r->next_checkpoint_us - io_monotonic_us();
+	int ms = -1;
+
+	if (more)
+		return 0;
+	if (evidence_unsigned(r->track.evidence) > 0)
+		ms = left <= 0 ? 0 : (int)(left / 1000) + 1;
+	if (r->track.unasked && r->track.resolver_fd >= 0 &&
+	    (ms < 0 || ms > ASK_AGAIN_MS))
+		ms = ASK_AGAIN_MS;
+	if (r->finishing && (ms < 0 || ms > ASK_AGAIN_MS))
+		ms = ASK_AGAIN_MS;
+	return ms;
+}
+
+static void
+wait_and_read(struct recorder *r, bool more)
+{
+	struct pollfd *p = r->poll;
+	unsigned n;
+
+	p[POLL_WAKE].fd = r->finishing ? -1 : r->wake_fd;
+	p[POLL_SIGNAL].fd = procsig_fd();
+	p[POLL_RESOLVER].fd = r->track.resolver_fd;
+	for (n = 0; n < POLL_WORKERS; n++)
+		p[n].events = POLLIN;
+	n += dispatch_poll(r->track.dispatch, p + POLL_WORKERS);
+	if (poll(p, n, wait_ms(r, more)) <= 0)
+		return;
+	if (p[POLL_SIGNAL].revents != 0) {
+		procsig_drain();
+		if (procsig_take(SIGHUP))
+			log_reopen();
+	}
+	if (p[POLL_WAKE].revents != 0)
+		read_wake(r);
+	if (p[POLL_RESOLVER].revents != 0)
+		read_answers(r);
+	dispatch_receive(r->track.dispatch, p + POLL_WORKERS, track_verdict,
+	    &r->track);
+}
+
+/* True if there is more in the spool. */
+static bool
+one_round(struct recorder *r, bool more)
+{
+	wait_and_read(r, more);
+	more = follow_spool(r);
+	track_ask(&r->track);
+	dispatch_send(r->track.dispatch);
+	evidence_flush(r->track.evidence);
+	sign_if_due(r);
+	return more;
+}
+
+/* --- ending --- */
+
+static bool
+verdicts_are_awaited(const struct recorder *r, int64_t since_us)
+{
+	return dispatch_living(r->track.dispatch) > 0 &&
+	    dispatch_open(r->track.dispatch) > 0 &&
+	    io_monotonic_us() - since_us < FINISH_WAIT_US;
+}
+
+static PGW_NORETURN void
+finish(struct recorder *r)
+{
+	int64_t since = io_monotonic_us();
+	uint64_t records;
+	uint64_t verdicts;
+	bool more = true;
+
+	while (more || verdicts_are_awaited(r, since))
+		more = one_round(r, more);
+	track_count(&r->track, &records, &verdicts);
+	evidence_append(r->track.evidence, "Stop",
+	    line_stop(records, verdicts));
+	evidence_checkpoint(r->track.evidence);
+	recycle(r);
+	key_forget(&r->key);
+	log_info("recorder_stopped", "%" PRIu64 " records without outcome, %"
+	    PRIu64 " without verdict", records, verdicts);
+	exit(0);
+}
+
+void
+recorder_main(const struct config *config, struct recorder_shared *shared,
+	int wake_fd, const int *worker_fds, unsigned n_workers)
+{
+	struct recorder r = { .config = config,
+		.shared = shared,
+		.wake_fd = wake_fd,
+		.drain = getppid() };
+	bool more = true;
+
+	(void)signal(SIGTERM, SIG_IGN);
+	(void)signal(SIGINT, SIG_IGN);
+	procsig_catch(SIGHUP);
+	start(&r, worker_fds, n_workers);
+	while (!r.finishing)
+		more = one_round(&r, more);
+	finish(&r);
+}

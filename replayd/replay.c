@@ -1,0 +1,380 @@
+/*
+ * replay.c: from a record to a verdict.
+ *
+ * Decides what can be replayed, where, and what an outcome means: `mismatch`
+ * only where PostgreSQL's rules contradict what the server showed; all that
+ * may lie with us, with the copy or with this machine is `unverifiable`.
+ * Called by worker.c.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "replay.h"
+
+#include <ctype.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "compare.h"
+#include "ioutil.h"
+#include "job.h"
+#include "log.h"
+#include "procsig.h"
+#include "schema.h"
+#include "session.h"
+
+#define NO_TIMEOUT_MS INT64_C(30000)
+
+struct replay {
+	const struct config *config;
+	struct schema *schema;
+};
+
+struct replay *
+replay_new(const struct config *c, unsigned index)
+{
+	struct replay *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	p->config = c;
+	p->schema = schema_new(c, index);
+	return p;
+}
+
+void
+replay_free(struct replay *p)
+{
+	schema_free(p->schema);
+	free(p);
+}
+
+/* --- may it be replayed at all --- */
+
+static void
+conclude(struct verdict *v, enum verdict_kind kind, const char *reason)
+{
+	v->kind = kind;
+	v->reason = reason;
+}
+
+/* Behind white space, comments and opening parentheses. */
+static const char *
+first_word(const char *p, const char *end)
+{
+	unsigned depth = 0;
+
+	while (p < end) {
+		if (depth == 0 && (isspace((unsigned char)*p) || *p == '(')) {
+			p++;
+		} else if (end - p > 1 && p[0] == '/' && p[1] == '*') {
+			depth++;
+			p += 2;
+		} else if (depth > 0) {
+			bool closes = end - p > 1 && p[0] == '*' && p[1] == '/';
+
+			depth -= closes;
+			p += closes ? 2 : 1;
+		} else if (end - p > 1 && p[0] == '-' && p[1] == '-') {
+			while (p < end && *p != '\n' && *p != '\r')
+				p++;
+		} else {
+			break;
+		}
+	}
+	return p;
+}
+
+/*
+ * Only what works inside a transaction and ends with it is ever sent; above
+ * all no COMMIT, no PREPARE, no COPY.
+ */
+static bool
+statement_is_sendable(const struct record_statement *s)
+{
+	static const char *const words[] = { "insert", "update", "delete",
+		"merge", "select", "with", "values", "table", "truncate",
+		"explain" };
+	const char *end = s->sql + s->sql_len;
+	const char *word = first_word(s->sql, end);
+	size_t n = 0;
+
+	if (memchr(s->sql, '\0', s->sql_len) != NULL)
+		return false;
+	while (word + n < end && isalpha((unsigned char)word[n]))
+		n++;
+	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+		if (strlen(words[i]) == n &&
+		    strncasecmp(words[i], word, n) == 0)
+			return true;
+	}
+	return false;
+}
+
+static const char *
+statements_refused(const struct record *r)
+{
+	for (size_t i = 0; i < r->n_statements; i++) {
+		if (r->statements[i].n_params > 0)
+			return "bind_parameters";
+		if (!statement_is_sendable(&r->statements[i]))
+			return "unsupported";
+	}
+	return NULL;
+}
+
+static bool
+rows_name_statements(const struct record *r)
+{
+	for (size_t i = 0; i < r->n_tables; i++) {
+		for (size_t k = 0; k < r->tables[i].n_before; k++) {
+			if (r->tables[i].before[k].statement >= r->n_statements)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* False: *v says why there is nothing to replay. */
+static bool
+may_replay(const struct replay *p, struct record *r, struct arena *a,
+    struct verdict *v)
+{
+	const char *refused = NULL;
+
+	if (!p->config->enable_verification)
+		refused = "verification_disabled";
+	else if (r->unverifiable[0] != '\0')
+		refused = r->unverifiable;
+	else if (r->capture != CAPTURE_EXACT)
+		refused = capture_class_name(r->capture);
+	else if (!r->has_images)
+		refused = "no_images";
+	else if (!compare_record_roots(r, a) || !rows_name_statements(r)) {
+		conclude(v, VERDICT_ERROR, "record_inconsistent");
+		return false;
+	} else
+		refused = statements_refused(r);
+	if (refused != NULL)
+		conclude(v, VERDICT_UNVERIFIABLE, refused);
+	return refused == NULL;
+}
+
+/* --- what an outcome means --- */
+
+static bool
+class_is(const char *sqlstate, const char *class)
+{
+	return strncmp(sqlstate, class, 2) == 0;
+}
+
+static void
+explain(const struct job *j, struct arena *a, struct verdict *v)
+{
+	/* messages of class 22 and 23 may hold values of rows */
+	bool may_hold_values = class_is(j->sqlstate, "22") ||
+			       class_is(j->sqlstate, "23");
+	size_t size = strlen(j->message) + 16;
+	char *detail = arena_alloc(a, size);
+
+	if (detail == NULL)
+		return;
+	snprintf(detail, size, "%s %s", j->sqlstate,
+	    may_hold_values ? "" : j->message);
+	v->detail = detail;
+}
+
+/*
+ * The server said that the statement succeeded.  Bad data and violated
+ * constraints contradict it; lack of rights, names or room may be ours.
+ */
+static void
+judge_statement_error(const struct job *j, struct arena *a, struct verdict *v)
+{
+	char *reason;
+
+	v->statement = (int32_t)j->statement;
+	if (strcmp(j->sqlstate, "57014") == 0) {
+		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
+	} else if (class_is(j->sqlstate, "22") || class_is(j->sqlstate, "23")) {
+		reason = arena_alloc(a, 32);
+		if (reason != NULL)
+			snprintf(reason, 32, "replay_error:%s", j->sqlstate);
+		conclude(v, VERDICT_MISMATCH,
+		    reason != NULL ? reason : "replay_error");
+	} else {
+		conclude(v, VERDICT_UNVERIFIABLE, "replay_error");
+	}
+}
+
+static void
+judge_failure(const struct job *j, struct arena *a, struct verdict *v)
+{
+	explain(j, a, v);
+	switch (j->failure) {
+	case JOB_STATEMENT:
+		judge_statement_error(j, a, v);
+		break;
+	case JOB_PRELOAD:
+		conclude(v, VERDICT_UNVERIFIABLE, "preload");
+		break;
+	case JOB_READ:
+	case JOB_OWN:
+		conclude(v, VERDICT_UNVERIFIABLE,
+		    strcmp(j->sqlstate, "57014") == 0 ? "timeout"
+						      : "replay_error");
+		break;
+	case JOB_FINE:
+	default:
+		break;
+	}
+}
+
+/* A difference that this copy's own shortcomings may explain is no mismatch. */
+static void
+excuse(const struct job *j, struct verdict *v)
+{
+	const char *reason = NULL;
+
+	if (v->kind != VERDICT_MISMATCH)
+		return;
+	if (!j->copy->pinned || j->record->now[0] == '\0')
+		reason = "not_pinned";
+	else if (!j->copy->same_locale)
+		reason = "locale";
+	if (reason == NULL)
+		return;
+	conclude(v, VERDICT_UNVERIFIABLE, reason);
+	v->n_mismatches = 0;
+	v->more = false;
+}
+
+static void
+judge(struct job *j, struct arena *a, struct verdict *v)
+{
+	if (j->failure != JOB_FINE) {
+		judge_failure(j, a, v);
+	} else if (!compare_tables(j->record, j->calculated, a, v)) {
+		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		v->n_mismatches = 0;
+	} else if (v->kind == VERDICT_MISMATCH) {
+		conclude(v, VERDICT_MISMATCH, "rows_differ");
+		v->statement = j->record->n_statements == 1 ? 0 : -1;
+	}
+	excuse(j, v);
+}
+
+/* --- running --- */
+
+enum attempt {
+	ATTEMPT_DONE,  /* there is a verdict */
+	ATTEMPT_AGAIN, /* the session broke */
+	ATTEMPT_STOPPED
+};
+
+static enum attempt
+after_wait(enum session_wait w, struct schema_copy *copy, struct verdict *v)
+{
+	session_close(copy);
+	switch (w) {
+	case SESSION_STOPPED:
+		return ATTEMPT_STOPPED;
+	case SESSION_TIMEOUT:
+		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
+		return ATTEMPT_DONE;
+	case SESSION_READY:
+	case SESSION_LOST:
+	default:
+		return ATTEMPT_AGAIN;
+	}
+}
+
+static void
+verdict_init(struct verdict *v)
+{
+	uint64_t tx_id = v->tx_id;
+
+	memset(v, 0, sizeof(*v));
+	v->tx_id = tx_id;
+	v->kind = VERDICT_UNVERIFIABLE;
+	v->reason = "";
+	v->detail = "";
+	v->statement = -1;
+}
+
+static enum attempt
+attempt(struct replay *p, struct schema_copy *copy, struct record *r,
+    struct arena *a, struct verdict *v)
+{
+	int64_t timeout = p->config->statement_timeout;
+	struct job j = { .record = r, .copy = copy, .arena = a };
+	enum session_wait w;
+
+	verdict_init(v);
+	if (!session_open(p->config, copy))
+		return ATTEMPT_AGAIN;
+	j.deadline = io_monotonic_us() +
+		     1000 * (timeout > 0 ? timeout : NO_TIMEOUT_MS);
+	if (!job_send(&j)) {
+		bool lost = PQstatus(copy->conn) != CONNECTION_OK;
+
+		session_close(copy);
+		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		return lost ? ATTEMPT_AGAIN : ATTEMPT_DONE;
+	}
+	w = job_receive(&j);
+	if (w != SESSION_READY)
+		return after_wait(w, copy, v);
+	if (j.failure == JOB_OWN)
+		session_close(copy); /* someone deallocated what we prepared */
+	if (strcmp(j.sqlstate, "26000") == 0 && j.failure != JOB_STATEMENT)
+		return ATTEMPT_AGAIN;
+	judge(&j, a, v);
+	session_job_done(copy);
+	return ATTEMPT_DONE;
+}
+
+/* False: no verdict, SIGTERM is pending. */
+static bool
+run_on_copy(struct replay *p, struct record *r, struct arena *a,
+    struct verdict *v, struct schema_copy **used)
+{
+	enum attempt what = ATTEMPT_AGAIN;
+	const char *reason;
+
+	*used = schema_copy_for(p->schema, r, &reason);
+	if (*used == NULL) {
+		verdict_init(v);
+		conclude(v, VERDICT_UNVERIFIABLE, reason);
+		return reason[0] != '\0';
+	}
+	for (int i = 0; i < 2 && what == ATTEMPT_AGAIN; i++)
+		what = attempt(p, *used, r, a, v);
+	if (what == ATTEMPT_AGAIN)
+		conclude(v, VERDICT_UNVERIFIABLE, "verification_cluster");
+	return what != ATTEMPT_STOPPED;
+}
+
+bool
+replay_run(
+    struct replay *p, struct record *r, struct arena *a, struct verdict *v)
+{
+	int64_t start = io_monotonic_us();
+	struct schema_copy *copy = NULL;
+
+	verdict_init(v);
+	if (may_replay(p, r, a, v)) {
+		if (!run_on_copy(p, r, a, v, &copy))
+			return false;
+		/* an enum value or a domain's check may be younger */
+		if (v->kind != VERDICT_VERIFIED && copy != NULL &&
+		    strcmp(v->reason, "timeout") != 0 &&
+		    schema_is_stale(p->schema, copy, r) &&
+		    !run_on_copy(p, r, a, v, &copy))
+			return false;
+	}
+	v->replay_ms = (double)(io_monotonic_us() - start) / 1000.0;
+	return true;
+}

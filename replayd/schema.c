@@ -1,0 +1,795 @@
+/*
+ * schema.c: makes the copies, keeps them like the server's definitions.
+ *
+ * Owns the databases pgwitness_w<index>_* of the verification cluster.  Asks
+ * the server over the witness role's connection, opened for each dump and
+ * closed after it.  Nothing of the server's users runs as the loader.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "schema.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "buf.h"
+#include "catalog_sql.h"
+#include "cluster.h"
+#include "dump.h"
+#include "ioutil.h"
+#include "log.h"
+#include "merkle.h"
+#include "procsig.h"
+
+/* A dump this much younger than a record must have its definitions. */
+#define MARGIN_US INT64_C(1000000)
+#define SAME_MISS_US INT64_C(500000)
+#define UNREACHABLE_US INT64_C(2000000)
+#define DUMP_TRIES 4
+#define SERVER_MAJOR 15
+
+struct schema {
+	const struct config *config;
+	unsigned index;
+	struct dump dump;
+	struct schema_copy *copies;
+};
+
+#define SCHEMA_TABLES_SQL \
+	"SELECT c.oid, n.nspname, c.relname, " CATALOG_FINGERPRINT \
+	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n" \
+	" ON n.oid" CATALOG_EQ "c.relnamespace" \
+	" WHERE c.relkind IN ('r','p') AND c.relpersistence <> 't'" \
+	" AND n.nspname NOT IN ('pg_catalog','information_schema')" \
+	" ORDER BY c.oid"
+
+/* What tables use and their fingerprints do not cover. */
+/* clang-format off */
+#define SCHEMA_STAMP_SQL \
+	"SELECT pg_catalog.md5(pg_catalog.concat(" \
+	CATALOG_ROWS("pg_type", "r.oid >= 16384") \
+	CATALOG_ROWS("pg_enum", "true") \
+	CATALOG_ROWS("pg_proc", "r.oid >= 16384") \
+	CATALOG_ROWS("pg_constraint", "r.contypid <> 0") \
+	CATALOG_ROWS("pg_collation", "r.oid >= 16384") \
+	CATALOG_ROWS("pg_extension", "true") "''))"
+/* clang-format on */
+
+#define SCHEMA_DATABASE_SQL \
+	"SELECT pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate," \
+	" d.datctype, d.datlocprovider, d.daticulocale" \
+	" FROM pg_catalog.pg_database d" \
+	" WHERE d.datname" CATALOG_EQ "pg_catalog.current_database()"
+
+#define SCHEMA_EXTENSIONS_SQL \
+	"SELECT e.extname, n.nspname FROM pg_catalog.pg_extension e" \
+	" JOIN pg_catalog.pg_namespace n ON n.oid" CATALOG_EQ \
+	"e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid"
+
+struct schema *
+schema_new(const struct config *c, unsigned index)
+{
+	struct schema *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	s->config = c;
+	s->index = index;
+	dump_init(&s->dump, c, index);
+	return s;
+}
+
+static void
+free_tables(struct schema_copy *copy)
+{
+	for (size_t i = 0; i < copy->n_tables; i++) {
+		free(copy->tables[i].schema);
+		free(copy->tables[i].table);
+	}
+	free(copy->tables);
+	copy->tables = NULL;
+	copy->n_tables = 0;
+}
+
+void
+schema_free(struct schema *s)
+{
+	struct schema_copy *copy;
+
+	while ((copy = s->copies) != NULL) {
+		s->copies = copy->next;
+		PQfinish(copy->conn);
+		free_tables(copy);
+		free(copy->user);
+		free(copy->database);
+		free(copy);
+	}
+	free(s);
+}
+
+static char *
+copy_string(const char *s)
+{
+	char *copy = strdup(s);
+
+	if (copy == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	return copy;
+}
+
+/* --- queries --- */
+
+/* Rows of one query; NULL, logged, if it fails.  event: for the log. */
+static PGresult *
+query(PGconn *conn, const char *event, const char *sql)
+{
+	PGresult *res = PQexec(conn, sql);
+	ExecStatusType status = PQresultStatus(res);
+
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+		return res;
+	log_warning(event, "%s", PQresultErrorMessage(res));
+	PQclear(res);
+	return NULL;
+}
+
+static bool
+run(PGconn *conn, const char *event, const char *sql)
+{
+	PGresult *res = query(conn, event, sql);
+
+	PQclear(res);
+	return res != NULL;
+}
+
+/* Builds a statement in b and runs it; identifiers come quoted in args. */
+static bool runf(PGconn *conn, const char *event, const char *fmt, ...)
+    PGW_PRINTF(3, 4);
+
+static bool
+runf(PGconn *conn, const char *event, const char *fmt, ...)
+{
+	char sql[8192];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(sql, sizeof(sql), fmt, ap);
+	va_end(ap);
+	return n > 0 && (size_t)n < sizeof(sql) && run(conn, event, sql);
+}
+
+static bool
+first_value(PGconn *conn, const char *sql, char *out, size_t size)
+{
+	PGresult *res = query(conn, "schema_query", sql);
+	bool ok = res != NULL && PQntuples(res) == 1 &&
+		  strlen(PQgetvalue(res, 0, 0)) < size;
+
+	if (ok)
+		strcpy(out, PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return ok;
+}
+
+/* --- connections --- */
+
+static const char *
+or_null(const char *s)
+{
+	return s != NULL && s[0] != '\0' ? s : NULL;
+}
+
+/* The witness role's, under an empty search_path; NULL with *reason. */
+static PGconn *
+witness_connect(
+    const struct config *c, const char *database, const char **reason)
+{
+	const char *keys[] = { "host", "port", "user", "password", "passfile",
+		"connect_timeout", "application_name", "client_encoding",
+		"options", "dbname", NULL };
+	char port[16];
+	const char *values[] = { or_null(c->backend_host), port,
+		c->backend_user, or_null(c->backend_password),
+		or_null(c->backend_passfile), "5", "pgwitness", "UTF8",
+		"-c search_path= -c default_transaction_read_only=on", database,
+		NULL };
+	PGconn *conn;
+
+	snprintf(port, sizeof(port), "%d", c->backend_port);
+	conn = PQconnectdbParams(keys, values, 0);
+	if (PQstatus(conn) != CONNECTION_OK) {
+		log_warning("witness_connect", "%s", PQerrorMessage(conn));
+		*reason = "server_unreachable";
+	} else if (PQserverVersion(conn) / 10000 != SERVER_MAJOR) {
+		*reason = "server_version";
+	} else {
+		return conn;
+	}
+	PQfinish(conn);
+	return NULL;
+}
+
+static PGconn *
+cluster_connect(const struct config *c, bool loader, const char *database)
+{
+	char conninfo[2 * PATH_MAX];
+	PGconn *conn;
+
+	cluster_conninfo(c, loader, database, conninfo, sizeof(conninfo));
+	conn = PQconnectdb(conninfo);
+	explicit_bzero(conninfo, sizeof(conninfo));
+	if (PQstatus(conn) == CONNECTION_OK)
+		return conn;
+	log_error("verification_connect", "%s", PQerrorMessage(conn));
+	PQfinish(conn);
+	return NULL;
+}
+
+static PGconn *
+loader_connect(const struct config *c, const char *database)
+{
+	PGconn *conn = cluster_connect(c, true, database);
+
+	if (conn != NULL &&
+	    !run(conn, "verification_connect",
+		"SET client_min_messages = error; SET search_path = ''")) {
+		PQfinish(conn);
+		return NULL;
+	}
+	return conn;
+}
+
+/* --- reading the server --- */
+
+static bool
+read_tables(PGconn *conn, struct schema_copy *copy)
+{
+	PGresult *res = query(conn, "schema_query", SCHEMA_TABLES_SQL);
+	size_t n;
+
+	if (res == NULL)
+		return false;
+	n = (size_t)PQntuples(res);
+	copy->tables = calloc(n + 1, sizeof(*copy->tables));
+	if (copy->tables == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < n; i++) {
+		struct schema_table *t = &copy->tables[i];
+
+		t->oid = (uint32_t)strtoul(
+		    PQgetvalue(res, (int)i, 0), NULL, 10);
+		t->schema = copy_string(PQgetvalue(res, (int)i, 1));
+		t->table = copy_string(PQgetvalue(res, (int)i, 2));
+		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s",
+		    PQgetvalue(res, (int)i, 3));
+	}
+	copy->n_tables = n;
+	PQclear(res);
+	return true;
+}
+
+static int
+compare_oid(const void *key, const void *element)
+{
+	uint32_t oid = *(const uint32_t *)key;
+	const struct schema_table *t = element;
+
+	return oid < t->oid ? -1 : oid > t->oid;
+}
+
+struct schema_table *
+schema_find(const struct schema_copy *copy, uint32_t oid)
+{
+	if (copy->n_tables == 0)
+		return NULL;
+	return bsearch(&oid, copy->tables, copy->n_tables,
+	    sizeof(*copy->tables), compare_oid);
+}
+
+/* Asked for each job, mostly for the same user: remembers the last answer. */
+bool
+schema_has_namespace(struct schema_copy *copy, const char *name)
+{
+	if (copy->user != NULL && strcmp(copy->user, name) == 0)
+		return copy->user_has_schema;
+	free(copy->user);
+	copy->user = copy_string(name);
+	copy->user_has_schema = false;
+	for (size_t i = 0; i < copy->n_tables; i++) {
+		if (strcmp(copy->tables[i].schema, name) == 0)
+			copy->user_has_schema = true;
+	}
+	return copy->user_has_schema;
+}
+
+/*
+ * pg_dump reads some of a definition not from its snapshot but as it is now:
+ * what changed while it ran is not trusted.
+ */
+static bool
+drop_changed_tables(PGconn *conn, struct schema_copy *copy)
+{
+	PGresult *res = query(conn, "schema_query", SCHEMA_TABLES_SQL);
+
+	if (res == NULL)
+		return false;
+	for (int i = 0; i < PQntuples(res); i++) {
+		struct schema_table *t = schema_find(
+		    copy, (uint32_t)strtoul(PQgetvalue(res, i, 0), NULL, 10));
+
+		if (t != NULL &&
+		    strcmp(t->fingerprint, PQgetvalue(res, i, 3)) != 0)
+			t->fingerprint[0] = '\0';
+	}
+	PQclear(res);
+	return true;
+}
+
+/* Fingerprints, stamp and dump, all of one snapshot. */
+static bool
+read_server(struct schema *s, struct schema_copy *copy, PGconn *conn)
+{
+	char snapshot[64];
+	int64_t now = io_now_us();
+
+	if (!run(conn, "schema_query",
+		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") ||
+	    !first_value(conn, "SELECT pg_catalog.pg_export_snapshot()",
+		snapshot, sizeof(snapshot)) ||
+	    !read_tables(conn, copy) ||
+	    !first_value(
+		conn, SCHEMA_STAMP_SQL, copy->stamp, sizeof(copy->stamp)) ||
+	    !dump_take(&s->dump, conn, snapshot) ||
+	    !run(conn, "schema_query", "COMMIT") ||
+	    !drop_changed_tables(conn, copy))
+		return false;
+	copy->dump_us = copy->stamp_us = now;
+	return true;
+}
+
+/* --- making the copy --- */
+
+static char *
+quoted(PGconn *conn, const char *name, bool literal)
+{
+	char *q = literal ? PQescapeLiteral(conn, name, strlen(name))
+			  : PQescapeIdentifier(conn, name, strlen(name));
+
+	if (q == NULL)
+		log_fatal("out_of_memory", "cannot quote a name: %s",
+		    PQerrorMessage(conn));
+	return q;
+}
+
+static bool
+create_database_as(PGconn *loader, const char *name, PGresult *server)
+{
+	char *encoding = quoted(loader, PQgetvalue(server, 0, 0), true);
+	char *collate = quoted(loader, PQgetvalue(server, 0, 1), true);
+	char *ctype = quoted(loader, PQgetvalue(server, 0, 2), true);
+	char *icu = quoted(loader, PQgetvalue(server, 0, 4), true);
+	bool is_icu = PQgetvalue(server, 0, 3)[0] == 'i';
+	bool ok = runf(loader, "schema_locale",
+	    "CREATE DATABASE %s"
+	    " TEMPLATE template0 OWNER pgwitness_replay ENCODING %s"
+	    " LC_COLLATE %s LC_CTYPE %s LOCALE_PROVIDER %s%s",
+	    name, encoding, collate, ctype, is_icu ? "icu ICU_LOCALE " : "libc",
+	    is_icu ? icu : "");
+
+	PQfreemem(encoding);
+	PQfreemem(collate);
+	PQfreemem(ctype);
+	PQfreemem(icu);
+	return ok;
+}
+
+/* With the server's locale if this machine has it, else with C. */
+static bool
+create_database(struct schema *s, struct schema_copy *copy, PGresult *server)
+{
+	PGconn *loader = loader_connect(
+	    s->config, s->config->verification_mode == VERIFICATION_EXTERNAL &&
+			       s->config->verification_dbname[0] != '\0'
+			   ? s->config->verification_dbname
+			   : "postgres");
+	char *encoding;
+	bool ok;
+
+	if (loader == NULL)
+		return false;
+	ok = runf(loader, "schema_restore",
+	    "DROP DATABASE IF EXISTS %s WITH (FORCE)", copy->name);
+	copy->same_locale = ok &&
+			    create_database_as(loader, copy->name, server);
+	if (ok && !copy->same_locale) {
+		encoding = quoted(loader, PQgetvalue(server, 0, 0), true);
+		ok = runf(loader, "schema_restore",
+		    "CREATE DATABASE %s"
+		    " TEMPLATE template0 OWNER pgwitness_replay"
+		    " ENCODING %s LC_COLLATE 'C' LC_CTYPE 'C'",
+		    copy->name, encoding);
+		PQfreemem(encoding);
+	}
+	PQfinish(loader);
+	return ok;
+}
+
+/* Extensions that reach files, programs or the network stay out. */
+static bool
+extension_is_refused(const char *name)
+{
+	static const char *const refused[] = { "adminpack", "dblink",
+		"file_fdw", "postgres_fdw", "plperlu", "plpython3u", "pltclu" };
+
+	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
+		if (strcmp(name, refused[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+create_extension(
+    PGconn *loader, const char *name, const char *schema, bool again)
+{
+	char *qname;
+	char *qschema;
+
+	if (extension_is_refused(name)) {
+		log_write(again ? LOG_DEBUG_ : LOG_INFO_, "schema_left_out",
+		    "not copied for replay: extension %s", name);
+		return;
+	}
+	qname = quoted(loader, name, false);
+	qschema = quoted(loader, schema, false);
+	if (strcmp(schema, "pg_catalog") != 0)
+		(void)runf(loader, "schema_extension",
+		    "CREATE SCHEMA IF NOT"
+		    " EXISTS %s AUTHORIZATION pgwitness_replay",
+		    qschema);
+	(void)runf(loader, "schema_extension",
+	    "CREATE EXTENSION IF NOT EXISTS %s SCHEMA %s CASCADE", qname,
+	    qschema);
+	PQfreemem(qname);
+	PQfreemem(qschema);
+}
+
+static void
+create_extensions(PGconn *loader, PGresult *list, bool again)
+{
+	for (int i = 0; i < PQntuples(list); i++)
+		create_extension(loader, PQgetvalue(list, i, 0),
+		    PQgetvalue(list, i, 1), again);
+}
+
+/* Beside the program when it runs from the build directory, else installed. */
+static bool
+pin_path(char *out, size_t size)
+{
+	static const char *const places[] = { "pin", "../pin",
+		"../lib/pgwitness" };
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash;
+
+	if (n <= 0)
+		return false;
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	if (slash == NULL)
+		return false;
+	*slash = '\0';
+	for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+		io_path(out, size, "%s/%s/pgwitness_pin.so", self, places[i]);
+		if (access(out, R_OK) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+create_pins(PGconn *loader)
+{
+	char path[PATH_MAX + 64];
+	char *literal;
+	bool ok;
+
+	if (!pin_path(path, sizeof(path))) {
+		log_error("pin_missing",
+		    "pgwitness_pin.so is neither beside"
+		    " this program nor installed: nothing that depends on the"
+		    " time can be verified");
+		return false;
+	}
+	literal = quoted(loader, path, true);
+	ok = runf(loader, "pin_missing",
+	    "CREATE SCHEMA pgwitness_pin;"
+	    " CREATE FUNCTION pgwitness_pin.pin_time(timestamptz)"
+	    " RETURNS void LANGUAGE c STRICT"
+	    " AS %s, 'pgwitness_pin_time';"
+	    " GRANT USAGE ON SCHEMA pgwitness_pin TO pgwitness_replay",
+	    literal);
+	PQfreemem(literal);
+	return ok;
+}
+
+/*
+ * As the loader: extensions, pins, and what a replay must not be able to do to
+ * another one.
+ */
+static bool
+prepare_database(
+    struct schema *s, struct schema_copy *copy, PGresult *extensions)
+{
+	PGconn *loader = loader_connect(s->config, copy->name);
+
+	if (loader == NULL)
+		return false;
+	create_extensions(loader, extensions, s->dump.again);
+	copy->pinned = create_pins(loader);
+	(void)run(loader, "schema_restore",
+	    "REVOKE EXECUTE ON FUNCTION"
+	    " pg_catalog.pg_terminate_backend(integer, bigint),"
+	    " pg_catalog.pg_cancel_backend(integer),"
+	    " pg_catalog.pg_export_snapshot() FROM PUBLIC");
+	PQfinish(loader);
+	return true;
+}
+
+/* Tables that did not come through the restore count as not dumped. */
+static bool
+drop_missing_tables(PGconn *conn, struct schema_copy *copy)
+{
+	static const char sql[] = "SELECT 1 FROM pg_catalog.pg_class c"
+				  " JOIN pg_catalog.pg_namespace n"
+				  " ON n.oid" CATALOG_EQ
+				  "c.relnamespace WHERE n.nspname" CATALOG_EQ
+				  "$1::pg_catalog.name AND c.relname" CATALOG_EQ
+				  "$2::pg_catalog.name";
+
+	for (size_t i = 0; i < copy->n_tables; i++) {
+		const char *values[2] = { copy->tables[i].schema,
+			copy->tables[i].table };
+		PGresult *res = PQexecParams(
+		    conn, sql, 2, NULL, values, NULL, NULL, 0);
+		bool ok = PQresultStatus(res) == PGRES_TUPLES_OK;
+		bool there = ok && PQntuples(res) == 1;
+
+		PQclear(res);
+		if (!ok)
+			return false;
+		if (there)
+			continue;
+		log_warning("schema_restore",
+		    "table %s.%s could not be copied:"
+		    " its transactions cannot be verified",
+		    values[0], values[1]);
+		copy->tables[i].fingerprint[0] = '\0';
+	}
+	return true;
+}
+
+static bool
+restore(struct schema *s, struct schema_copy *copy)
+{
+	PGconn *conn = cluster_connect(s->config, false, copy->name);
+	bool ok;
+
+	if (conn == NULL)
+		return false;
+	ok = dump_restore(&s->dump, conn) && drop_missing_tables(conn, copy);
+	PQfinish(conn);
+	return ok;
+}
+
+static void
+forget(struct schema_copy *copy)
+{
+	PQfinish(copy->conn);
+	copy->conn = NULL;
+	copy->ready = false;
+	copy->jobs = 0;
+	free(copy->user);
+	copy->user = NULL;
+	free_tables(copy);
+}
+
+static bool
+make_from(struct schema *s, struct schema_copy *copy, PGconn *conn,
+    const char **reason)
+{
+	PGresult *server = NULL;
+	PGresult *extensions = NULL;
+
+	*reason = "schema_dump_failed";
+	server = query(conn, "schema_query", SCHEMA_DATABASE_SQL);
+	extensions = query(conn, "schema_query", SCHEMA_EXTENSIONS_SQL);
+	if (server != NULL && extensions != NULL && PQntuples(server) == 1 &&
+	    read_server(s, copy, conn)) {
+		*reason = "verification_cluster";
+		copy->ready = create_database(s, copy, server) &&
+			      prepare_database(s, copy, extensions) &&
+			      restore(s, copy);
+	}
+	PQclear(server);
+	PQclear(extensions);
+	return copy->ready;
+}
+
+static bool
+make_once(struct schema *s, struct schema_copy *copy, const char **reason)
+{
+	int64_t start = io_monotonic_us();
+	PGconn *conn = witness_connect(s->config, copy->database, reason);
+	bool ok;
+
+	if (conn == NULL)
+		return false;
+	forget(copy);
+	s->dump.again = copy->dump_us != 0;
+	ok = make_from(s, copy, conn, reason);
+	PQfinish(conn);
+	if (ok)
+		log_info("schema_copied",
+		    "copied the definitions of %zu"
+		    " tables for replay in %lld ms",
+		    copy->n_tables,
+		    (long long)((io_monotonic_us() - start) / 1000));
+	return ok;
+}
+
+/* Waits, but not if we are asked to stop.  False then. */
+static bool
+back_off(int ms)
+{
+	struct pollfd pfd = { .events = POLLIN };
+
+	pfd.fd = procsig_fd();
+	if (!procsig_pending(SIGTERM))
+		(void)poll(&pfd, 1, ms);
+	if (pfd.revents != 0)
+		procsig_drain();
+	return !procsig_pending(SIGTERM);
+}
+
+/* Several tries; after that, fails at once for a while. */
+static bool
+make(struct schema *s, struct schema_copy *copy, const char **reason)
+{
+	if (copy->unreachable_us != 0 &&
+	    io_monotonic_us() - copy->unreachable_us < UNREACHABLE_US) {
+		*reason = copy->unreachable;
+		return false;
+	}
+	for (int i = 0, ms = 100; i < DUMP_TRIES; i++, ms *= 3) {
+		if (i > 0 && !back_off(ms)) {
+			*reason = "";
+			return false;
+		}
+		if (make_once(s, copy, reason)) {
+			copy->unreachable_us = 0;
+			return true;
+		}
+		if (strcmp(*reason, "server_version") == 0)
+			break;
+	}
+	if (procsig_pending(SIGTERM))
+		*reason = "";
+	copy->unreachable_us = io_monotonic_us();
+	copy->unreachable = *reason;
+	return false;
+}
+
+/* --- which copy, and does it fit --- */
+
+static struct schema_copy *
+copy_of(struct schema *s, const char *database)
+{
+	struct merkle_part part = { database, strlen(database) };
+	struct merkle_hash hash;
+	char hex[MERKLE_HEX_BYTES];
+	struct schema_copy *copy;
+
+	for (copy = s->copies; copy != NULL; copy = copy->next) {
+		if (strcmp(copy->database, database) == 0)
+			return copy;
+	}
+	copy = calloc(1, sizeof(*copy));
+	if (copy == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	copy->database = copy_string(database);
+	merkle_sha256(&part, 1, &hash);
+	snprintf(copy->name, sizeof(copy->name), "pgwitness_w%u_%.16s",
+	    s->index, merkle_hex(&hash, hex));
+	copy->next = s->copies;
+	s->copies = copy;
+	return copy;
+}
+
+/* The first fingerprint of the job that the copy does not have, or NULL. */
+static const char *
+missing_fingerprint(const struct schema_copy *copy, const struct record *r)
+{
+	for (size_t i = 0; i < r->n_tables; i++) {
+		const struct schema_table *t = schema_find(
+		    copy, r->tables[i].oid);
+
+		if (t == NULL || t->fingerprint[0] == '\0' ||
+		    strcmp(t->fingerprint, r->tables[i].fingerprint) != 0 ||
+		    strcmp(t->schema, r->tables[i].schema) != 0 ||
+		    strcmp(t->table, r->tables[i].table) != 0)
+			return r->tables[i].fingerprint;
+	}
+	return NULL;
+}
+
+/* Could another dump have what this one has not? */
+static bool
+worth_another_dump(
+    const struct schema_copy *copy, const struct record *r, const char *wanted)
+{
+	if (copy->dump_us >= r->time_us + MARGIN_US)
+		return false;
+	return strcmp(copy->missed, wanted) != 0 ||
+	       io_monotonic_us() - copy->missed_us >= SAME_MISS_US;
+}
+
+struct schema_copy *
+schema_copy_for(struct schema *s, const struct record *r, const char **reason)
+{
+	struct schema_copy *copy;
+	const char *wanted = NULL;
+
+	if (s->config->backend_user[0] == '\0') {
+		*reason = "no_witness_role";
+		return NULL;
+	}
+	copy = copy_of(s, r->database);
+	if (copy->ready) {
+		wanted = missing_fingerprint(copy, r);
+		if (wanted == NULL)
+			return copy;
+	}
+	if (!copy->ready || worth_another_dump(copy, r, wanted)) {
+		if (!make(s, copy, reason))
+			return NULL;
+		wanted = missing_fingerprint(copy, r);
+	}
+	if (wanted == NULL)
+		return copy;
+	snprintf(copy->missed, sizeof(copy->missed), "%s", wanted);
+	copy->missed_us = io_monotonic_us();
+	*reason = "schema_changed";
+	return NULL;
+}
+
+bool
+schema_is_stale(
+    struct schema *s, struct schema_copy *copy, const struct record *r)
+{
+	char stamp[SCHEMA_FINGERPRINT_BYTES];
+	int64_t now = io_now_us();
+	const char *reason;
+	PGconn *conn;
+	bool stale;
+
+	if (copy->stamp_us > r->time_us)
+		return false;
+	conn = witness_connect(s->config, copy->database, &reason);
+	stale = conn == NULL ||
+		!first_value(conn, SCHEMA_STAMP_SQL, stamp, sizeof(stamp)) ||
+		strcmp(stamp, copy->stamp) != 0;
+	PQfinish(conn);
+	if (stale)
+		copy->ready = false;
+	else
+		copy->stamp_us = now;
+	return stale;
+}

@@ -1,0 +1,203 @@
+/*
+ * session.c: opens, waits on and cleans the replay role's connections.
+ *
+ * Owns copy->conn.  A session serves many jobs, one after the other; each is
+ * rolled back.  Called by replay.c.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "session.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+
+#include "buf.h"
+#include "cluster.h"
+#include "ioutil.h"
+#include "log.h"
+#include "procsig.h"
+
+#define JOBS_BETWEEN_CLEANINGS 300
+
+static bool
+prepare(PGconn *conn, const char *name, const char *sql)
+{
+	PGresult *res = PQprepare(conn, name, sql, 0, NULL);
+	bool ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+
+	PQclear(res);
+	return ok;
+}
+
+/* Without it foreign keys would refuse rows whose parents are not loaded. */
+static bool
+checks_are_off(PGconn *conn)
+{
+	PGresult *res = PQexec(conn, "SHOW session_replication_role");
+	bool ok = PQresultStatus(res) == PGRES_TUPLES_OK &&
+		  strcmp(PQgetvalue(res, 0, 0), "replica") == 0;
+
+	PQclear(res);
+	return ok;
+}
+
+static bool
+set_up(PGconn *conn, bool pinned)
+{
+	return checks_are_off(conn) && prepare(conn, SESSION_BEGIN, "BEGIN") &&
+	       prepare(conn, SESSION_ROLLBACK, "ROLLBACK") &&
+	       prepare(conn, SESSION_CLEAN,
+		   "SELECT pg_catalog.pg_advisory_unlock_all()") &&
+	       (!pinned || prepare(conn, SESSION_PIN,
+			       "SELECT pgwitness_pin.pin_time($1)"));
+}
+
+static void
+forget_prepared(struct schema_copy *copy)
+{
+	for (size_t i = 0; i < copy->n_tables; i++) {
+		copy->tables[i].load_prepared = false;
+		copy->tables[i].read_prepared = false;
+	}
+}
+
+bool
+session_open(const struct config *c, struct schema_copy *copy)
+{
+	char conninfo[2 * PATH_MAX];
+	PGconn *conn;
+
+	if (copy->conn != NULL)
+		return true;
+	forget_prepared(copy);
+	cluster_conninfo(c, false, copy->name, conninfo, sizeof(conninfo));
+	conn = PQconnectdb(conninfo);
+	explicit_bzero(conninfo, sizeof(conninfo));
+	if (PQstatus(conn) != CONNECTION_OK || !set_up(conn, copy->pinned) ||
+	    PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn)) {
+		log_error("replay_session",
+		    "cannot use the verification"
+		    " cluster: %s",
+		    PQerrorMessage(conn));
+		PQfinish(conn);
+		return false;
+	}
+	copy->conn = conn;
+	return true;
+}
+
+void
+session_close(struct schema_copy *copy)
+{
+	PGcancel *cancel;
+	char error[256];
+
+	if (copy->conn == NULL)
+		return;
+	cancel = PQgetCancel(copy->conn);
+	if (cancel != NULL)
+		(void)PQcancel(cancel, error, sizeof(error));
+	PQfreeCancel(cancel);
+	PQfinish(copy->conn);
+	copy->conn = NULL;
+}
+
+/* TRUNCATE of all touched tables as one statement; false: none is touched. */
+static bool
+truncate_sql(struct schema_copy *copy, struct buf *sql)
+{
+	const char *separator = "TRUNCATE ";
+
+	for (size_t i = 0; i < copy->n_tables; i++) {
+		struct schema_table *t = &copy->tables[i];
+		char *schema;
+		char *table;
+
+		if (!t->touched)
+			continue;
+		t->touched = false;
+		schema = PQescapeIdentifier(
+		    copy->conn, t->schema, strlen(t->schema));
+		table = PQescapeIdentifier(
+		    copy->conn, t->table, strlen(t->table));
+		if (schema != NULL && table != NULL)
+			buf_printf(sql, "%s%s.%s", separator, schema, table);
+		PQfreemem(schema);
+		PQfreemem(table);
+		separator = ", ";
+	}
+	if (sql->len == 0)
+		return false;
+	buf_put_cstr(sql, " CASCADE");
+	return true;
+}
+
+void
+session_job_done(struct schema_copy *copy)
+{
+	struct buf sql = { 0 };
+	PGresult *res;
+	bool ok;
+
+	if (++copy->jobs < JOBS_BETWEEN_CLEANINGS || copy->conn == NULL)
+		return;
+	copy->jobs = 0;
+	ok = PQexitPipelineMode(copy->conn) &&
+	     PQsetnonblocking(copy->conn, 0) == 0;
+	if (ok && truncate_sql(copy, &sql)) {
+		res = PQexec(copy->conn, (const char *)sql.data);
+		if (PQresultStatus(res) != PGRES_COMMAND_OK)
+			log_debug(
+			    "replay_clean", "%s", PQresultErrorMessage(res));
+		PQclear(res);
+		PQclear(PQexec(copy->conn, "DISCARD SEQUENCES"));
+	}
+	buf_free(&sql);
+	if (!ok || PQsetnonblocking(copy->conn, 1) != 0 ||
+	    !PQenterPipelineMode(copy->conn))
+		session_close(copy);
+}
+
+/* Milliseconds to the deadline, rounded up; 0 if it has passed. */
+static int
+left_ms(int64_t deadline)
+{
+	int64_t left = deadline - io_monotonic_us();
+
+	if (left <= 0)
+		return 0;
+	return left / 1000 >= INT_MAX ? INT_MAX : (int)((left + 999) / 1000);
+}
+
+enum session_wait
+session_wait(PGconn *conn, int64_t deadline)
+{
+	struct pollfd pfd[2] = { { .events = 0 }, { .events = POLLIN } };
+	int flushed;
+	int n;
+
+	pfd[0].fd = PQsocket(conn);
+	pfd[1].fd = procsig_fd();
+	for (;;) {
+		flushed = PQflush(conn);
+		if (flushed < 0)
+			return SESSION_LOST;
+		if (!PQisBusy(conn))
+			return SESSION_READY;
+		pfd[0].events = flushed > 0 ? POLLIN | POLLOUT : POLLIN;
+		n = poll(pfd, 2, left_ms(deadline));
+		if (n == 0)
+			return SESSION_TIMEOUT;
+		if (n < 0 && errno != EINTR)
+			return SESSION_LOST;
+		if (n > 0 && pfd[1].revents != 0)
+			procsig_drain();
+		if (procsig_pending(SIGTERM))
+			return SESSION_STOPPED;
+		if (n > 0 && pfd[0].revents != 0 && !PQconsumeInput(conn))
+			return SESSION_LOST;
+	}
+}

@@ -1,0 +1,48 @@
+/*
+ * session.h: the replay role's connection to one copy.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_SESSION_H
+#define PGW_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "config.h"
+#include "schema.h"
+
+/* Prepared statements that every session has. */
+#define SESSION_BEGIN "pgw_begin"
+#define SESSION_ROLLBACK "pgw_rollback"
+#define SESSION_CLEAN "pgw_clean"	/* what ROLLBACK leaves behind */
+#define SESSION_PIN "pgw_pin"		/* $1: the transaction's now() */
+
+/*
+ * Opens copy->conn in pipeline mode and non-blocking, if it is not open.
+ * False: logged.
+ */
+PGW_MUSTCHECK bool session_open(const struct config *c,
+	struct schema_copy *copy);
+
+/* Cancels what runs, closes; nothing of the session remains. */
+void session_close(struct schema_copy *copy);
+
+/*
+ * Counts a job; every few hundred it truncates the tables that were touched,
+ * as rows of rolled back inserts are still in the way of later ones.
+ */
+void session_job_done(struct schema_copy *copy);
+
+enum session_wait {
+	SESSION_READY,		/* PQgetResult() will not block */
+	SESSION_TIMEOUT,
+	SESSION_LOST,
+	SESSION_STOPPED		/* SIGTERM is pending */
+};
+
+/* Sends and receives until a result is there.  deadline: monotonic us. */
+PGW_MUSTCHECK enum session_wait session_wait(PGconn *conn, int64_t deadline);
+
+#endif

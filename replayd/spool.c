@@ -1,0 +1,656 @@
+/*
+ * spool.c: the durable queue between the lanes and everything else in replayd.
+ *
+ * Owns DIR/spool.  One writer, any number of readers in other processes; they
+ * share nothing but the files, and readers are told by the writer how far the
+ * files are durable.  Does not know what a payload says.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "ioutil.h"
+#include "log.h"
+
+#define MAGIC 0x70677350u		/* "pgsP" */
+#define HEADER 44
+#define CRC_AT 40
+#define SEGMENT_BYTES ((uint64_t)64 << 20)
+#define WINDOW ((uint64_t)64 << 10)	/* bytes a reader reads at once */
+#define KEEP_GROUP ((size_t)16 << 20)
+#define MAX_LANES 65536u
+#define STATE_LANE 28			/* bytes per lane in SPOOL_STATE */
+
+struct spool_writer {
+	char dir[PATH_MAX];		/* DIR/spool */
+	int fd;
+	bool failed;			/* after an error nothing counts */
+	struct spool_position end;	/* of what is durable */
+	uint64_t last_tx_id;
+	uint64_t segment_bytes;
+	struct buf group;
+	struct spool_lane *lanes;
+	size_t n_lanes;
+};
+
+struct spool_reader {
+	char dir[PATH_MAX];
+	struct spool_position at;	/* of spool_next() */
+	int fd;				/* of `segment`, -1 if none */
+	uint64_t segment;
+	uint64_t offset;		/* in the segment, of window's bytes */
+	struct buf window;
+};
+
+static void
+segment_path(const char *dir, uint64_t segment, const char *suffix, char *out)
+{
+	io_path(out, PATH_MAX, "%s/%016llu%s", dir,
+	    (unsigned long long)segment, suffix);
+}
+
+/* 0: not the name of a segment. */
+static uint64_t
+segment_of(const char *name)
+{
+	char *end;
+	uint64_t n;
+
+	if (strlen(name) != 16 || strspn(name, "0123456789") != 16)
+		return 0;
+	n = strtoull(name, &end, 10);
+	return *end == '\0' ? n : 0;
+}
+
+/* Lowest and highest segment, 0 if there is none.  False with errno. */
+static bool
+segment_range(const char *dir, uint64_t *lowest, uint64_t *highest)
+{
+	struct dirent *e;
+	uint64_t n;
+	DIR *d;
+
+	*lowest = *highest = 0;
+	if ((d = opendir(dir)) == NULL)
+		return false;
+	while ((e = readdir(d)) != NULL) {
+		if ((n = segment_of(e->d_name)) == 0)
+			continue;
+		if (*lowest == 0 || n < *lowest)
+			*lowest = n;
+		if (n > *highest)
+			*highest = n;
+	}
+	closedir(d);
+	return true;
+}
+
+/* --- frames --- */
+
+static void
+put_frame(struct buf *b, enum spool_kind kind, uint64_t tx_id,
+    const struct spool_origin *from, const void *payload, size_t len)
+{
+	size_t at = b->len;
+	uint32_t crc;
+
+	buf_put_u32(b, MAGIC);
+	buf_put_u32(b, (uint32_t)len);
+	buf_put_u64(b, tx_id);
+	buf_put_u64(b, from->generation);
+	buf_put_u64(b, from->sequence);
+	buf_put_u32(b, from->lane);
+	buf_put_u32(b, (uint32_t)kind << 24);
+	crc = io_crc32c(0, b->data + at, CRC_AT);
+	buf_put_u32(b, io_crc32c(crc, payload, len));
+	if (len > 0)
+		buf_put(b, payload, len);
+}
+
+/* The header alone; at and payload are the caller's. */
+static bool
+get_header(const uint8_t *p, struct spool_frame *f)
+{
+	struct rd r = rd_init(p, HEADER);
+	uint32_t kind, magic;
+
+	magic = rd_u32(&r);
+	f->payload_len = rd_u32(&r);
+	f->tx_id = rd_u64(&r);
+	f->from.generation = rd_u64(&r);
+	f->from.sequence = rd_u64(&r);
+	f->from.lane = rd_u32(&r);
+	kind = rd_u32(&r) >> 24;
+	f->kind = (enum spool_kind)kind;
+	return !r.bad && magic == MAGIC && kind >= SPOOL_RECORD &&
+	    kind <= SPOOL_STATE && f->payload_len <= SPOOL_MAX_PAYLOAD;
+}
+
+static bool
+crc_holds(const uint8_t *header, const uint8_t *payload, size_t len)
+{
+	uint32_t crc = io_crc32c(0, header, CRC_AT);
+
+	return io_crc32c(crc, payload, len) == get_u32(header + CRC_AT);
+}
+
+/* --- state of the lanes --- */
+
+static struct spool_lane *
+lane_of(struct spool_writer *w, uint32_t lane)
+{
+	struct spool_lane *l;
+	size_t n = w->n_lanes == 0 ? 64 : w->n_lanes;
+
+	if (lane >= MAX_LANES)
+		log_fatal("spool_lane", "lane %u in the spool is impossible",
+		    lane);
+	if (lane < w->n_lanes)
+		return &w->lanes[lane];
+	while (n <= lane)
+		n *= 2;
+	if ((l = realloc(w->lanes, n * sizeof(*l))) == NULL)
+		log_fatal("out_of_memory", "no memory for %zu lanes", n);
+	memset(l + w->n_lanes, 0, (n - w->n_lanes) * sizeof(*l));
+	w->lanes = l;
+	w->n_lanes = n;
+	return &w->lanes[lane];
+}
+
+static void
+follow(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
+    const struct spool_origin *from)
+{
+	struct spool_lane *l;
+
+	if (tx_id > w->last_tx_id)
+		w->last_tx_id = tx_id;
+	if (from->generation == 0)
+		return;
+	l = lane_of(w, from->lane);
+	l->generation = from->generation;
+	l->sequence = from->sequence;
+	l->open_tx = kind == SPOOL_RECORD ? tx_id : 0;
+}
+
+static void
+put_state(struct spool_writer *w, struct buf *b)
+{
+	static const struct spool_origin none;
+	const struct spool_lane *l;
+	struct buf payload = { 0 };
+	size_t i;
+
+	for (i = 0; i < w->n_lanes; i++) {
+		l = &w->lanes[i];
+		if (l->generation == 0)
+			continue;
+		buf_put_u32(&payload, (uint32_t)i);
+		buf_put_u64(&payload, l->generation);
+		buf_put_u64(&payload, l->sequence);
+		buf_put_u64(&payload, l->open_tx);
+	}
+	put_frame(b, SPOOL_STATE, w->last_tx_id, &none, payload.data,
+	    payload.len);
+	buf_free(&payload);
+}
+
+static void
+get_state(struct spool_writer *w, const struct spool_frame *f)
+{
+	struct rd r = rd_init(f->payload, f->payload_len);
+	struct spool_lane *l;
+	uint32_t lane;
+
+	w->last_tx_id = f->tx_id;
+	while (rd_left(&r) >= STATE_LANE) {
+		lane = rd_u32(&r);
+		l = lane_of(w, lane);
+		l->generation = rd_u64(&r);
+		l->sequence = rd_u64(&r);
+		l->open_tx = rd_u64(&r);
+	}
+}
+
+/* --- reading --- */
+
+static bool
+open_segment(struct spool_reader *r, uint64_t segment)
+{
+	char path[PATH_MAX];
+
+	if (r->fd != -1 && r->segment == segment)
+		return true;
+	if (r->fd != -1)
+		close(r->fd);
+	buf_reset(&r->window);
+	r->segment = segment;
+	segment_path(r->dir, segment, "", path);
+	r->fd = open(path, O_RDONLY | O_CLOEXEC);
+	return r->fd != -1;
+}
+
+static uint64_t
+segment_size(const struct spool_reader *r)
+{
+	struct stat st;
+
+	return fstat(r->fd, &st) == -1 ? 0 : (uint64_t)st.st_size;
+}
+
+/*
+ * n bytes at offset of the open segment, none of them at or behind limit.
+ * Reads ahead up to limit: what is before it no longer changes.
+ */
+static const uint8_t *
+get_bytes(struct spool_reader *r, uint64_t offset, uint64_t n, uint64_t limit)
+{
+	struct buf *w = &r->window;
+	uint64_t want;
+
+	if (offset > limit || n > limit - offset)
+		return NULL;
+	if (w->len > 0 && offset >= r->offset &&
+	    offset + n <= r->offset + w->len)
+		return w->data + (offset - r->offset);
+	want = n > WINDOW ? n : WINDOW;
+	if (want > limit - offset)
+		want = limit - offset;
+	buf_reset(w);
+	if (w->cap > KEEP_GROUP && want <= WINDOW)
+		buf_free(w);
+	r->offset = offset;
+	if (!io_pread_all(r->fd, buf_reserve(w, (size_t)want), (size_t)want,
+	    (off_t)offset))
+		return NULL;
+	w->len = (size_t)want;
+	return w->data;
+}
+
+/* The whole frame at `at` of the open segment, ending at limit at most. */
+static bool
+get_frame(struct spool_reader *r, struct spool_position at, uint64_t limit,
+    struct spool_frame *f)
+{
+	const uint8_t *p = get_bytes(r, at.offset, HEADER, limit);
+
+	if (p == NULL || !get_header(p, f))
+		return false;
+	p = get_bytes(r, at.offset, HEADER + f->payload_len, limit);
+	if (p == NULL || !crc_holds(p, p + HEADER, f->payload_len))
+		return false;
+	f->at = f->next = at;
+	f->next.offset += HEADER + f->payload_len;
+	f->payload = p + HEADER;
+	return true;
+}
+
+static struct spool_reader *
+reader_new(const char *spool_dir)
+{
+	struct spool_reader *r = calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return NULL;
+	io_path(r->dir, sizeof(r->dir), "%s", spool_dir);
+	r->fd = -1;
+	return r;
+}
+
+struct spool_reader *
+spool_reader_open(const char *dir)
+{
+	char spool[PATH_MAX];
+	struct spool_reader *r;
+	uint64_t lowest, highest;
+
+	io_path(spool, sizeof(spool), "%s/spool", dir);
+	if (!segment_range(spool, &lowest, &highest))
+		return NULL;
+	if (lowest == 0) {
+		errno = ENOENT;
+		return NULL;
+	}
+	if ((r = reader_new(spool)) != NULL)
+		r->at.segment = lowest;
+	return r;
+}
+
+void
+spool_reader_close(struct spool_reader *r)
+{
+	if (r == NULL)
+		return;
+	if (r->fd != -1)
+		close(r->fd);
+	buf_free(&r->window);
+	free(r);
+}
+
+static PGW_NORETURN void
+damaged(const struct spool_reader *r, const char *what)
+{
+	log_fatal("spool_damaged",
+	    "%s/%016llu at byte %llu: %s, though it was durable; check the "
+	    "disk, and restore the file if you have a copy", r->dir,
+	    (unsigned long long)r->at.segment,
+	    (unsigned long long)r->at.offset, what);
+}
+
+bool
+spool_next(struct spool_reader *r, struct spool_position end,
+    struct spool_frame *f)
+{
+	uint64_t limit;
+
+	while (r->at.segment < end.segment ||
+	    (r->at.segment == end.segment && r->at.offset < end.offset)) {
+		if (!open_segment(r, r->at.segment))
+			damaged(r, strerror(errno));
+		limit = r->at.segment == end.segment ? end.offset
+						     : segment_size(r);
+		if (r->at.segment < end.segment && r->at.offset >= limit) {
+			r->at.segment++;
+			r->at.offset = 0;
+			continue;
+		}
+		if (!get_frame(r, r->at, limit, f))
+			damaged(r, "no whole frame");
+		r->at = f->next;
+		if (f->kind != SPOOL_STATE)
+			return true;
+	}
+	return false;
+}
+
+bool
+spool_read(struct spool_reader *r, struct spool_position at,
+    struct spool_frame *f)
+{
+	uint64_t size;
+	bool found;
+
+	if (!open_segment(r, at.segment))
+		return false;
+	size = segment_size(r);
+	found = get_frame(r, at, size, f) && f->kind != SPOOL_STATE;
+	/* It may have read what the writer is still writing: not for later. */
+	r->window.len = 0;
+	return found;
+}
+
+void
+spool_recycle(const char *dir, uint64_t segment)
+{
+	char spool[PATH_MAX], path[PATH_MAX];
+	uint64_t lowest, highest;
+
+	io_path(spool, sizeof(spool), "%s/spool", dir);
+	if (!segment_range(spool, &lowest, &highest) || lowest == 0)
+		return;
+	for (; lowest < segment && lowest < highest; lowest++) {
+		segment_path(spool, lowest, "", path);
+		if (unlink(path) == -1 && errno != ENOENT)
+			log_error("spool_recycle", "cannot remove %s: %s",
+			    path, strerror(errno));
+	}
+}
+
+/* --- writing --- */
+
+static bool
+write_whole_file(const char *path, const struct buf *b)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	bool done;
+
+	if (fd == -1)
+		return false;
+	done = io_write_all(fd, b->data, b->len) && fsync(fd) == 0;
+	return close(fd) == 0 && done;
+}
+
+static bool
+open_for_append(struct spool_writer *w, uint64_t segment, uint64_t offset)
+{
+	char path[PATH_MAX];
+
+	segment_path(w->dir, segment, "", path);
+	if (w->fd != -1)
+		close(w->fd);
+	w->fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (w->fd == -1 || lseek(w->fd, (off_t)offset, SEEK_SET) == -1)
+		return false;
+	w->end.segment = segment;
+	w->end.offset = offset;
+	return true;
+}
+
+/* The new segment has its name only when its state is durable. */
+static bool
+begin_segment(struct spool_writer *w, uint64_t segment)
+{
+	char temp[PATH_MAX], path[PATH_MAX];
+	struct buf b = { 0 };
+	uint64_t size;
+	bool done;
+
+	segment_path(w->dir, segment, ".new", temp);
+	segment_path(w->dir, segment, "", path);
+	put_state(w, &b);
+	size = b.len;
+	done = write_whole_file(temp, &b) && rename(temp, path) == 0 &&
+	    io_fsync_dir(w->dir);
+	buf_free(&b);
+	return done && open_for_append(w, segment, size);
+}
+
+/*
+ * The frames found may have been written by a process that died before its
+ * fdatasync: they count only after this one.
+ */
+static bool
+cut_tail(struct spool_writer *w, uint64_t size)
+{
+	uint64_t at = w->end.offset;
+
+	if (size > at)
+		log_warning("spool_tail_cut",
+		    "cut %llu bytes at byte %llu of %s/%016llu: the group "
+		    "was being written when the machine or replayd stopped; "
+		    "nothing in it had been acknowledged",
+		    (unsigned long long)(size - at), (unsigned long long)at,
+		    w->dir, (unsigned long long)w->end.segment);
+	return ftruncate(w->fd, (off_t)at) == 0 && fsync(w->fd) == 0;
+}
+
+/* Follows all whole frames of the last segment; *end is behind them. */
+static bool
+replay_segment(struct spool_writer *w, struct spool_reader *r,
+    uint64_t segment, uint64_t *end)
+{
+	struct spool_position at = { segment, 0 };
+	uint64_t size;
+	struct spool_frame f;
+
+	if (!open_segment(r, segment))
+		return false;
+	size = segment_size(r);
+	if (!get_frame(r, at, size, &f) || f.kind != SPOOL_STATE) {
+		log_error("spool_damaged",
+		    "%s/%016llu does not begin with its state; restore the "
+		    "file, or move the whole data directory away",
+		    w->dir, (unsigned long long)segment);
+		errno = EBADMSG;
+		return false;
+	}
+	get_state(w, &f);
+	for (at = f.next; get_frame(r, at, size, &f); at = f.next)
+		follow(w, f.kind, f.tx_id, &f.from);
+	*end = at.offset;
+	return true;
+}
+
+static bool
+go_on(struct spool_writer *w, uint64_t segment)
+{
+	struct spool_reader *r = reader_new(w->dir);
+	uint64_t end = 0, size;
+	bool done;
+
+	if (r == NULL)
+		return false;
+	done = replay_segment(w, r, segment, &end);
+	size = done ? segment_size(r) : 0;
+	spool_reader_close(r);
+	return done && open_for_append(w, segment, end) && cut_tail(w, size);
+}
+
+static bool
+make_directory(const char *dir, const char *spool)
+{
+	if (mkdir(spool, 0700) == 0)
+		return io_fsync_dir(dir);
+	return errno == EEXIST;
+}
+
+static bool
+open_last(struct spool_writer *w, const char *dir)
+{
+	uint64_t lowest, highest;
+
+	if (!make_directory(dir, w->dir) ||
+	    !segment_range(w->dir, &lowest, &highest))
+		return false;
+	return highest == 0 ? begin_segment(w, 1) : go_on(w, highest);
+}
+
+struct spool_writer *
+spool_writer_open(const char *dir, uint64_t *last_tx_id)
+{
+	struct spool_writer *w = calloc(1, sizeof(*w));
+
+	if (w == NULL)
+		return NULL;
+	w->fd = -1;
+	w->segment_bytes = SEGMENT_BYTES;
+	io_path(w->dir, sizeof(w->dir), "%s/spool", dir);
+	if (!open_last(w, dir)) {
+		spool_writer_close(w);
+		return NULL;
+	}
+	*last_tx_id = w->last_tx_id;
+	return w;
+}
+
+void
+spool_writer_close(struct spool_writer *w)
+{
+	int saved = errno;
+
+	if (w == NULL)
+		return;
+	if (w->fd != -1)
+		close(w->fd);
+	buf_free(&w->group);
+	free(w->lanes);
+	free(w);
+	errno = saved;
+}
+
+void
+spool_set_segment_bytes(struct spool_writer *w, uint64_t bytes)
+{
+	w->segment_bytes = bytes;
+}
+
+void
+spool_append_from(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
+    const struct spool_origin *from, const void *payload, size_t len)
+{
+	if (len > SPOOL_MAX_PAYLOAD)
+		log_fatal("spool_payload", "a payload of %zu bytes is longer "
+		    "than the spool can hold", len);
+	put_frame(&w->group, kind, tx_id, from, payload, len);
+	follow(w, kind, tx_id, from);
+}
+
+void
+spool_append(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
+    const void *payload, size_t len)
+{
+	static const struct spool_origin none;
+
+	spool_append_from(w, kind, tx_id, &none, payload, len);
+}
+
+const struct spool_lane *
+spool_lanes(const struct spool_writer *w, size_t *n)
+{
+	*n = w->n_lanes;
+	return w->lanes;
+}
+
+size_t
+spool_pending(const struct spool_writer *w)
+{
+	return w->group.len;
+}
+
+/*
+ * After a failed fdatasync the kernel may call pages clean that never reached
+ * the disk.  The group is cut off, so that the next process does not find it
+ * in the page cache and believe it.
+ */
+static bool
+give_up(struct spool_writer *w)
+{
+	int saved = errno;
+
+	w->failed = true;
+	if (ftruncate(w->fd, (off_t)w->end.offset) == -1)
+		log_error("spool_truncate", "cannot cut %s/%016llu: %s",
+		    w->dir, (unsigned long long)w->end.segment,
+		    strerror(errno));
+	errno = saved;
+	return false;
+}
+
+bool
+spool_sync(struct spool_writer *w)
+{
+	struct buf *g = &w->group;
+
+	if (w->failed) {
+		errno = EIO;
+		return false;
+	}
+	if (g->len == 0)
+		return true;
+	if (!io_write_all(w->fd, g->data, g->len) || fdatasync(w->fd) == -1)
+		return give_up(w);
+	w->end.offset += g->len;
+	if (g->cap > KEEP_GROUP)
+		buf_free(g);
+	buf_reset(g);
+	if (w->end.offset >= w->segment_bytes &&
+	    !begin_segment(w, w->end.segment + 1))
+		return give_up(w);
+	return true;
+}
+
+struct spool_position
+spool_end(const struct spool_writer *w)
+{
+	return w->end;
+}

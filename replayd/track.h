@@ -1,0 +1,56 @@
+/*
+ * track.h: what the recorder does with each transaction, from its record to
+ * its verdict.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_TRACK_H
+#define PGW_TRACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "config.h"
+#include "dispatch.h"
+#include "evidence.h"
+#include "line.h"
+#include "resolver.h"
+#include "spool.h"
+#include "txtable.h"
+
+struct track {
+	const struct config *config;
+	struct evidence *evidence;
+	struct txtable *open;		/* the evidence log's */
+	struct dispatch *dispatch;
+	unsigned n_workers;
+	int resolver_fd;		/* -1: nobody can be asked */
+	struct line_context context;
+	struct arena *arena;		/* of one frame */
+	uint64_t highest_tx_id;		/* of all records in the log */
+	struct spool_reader *bundles;	/* reads records again; NULL at first */
+	bool unasked;			/* a txn is in_doubt but not asked */
+};
+
+/* A frame of the spool; what the log has already is passed over. */
+void track_frame(struct track *t, const struct spool_frame *f);
+/* A verdict's bytes from a worker; matches dispatch_fn, arg is the track. */
+void track_verdict(void *arg, const uint8_t *bytes, size_t n);
+void track_answer(struct track *t, const struct resolver_answer *a);
+/* Asks for the transactions in doubt that could not be asked before. */
+void track_ask(struct track *t);
+
+/*
+ * Once all that was in the spool at the start has been seen: what has no
+ * outcome is in doubt, what the spool has lost cannot be replayed.
+ */
+void track_started(struct track *t);
+
+/* The lowest segment that an open transaction needs; at most `segment`. */
+uint64_t track_lowest_segment(const struct track *t, uint64_t segment);
+/* Records without final outcome, and committed ones without verdict. */
+void track_count(const struct track *t, uint64_t *records, uint64_t *verdicts);
+
+#endif

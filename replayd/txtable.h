@@ -1,0 +1,54 @@
+/*
+ * txtable.h: the transactions that are open in the evidence log, by tx_id.
+ *
+ * A transaction is open from its StateCommitmentRecord until its final
+ * TransactionOutcome and, if it committed, its VerificationResult.  Memory is
+ * bounded by the open ones.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_TXTABLE_H
+#define PGW_TXTABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "merkle.h"
+#include "record.h"
+#include "spool.h"
+
+struct txn {
+	uint64_t tx_id;			/* from 1; 0: an empty slot */
+	uint64_t xid;			/* 0 if not known */
+	uint64_t system_identifier;	/* of the record, 0 if not known */
+	struct spool_position at;	/* of its record; segment 0: not seen */
+	enum record_outcome outcome;	/* if final */
+	bool final;
+	bool prepared;
+	bool in_doubt;			/* its outcome must be asked for */
+	bool asked;			/* given to the resolver */
+	bool queued;			/* given to the workers */
+	bool has_roots;
+	struct merkle_hash pre_root;
+	struct merkle_hash post_root;
+	char *unverifiable;		/* malloc'd reason; NULL: shall replay */
+};
+
+struct txtable {
+	struct txn *slots;
+	size_t n_slots;			/* a power of two, 0 at first */
+	size_t n;
+};
+
+void txtable_free(struct txtable *t);
+/* NULL if it is not open.  Valid until the next add or remove. */
+struct txn *txtable_find(const struct txtable *t, uint64_t tx_id);
+/* It must not be there; all but tx_id is zero. */
+struct txn *txtable_add(struct txtable *t, uint64_t tx_id);
+void txtable_remove(struct txtable *t, uint64_t tx_id);
+/* The next open one from slot *i on, in no order; NULL at the end. */
+struct txn *txtable_next(const struct txtable *t, size_t *i);
+
+#endif
