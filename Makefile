@@ -67,6 +67,9 @@ $(BUILD)/obj/%.o: %.c
 	$(if $(Q),@echo "  CC    $<")
 	$(Q)$(CC) -std=c11 $(CPPFLAGS) $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+# pgwitness --init writes it: the assembler takes it in (.incbin).
+$(BUILD)/obj/postmaster/datadir.o: etc/pgwitness.conf.sample
+
 $(COMMON): $(call obj,common)
 $(BACKEND): $(call obj,backend)
 $(REPLAYD): $(call obj,replayd)
@@ -84,7 +87,7 @@ $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
 
-# The extension of the verification cluster, by PostgreSQL's own build rules.
+# The extension of the verification cluster; replayd loads it by its path.
 pin: $(BUILD)/pin/pgwitness_pin.so
 $(BUILD)/pin/pgwitness_pin.so: $(wildcard replayd/pin/*)
 	@mkdir -p $(@D)
@@ -92,7 +95,6 @@ $(BUILD)/pin/pgwitness_pin.so: $(wildcard replayd/pin/*)
 	$(Q)$(CC) -std=gnu11 -O2 -g -fPIC -Wall -Wno-declaration-after-statement \
 	    -I$(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -shared \
 	    -o $@ replayd/pin/pgwitness_pin.c
-	$(Q)cp replayd/pin/*.control replayd/pin/*.sql $(BUILD)/pin/
 
 deps:
 	@etc/deps.sh
@@ -105,7 +107,7 @@ check: deps
 	$(Q)$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) T="$(T)" KEEP="$(KEEP)" test/run.sh
 
-tests: $(TESTS)
+tests: $(TESTS) pin
 unit: tests
 	@BUILD=$(BUILD) UNIT_ONLY=1 T="$(T)" test/run.sh
 

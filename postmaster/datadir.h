@@ -1,0 +1,32 @@
+/*
+ * datadir.h: the data directory: making one, and its pid file.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef POSTMASTER_DATADIR_H
+#define POSTMASTER_DATADIR_H
+
+#include <limits.h>
+#include <stddef.h>
+
+#include "attr.h"
+
+/* --init.  Returns the exit code; removes what it made if it fails. */
+PGW_MUSTCHECK int datadir_init(const char *dir);
+
+/* Ends the process if dir is not ours alone, as PostgreSQL does. */
+void datadir_check(const char *dir);
+
+/*
+ * Takes DIR/pgwitness.pid: writes our pid and holds an flock() that all
+ * children inherit with the descriptor.  If another postmaster has it, ends
+ * the process; if only leftovers of a dead one have it, first waits for them.
+ */
+PGW_MUSTCHECK int datadir_lock(const char *dir, int port);
+/* Removes the pid file; the lock goes with its last descriptor. */
+void datadir_unlock(const char *dir);
+
+/* Path of a program that lies beside the running one. */
+void datadir_sibling(const char *name, char *out, size_t size);
+
+#endif

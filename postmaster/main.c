@@ -1,0 +1,213 @@
+/*
+ * main.c: the program pgwitness: its command line, --init and -n.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include <sys/stat.h>
+
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "datadir.h"
+#include "log.h"
+#include "postmaster.h"
+#include "version.h"
+
+struct options {
+	const char *data_dir;
+	const char *file;
+	int port;
+	bool check; /* -n */
+	bool init;
+};
+
+static const char usage[] =
+    "pgwitness is a PostgreSQL proxy that proves what the database did.\n"
+    "\n"
+    "Usage:\n"
+    "  pgwitness -D DIR [-c FILE] [-p PORT] [-n]\n"
+    "  pgwitness --init -D DIR\n"
+    "\n"
+    "  -D DIR    data directory\n"
+    "  -c FILE   configuration, instead of DIR/pgwitness.conf\n"
+    "  -p PORT   port to listen on, instead of the configured one\n"
+    "  -n        check the configuration, print it, and exit\n"
+    "  --init    make a data directory: configuration, evidence key, logs\n"
+    "  --help    this text\n"
+    "  --version the version\n"
+    "\n"
+    "It stays in the foreground.  SIGTERM: when all clients have left;\n"
+    "SIGINT: now, in order; SIGQUIT: at once; SIGHUP: read the\n"
+    "configuration again.  Exit codes: 0 good, 1 ended at once and not\n"
+    "drained, 2 usage or configuration, 3 could not run.\n";
+
+enum { OPT_INIT = 256, OPT_HELP, OPT_VERSION };
+
+static const struct option long_options[] = {
+	{ "init", no_argument, NULL, OPT_INIT },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int
+parse_port(const char *text)
+{
+	char *end;
+	long port = strtol(text, &end, 10);
+
+	if (end == text || *end != '\0' || port < 1 || port > 65535)
+		log_usage("\"%s\" is not a port; give 1 to 65535", text);
+	return (int)port;
+}
+
+PGW_NORETURN
+static void
+print_and_exit(const char *text)
+{
+	fputs(text, stdout);
+	exit(0);
+}
+
+static void
+parse_options(int argc, char **argv, struct options *o)
+{
+	int opt;
+
+	while ((opt = getopt_long(argc, argv, "D:c:p:nh", long_options,
+		    NULL)) != -1) {
+		switch (opt) {
+		case 'D':
+			o->data_dir = optarg;
+			break;
+		case 'c':
+			o->file = optarg;
+			break;
+		case 'p':
+			o->port = parse_port(optarg);
+			break;
+		case 'n':
+			o->check = true;
+			break;
+		case OPT_INIT:
+			o->init = true;
+			break;
+		case 'h':
+		case OPT_HELP:
+			print_and_exit(usage);
+		case OPT_VERSION:
+			print_and_exit("pgwitness " PGW_VERSION "\n");
+		default:
+			log_usage("see pgwitness --help");
+		}
+	}
+	if (optind < argc)
+		log_usage("unexpected argument \"%s\"; see pgwitness --help",
+		    argv[optind]);
+	if (o->data_dir == NULL)
+		log_usage("no data directory; give -D DIR, see pgwitness "
+			  "--help");
+}
+
+static bool
+is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+	    strcmp(host, "localhost") == 0;
+}
+
+static void
+warn_trust(const struct config *c)
+{
+	char *copy = strdup(c->listen_addresses);
+	char *rest = NULL;
+
+	if (copy == NULL || c->auth_method != AUTH_TRUST) {
+		free(copy);
+		return;
+	}
+	for (char *host = strtok_r(copy, ", \t", &rest); host != NULL;
+	     host = strtok_r(NULL, ", \t", &rest))
+		if (!is_loopback(host))
+			log_warning("trust_from_outside",
+			    "auth_method = trust admits anybody who reaches "
+			    "%s; use passthrough or password",
+			    host);
+	free(copy);
+}
+
+static void
+warn_password_readable(const struct config *c)
+{
+	struct stat st;
+
+	if ((c->backend_password[0] != '\0' ||
+		c->verification_password[0] != '\0') &&
+	    stat(c->file, &st) == 0 && (st.st_mode & 077) != 0)
+		log_warning("password_readable",
+		    "\"%s\" holds a password and others may read it; "
+		    "chmod 0600 it or use passfile",
+		    c->file);
+}
+
+/* What is allowed but seldom meant. */
+static void
+warn_about(const struct config *c)
+{
+	if (c->enable_verification && c->backend_user[0] == '\0')
+		log_warning("no_witness_role",
+		    "no user in [backend]: records are kept, but there will "
+		    "be no verdicts (unverifiable: no_witness_role)");
+	warn_trust(c);
+	warn_password_readable(c);
+}
+
+static struct config *
+load_config(const struct options *o)
+{
+	char error[1024], path[PATH_MAX];
+	const char *file = o->file;
+	struct config *c;
+
+	/* replayd and later loads shall not depend on a directory. */
+	if (file != NULL && realpath(file, path) != NULL)
+		file = path;
+	c = config_load(o->data_dir, file, error, sizeof(error));
+	if (c == NULL)
+		log_usage("%s", error);
+	return c;
+}
+
+static int
+check_config(struct config *c, int port)
+{
+	if (port != 0)
+		c->port = port;
+	warn_about(c);
+	config_print(c, stdout);
+	config_free(c);
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct config *c;
+
+	parse_options(argc, argv, &o);
+	if (geteuid() == 0)
+		log_usage("must not run as root; use an ordinary user such as "
+			  "pgwitness");
+	if (o.init)
+		return datadir_init(o.data_dir);
+	c = load_config(&o);
+	if (o.check)
+		return check_config(c, o.port);
+	warn_about(c);
+	return postmaster_run(c, o.port);
+}

@@ -1,0 +1,146 @@
+/*
+ * supervise.c: the one replayd, started again when it dies.
+ *
+ * There is never more than one: the next is started only when the last has
+ * been reaped.  Started at once the first time; one that dies young is started
+ * again at once, then after 1 s, 2 s, 4 s ... 30 s.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "datadir.h"
+#include "ioutil.h"
+#include "postmaster.h"
+#include "procsig.h"
+#include "supervise.h"
+
+#define SECOND_US INT64_C(1000000)
+#define YOUNG_US (10 * SECOND_US)
+#define DELAY_MAX_US (30 * SECOND_US)
+
+void
+supervise_init(struct supervise *s, int queue_fd, int pid_file_fd)
+{
+	memset(s, 0, sizeof(*s));
+	s->queue_fd = queue_fd;
+	s->pid_file_fd = pid_file_fd;
+	s->life_fd = -1;
+}
+
+/* The new process: inherits three descriptors and becomes replayd. */
+PGW_NORETURN
+static void
+supervise_exec(const struct supervise *s, const struct config *c, int life_fd,
+    const sigset_t *mask)
+{
+	char program[PATH_MAX], queue_arg[16], life_arg[16];
+
+	procsig_init();
+	datadir_sibling("replayd", program, sizeof(program));
+	snprintf(queue_arg, sizeof(queue_arg), "%d", s->queue_fd);
+	snprintf(life_arg, sizeof(life_arg), "%d", life_fd);
+	if (!io_set_cloexec(s->queue_fd, false) ||
+	    !io_set_cloexec(s->pid_file_fd, false) ||
+	    !io_set_cloexec(life_fd, false))
+		log_fatal("replayd_failed", "cannot pass descriptors: %m");
+	procsig_restore(mask);
+	execl(program, "replayd", "--queue-fd", queue_arg, "--life-fd",
+	    life_arg, "-D", c->data_dir, "-c", c->file, (char *)NULL);
+	log_error("replayd_failed", "cannot run \"%s\": %m", program);
+	_exit(EXIT_CODE_FATAL);
+}
+
+static int64_t
+next_delay(int64_t delay)
+{
+	if (delay == 0)
+		return SECOND_US;
+	return delay * 2 > DELAY_MAX_US ? DELAY_MAX_US : delay * 2;
+}
+
+static void
+supervise_failed(struct supervise *s, const char *what)
+{
+	log_error("replayd_failed", "cannot start replayd: %s: %m", what);
+	s->delay = next_delay(s->delay);
+	s->next_start = io_monotonic_us() + s->delay;
+}
+
+void
+supervise_run(struct supervise *s, const struct config *c)
+{
+	int life[2];
+	sigset_t mask;
+	pid_t pid;
+
+	if (s->pid != 0 || io_monotonic_us() < s->next_start)
+		return;
+	if (pipe2(life, O_CLOEXEC) != 0) {
+		supervise_failed(s, "pipe");
+		return;
+	}
+	procsig_block(&mask);
+	pid = fork();
+	if (pid == 0)
+		supervise_exec(s, c, life[0], &mask);
+	procsig_restore(&mask);
+	close(life[0]);
+	if (pid < 0) {
+		supervise_failed(s, "fork");
+		close(life[1]);
+		return;
+	}
+	s->pid = pid;
+	s->life_fd = life[1];
+	s->started = io_monotonic_us();
+	s->next_start = INT64_MAX;
+	log_info("replayd_started", "replayd runs as process %ld", (long)pid);
+}
+
+static void
+supervise_log_end(const struct supervise *s, int status)
+{
+	if (WIFSIGNALED(status))
+		log_error("replayd_crashed",
+		    "replayd %ld was ended by signal %d (%s)", (long)s->pid,
+		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status) != 0)
+		log_error("replayd_failed",
+		    "replayd %ld ended with exit code %d; see the lines before",
+		    (long)s->pid, WEXITSTATUS(status));
+	else
+		log_info("replayd_ended", "replayd %ld ended", (long)s->pid);
+}
+
+bool
+supervise_reaped(struct supervise *s, pid_t pid, int status)
+{
+	int64_t now = io_monotonic_us();
+
+	if (s->pid == 0 || s->pid != pid)
+		return false;
+	supervise_log_end(s, status);
+	close(s->life_fd);
+	s->life_fd = -1;
+	s->pid = 0;
+	if (now - s->started >= YOUNG_US)
+		s->delay = 0;
+	s->next_start = now + s->delay;
+	s->delay = next_delay(s->delay);
+	return true;
+}
+
+void
+supervise_signal(const struct supervise *s, int signo)
+{
+	if (s->pid != 0)
+		kill(s->pid, signo);
+}

@@ -1,0 +1,36 @@
+/*
+ * supervise.h: the one replayd, started again when it dies.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef POSTMASTER_SUPERVISE_H
+#define POSTMASTER_SUPERVISE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config.h"
+
+struct supervise {
+	pid_t pid;	     /* 0: not running */
+	int queue_fd;
+	int pid_file_fd;
+	int life_fd;	     /* write end; end of file tells it we are gone */
+	int64_t started;     /* io_monotonic_us() */
+	int64_t next_start;  /* likewise; INT64_MAX while it runs */
+	int64_t delay;	     /* before the next start, us */
+};
+
+void supervise_init(struct supervise *s, int queue_fd, int pid_file_fd);
+
+/* Starts replayd if it is not running and its time has come. */
+void supervise_run(struct supervise *s, const struct config *c);
+
+/* False if pid is not replayd. */
+bool supervise_reaped(struct supervise *s, pid_t pid, int status);
+
+/* Nothing if it is not running. */
+void supervise_signal(const struct supervise *s, int signo);
+
+#endif
