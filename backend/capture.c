@@ -113,7 +113,8 @@ table_refusal(const struct capture *c)
 		return t->unsupported;
 	if (kind != STMT_INSERT && t->shape.n_key == 0)
 		return "no_primary_key";
-	if (t->cascades && (kind == STMT_DELETE || c->key_changes))
+	if (t->cascades && (kind == STMT_DELETE ||
+	    (kind == STMT_UPDATE && c->key_changes)))
 		return "cascade";
 	return NULL;
 }

@@ -1,0 +1,144 @@
+# The evidence log is checked offline, and every edit of it is found.
+use strict;
+use warnings;
+use Test::More;
+use JSON::PP qw(decode_json);
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(run slurp spew program);
+
+my $c = PGW::Cluster->new(sql => 'create table t (id int primary key, v text)');
+my $p = PGW::Proxy->new($c);
+my $dir = $p->dir;
+
+is((stat "$dir/evidence.key")[2] & 0777, 0600, 'the key is 0600');
+like(slurp("$dir/evidence.pub"), qr/^[^+\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+\/=]+\n?$/,
+	'evidence.pub is a C2SP verifier key');
+
+$p->safe_psql(join ';', map { "insert into t values ($_, 'row $_')" } 1 .. 60);
+$p->safe_psql(join ';', map { "update t set v = v || '!' where id = $_" } 1 .. 30);
+my @tx = $p->settled;
+is(@tx, 90, 'a record for each statement');
+is((grep { $_->{verdict}{verdict} eq 'verified' } @tx), 90, 'all verified')
+	or diag(map { describe_tx($_) . "\n" } grep { $_->{verdict}{verdict} ne
+	'verified' } @tx[0 .. 9]);
+
+# --- the lines ---
+
+my @lines = $p->evidence;
+is($lines[0]{type}, 'Start', 'the first line is Start');
+is($lines[0]{format}, 1, 'format 1');
+is($lines[0]{prev}, '0' x 64, 'prev is zeros');
+is((grep { $lines[$_]{seq} != $_ + 1 } 0 .. $#lines), 0, 'seq counts from 1');
+like($lines[-1]{time}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/, 'time');
+use Digest::SHA qw(sha256_hex);
+my @raw = $p->evidence_lines;
+is((grep { $lines[$_]{prev} ne sha256_hex("\0" . $raw[$_ - 1]) } 1 .. $#lines),
+	0, 'each line has the leaf hash of the one before');
+my @ids = map { $_->{tx_id} } $p->transactions;
+is(@ids, keys %{{ map { $_ => 1 } @ids }}, 'no tx_id twice');
+one_outcome_and_verdict($p);
+
+# --- witnessctl ---
+
+my ($rc, $out, $err) = $p->witnessctl('status');
+is($rc, 0, 'status') or diag($err);
+like($out, qr/verified/, 'with coverage');
+($rc, $out) = $p->witnessctl('--json', 'status');
+($rc, $out) = $p->witnessctl('status', '--json') if $rc;
+ok(eval { decode_json($out) }, 'status --json is JSON') or diag($out);
+($rc, $out) = $p->witnessctl('tail');
+is($rc, 0, 'tail');
+like($out, qr/\S/, 'shows lines');
+($rc, $out) = $p->witnessctl('tail', '--table', 'public.t');
+like($out, qr/\S/, 'tail --table');
+($rc, $out) = $p->witnessctl('show', $tx[5]{tx_id});
+is($rc, 0, 'show');
+like($out, qr/insert into t values \(6, 'row 6'\)/, 'has the statement');
+like($out, qr/committed/, 'the outcome');
+like($out, qr/verified/, 'the verdict');
+($rc) = $p->witnessctl('show', 999999);
+isnt($rc, 0, 'show of what is not there');
+($rc) = $p->witnessctl('no-such-command');
+is($rc, 2, 'an unknown command: exit 2');
+
+# --- verify ---
+
+($rc, $out, $err) = $p->verify;
+is($rc, 0, 'verify while it runs') or diag("$out$err");
+like($out, qr/\bOK\b/, 'says OK');
+my $old = "$dir/old-checkpoint";
+spew($old, slurp("$dir/log/checkpoint"));
+$p->witness("insert into t values (1000, 'after the old checkpoint')");
+is($p->stop('TERM'), 0, 'stops');
+($rc, $out, $err) = $p->verify('--final');
+is($rc, 0, 'verify --final after a clean stop') or diag("$out$err");
+like($out, qr/pending: 0/, 'nothing pending');
+($rc, $out, $err) = $p->verify('--final', '--checkpoint', $old);
+is($rc, 0, 'consistent with an older checkpoint') or diag("$out$err");
+is(($p->evidence)[-1]{type}, 'Stop', 'the last line is Stop');
+
+# --- every edit is found ---
+
+my $copy = "$dir/../copy";
+sub tampered
+{
+	my ($name, $edit, @args) = @_;
+	run(['rm', '-rf', $copy]);
+	run(['cp', '-a', "$dir/log", $copy]);
+	my ($file) = sort glob "$copy/evidence-*.jsonl";
+	my $text = slurp($file);
+	my $new = $edit->($text);
+	isnt($new, $text, "$name: edited") if defined $new;
+	spew($file, $new) if defined $new;
+	my ($status, $o, $e) = run([program('witnessctl'), 'verify', '--log',
+		$copy, '--key', "$dir/evidence.pub", @args]);
+	is($status, 1, "$name: found") or diag("$o$e");
+	unlike($o, qr/^OK\b/m, "$name: not OK");
+}
+my @l = split /^/, slurp(($p->evidence_files)[0]);
+tampered('a changed byte', sub { $_[0] =~ s/row 7/row 8/r });
+tampered('a changed verdict', sub { $_[0] =~ s/"verified"/"mismatch"/r });
+tampered('a removed line', sub { join '', @l[0 .. 9, 11 .. $#l] });
+tampered('two lines swapped', sub { join '', @l[0 .. 9, 11, 10, 12 .. $#l] });
+tampered('a line twice', sub { join '', @l[0 .. 10, 10 .. $#l] });
+tampered('an added line', sub { join '', @l, $l[5] }, '--final');
+tampered('the end cut off', sub { join '', @l[0 .. $#l - 20] });
+tampered('cut within a line', sub { substr $_[0], 0, length($_[0]) - 30 });
+tampered('the first line removed', sub { join '', @l[1 .. $#l] });
+tampered('a changed checkpoint', sub {
+	spew("$copy/checkpoint", slurp("$copy/checkpoint") =~ s/\n(\d+)\n/
+		"\n" . ($1 - 1) . "\n"/er); undef });
+tampered('a changed signature', sub {
+	spew("$copy/checkpoint", slurp("$copy/checkpoint")
+		=~ s/(.{9})(.)(.{4})\n\z/$1 . ($2 eq 'A' ? 'B' : 'A') . "$3\n"/er);
+	undef });
+tampered('the log rolled back to an older signed state', sub {
+	spew("$copy/checkpoint", slurp($old));
+	my ($size) = slurp($old) =~ /\n(\d+)\n/;
+	join '', @l[0 .. $size - 1] }, '--checkpoint', "$dir/log/checkpoint");
+
+# A whole log under another key.
+my $other = PGW::Proxy->new($c, no_start => 1);
+($rc) = run([program('witnessctl'), 'verify', '--log', "$dir/log", '--key',
+	$other->dir . '/evidence.pub']);
+is($rc, 1, 'another key: found');
+($rc) = run([program('witnessctl'), 'verify', '--log', "$dir/nothing", '--key',
+	"$dir/evidence.pub"]);
+isnt($rc, 0, 'no log: not OK');
+
+# --- it goes on after a restart, as one chain ---
+
+$p->start;
+$p->witness("insert into t values (2000, 'next run')");
+is($p->stop('TERM'), 0, 'stops again');
+($rc, $out, $err) = $p->verify('--final', '--checkpoint', $old);
+is($rc, 0, 'one chain over a restart') or diag("$out$err");
+@lines = $p->evidence;
+is((grep { $lines[$_]{seq} != $_ + 1 } 0 .. $#lines), 0, 'seq goes on');
+@ids = map { $_->{tx_id} } $p->transactions;
+is(@ids, keys %{{ map { $_ => 1 } @ids }}, 'no tx_id twice');
+my ($start) = grep { $_->{type} eq 'Start' && $_->{seq} > 1 } @lines;
+ok($start->{continued}{size}, 'Start says what it continues');
+done_testing;

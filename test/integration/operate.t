@@ -1,0 +1,270 @@
+# Starting, stopping, and every process of it killed: as PostgreSQL's users
+# know it, with nothing lost and nobody left behind.
+use strict;
+use warnings;
+use Test::More;
+use IO::Socket::INET;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(run slurp spew program wait_until alive descendants free_port
+	reap);
+
+my $c = PGW::Cluster->new(sql => 'create table t (id int primary key, v text);'
+	. " insert into t select i, 'v' from generate_series(1, 100) i");
+# So that /proc shows which process serves whom (include/procsig.h).
+my $p = PGW::Proxy->new($c, env => { PGWITNESS_DEBUGGER => 1 });
+my $dir = $p->dir;
+my %ever;			# every pid that we saw
+sub look { $ever{$_} = 1 for $p->processes }
+
+# --- what cannot start says why in one line, and exits 2 ---
+
+sub refused
+{
+	my ($name, $re, @args) = @_;
+	my ($rc, $out, $err) = run([program('pgwitness'), @args], seconds => 30);
+	is($rc, 2, "$name: exit status 2") or diag("$out$err");
+	like($err, $re, "$name: says what is wrong");
+	my @l = $err =~ /^.+$/mg;
+	is(@l, 1, "$name: in one line") or diag($err);
+}
+my $second = PGW::Proxy->new($c, no_start => 1,
+	conf => { proxy => { port => $p->port } });
+refused('port in use', qr/\b\Q@{[ $p->port ]}\E\b.*in use/i, '-D', $second->dir);
+refused('data directory in use', qr/\Q$dir\E.*\b\Q$p->{pid}\E\b|\b\Q$p->{pid}\E\b.*\Q$dir\E/,
+	'-D', $dir, '-p', free_port());
+$second->write_conf({ proxy => { prot => 5432 } });
+refused('unknown key', qr/pgwitness\.conf.*:\d+.*prot.*port/, '-D', $second->dir);
+refused('unknown key with -n', qr/prot/, '-n', '-D', $second->dir);
+$second->write_conf({ proxy => { prot => undef, port => 'many' } });
+refused('bad value', qr/:\d+.*port/, '-D', $second->dir);
+chmod 0, $second->conf_path;
+refused('unreadable configuration', qr/pgwitness\.conf.*(?:denied|read)/i,
+	'-D', $second->dir) if $> != 0;
+chmod 0600, $second->conf_path;
+refused('no data directory', qr/nowhere/, '-D', "$dir/nowhere");
+refused('no arguments', qr/-D/);
+my ($rc, $out, $err) = run([program('pgwitness'), '--init', '-D', $dir]);
+isnt($rc, 0, '--init does not overwrite a data directory');
+$second->write_conf({ proxy => { port => free_port() },
+	backend => { password => 'topsecret' } });
+($rc, $out, $err) = run([program('pgwitness'), '-n', '-D', $second->dir]);
+is($rc, 0, '-n: exit status 0') or diag($err);
+like($out, qr/^\[proxy\]/m, '-n shows the effective values');
+like($out, qr/max_connections\s*=\s*100/, 'and defaults');
+unlike("$out$err", qr/topsecret/, 'but no password');
+
+# --- reload ---
+
+my $events = () = $p->operator_log;
+$p->write_conf({ log => { level => 'debug' } });
+$p->reload;
+wait_until('the reload to be logged', sub {
+	my @l = $p->operator_log;
+	grep { "$_->{event} $_->{message}" =~ /reload|config/i }
+		splice @l, $events;
+});
+pass('SIGHUP reloads');
+is($p->safe_psql('select 1'), '1', 'and it still serves');
+$p->write_conf({ log => { level => 'nonsense' } });
+$p->reload;
+wait_until('the error to be logged', sub { grep { ($_->{level} // '')
+	=~ /warning|error/ && $_->{message} =~ /level/ } $p->operator_log });
+is($p->safe_psql('select 2'), '2', 'a bad file is refused, it goes on');
+$p->write_conf({ log => { level => 'info' } });
+
+# --- a killed child harms nobody else ---
+
+my ($one, $two) = ($p->session, $p->session);
+$one->safe('begin');
+$one->safe("update t set v = 'lost' where id = 1");
+$two->safe("update t set v = 'kept' where id = 2");
+my $child = child_of($one);
+ok($child, 'the child of a session is found');
+look();
+kill KILL => $child;
+is($two->query("update t set v = 'kept' where id = 3"), '',
+	'kill -9 of a child: others go on');
+is($two->err, '', 'undisturbed');
+wait_until('the server to roll back', sub { $c->safe_psql('select count(*) '
+	. "from pg_stat_activity where state = 'idle in transaction'") == 0 });
+is($c->safe_psql('select v from t where id = 1'), 'v', 'its transaction is gone');
+my @tx = $p->settled;
+is((grep { $_->{outcome}{outcome} eq 'committed' } @tx), 2,
+	'only what committed is claimed');
+$_->kill for $one, $two;
+
+# The proxy child that serves a psql, by the two ends of its TCP connection.
+sub child_of
+{
+	my ($session) = @_;
+	my %inode;
+	for my $l (split /\n/, slurp('/proc/net/tcp')) {
+		my @f = split ' ', $l;
+		next unless ($f[3] // '') eq '01';
+		my ($from, $to) = map { hex((split /:/)[1]) } @f[1, 2];
+		$inode{"$from-$to"} = $f[9];
+	}
+	for my $fd (glob '/proc/' . $session->pid . '/fd/*') {
+		my ($i) = (readlink($fd) // '') =~ /^socket:\[(\d+)\]/ or next;
+		my ($pair) = grep { $inode{$_} == $i } keys %inode or next;
+		my ($from, $to) = split /-/, $pair;
+		my $peer = $inode{"$to-$from"} // next;
+		for my $pid ($p->processes) {
+			return $pid if grep { (readlink($_) // '') eq
+				"socket:[$peer]" } glob "/proc/$pid/fd/*";
+		}
+	}
+	return;
+}
+
+# --- replayd killed: writers wait, then go on; nothing is lost ---
+
+my $writer = $p->session;
+$writer->safe("update t set v = 'before' where id = 10");
+for my $round (1 .. 3) {
+	my ($replayd) = grep { slurp("/proc/$_/cmdline") =~ /replayd/ }
+		PGW::Util::children($p->pid);
+	ok($replayd, "replayd runs (round $round)");
+	look();
+	kill KILL => $replayd;
+	$writer->safe("update t set v = 'round $round' where id = $_")
+		for 11 .. 15;
+	wait_until('replayd to be restarted', sub { grep {
+		(eval { slurp("/proc/$_/cmdline") } // '') =~ /replayd/
+		&& $_ != $replayd } PGW::Util::children($p->pid) });
+}
+@tx = $p->settled(seconds => 120);
+is((grep { $_->{query} =~ /round|before/ } @tx), 16, 'nothing lost');
+is((grep { $_->{query} =~ /round/ && $_->{outcome}{outcome} eq 'committed' }
+	@tx), 15, 'all decided');
+no_mismatches($p);
+one_outcome_and_verdict($p);
+$writer->close;
+
+# --- the server is killed while a commit is on its way ---
+
+my $doubt = $p->session;
+$doubt->safe('begin');
+$doubt->safe("update t set v = 'doubt' where id = 20");
+$c->kill9;
+$doubt->send('commit');
+eval { $doubt->finish_query(20) };
+like($doubt->err, qr/closed|terminat|FATAL/i, 'the client is told');
+$doubt->kill;
+$c->start;
+wait_until('the proxy to reach the server', sub {
+	eval { $p->safe_psql('select 1') } });
+@tx = $p->settled(seconds => 120);
+ok(!(grep { $_->{query} =~ /doubt/ && $_->{outcome}{outcome} eq 'committed' }
+	@tx), 'what the server lost is not claimed');
+
+# --- SIGTERM: no new clients, those that are there may finish ---
+
+my $client = $p->session;
+look();
+$p->signal('TERM');
+wait_until('new clients to be refused', sub {
+	($p->psql('select 1'))[0] != 0 });
+pass('smart shutdown: new clients are refused');
+is($client->query("update t set v = 'during' where id = 30 returning id"), '30',
+	'an old one works on');
+is($client->close, 0, 'until it leaves');
+is($p->stop('none'), 0, 'then it ends with status 0');
+$p->start;
+
+# --- SIGINT: clients are told 57P01 ---
+
+my $w = $p->wire;
+$w->ask(PGW::Wire::Query("begin; update t set v = 'no' where id = 31"));
+look();
+is($p->stop('INT'), 0, 'fast shutdown ends with status 0');
+my @m = $w->read_all;
+is(PGW::Wire::fields($m[0] // [E => ''])->{C}, '57P01',
+	'a client is told 57P01');
+is($c->safe_psql('select v from t where id = 31'), 'v', 'and rolled back');
+$p->start;
+
+# --- SIGQUIT: at once ---
+
+$w = $p->wire;
+look();
+my $status = $p->stop('QUIT', 20);
+ok(defined $status, 'immediate shutdown ends');
+ok($w->closed(10), 'clients are cut off');
+ended('after SIGQUIT');
+$p->start;
+
+# --- the postmaster killed: all go; a new one starts over the stale pid file ---
+
+$writer = $p->session;
+$writer->safe("update t set v = 'acknowledged' where id = 40");
+look();
+my @all = $p->processes;
+kill KILL => $p->pid;
+is(reap($p->pid, 10), 137, 'the postmaster is killed');
+delete $p->{pid};
+wait_until('all its processes to go', sub { !grep { alive($_) } @all }, 30);
+pass('kill -9 of the postmaster: everything goes away');
+ok(-e "$dir/pgwitness.pid", 'its pid file is stale');
+$writer->kill;
+$p->start;
+is($p->safe_psql('select 3'), '3', 'it starts again');
+@tx = $p->settled(seconds => 120);
+ok((grep { $_->{query} =~ /acknowledged/
+	&& $_->{outcome}{outcome} eq 'committed' } $p->transactions),
+	'what was acknowledged is there');
+($rc, $out, $err) = $p->verify;
+is($rc, 0, 'and the log verifies') or diag("$out$err");
+
+sub ended
+{
+	my ($when) = @_;
+	eval { wait_until('processes to end', sub { !grep { alive($_) }
+		keys %ever }, 20) };
+	is_deeply([map { slurp("/proc/$_/cmdline") =~ tr/\0/ /r }
+		grep { alive($_) } keys %ever], [], "$when: no process is left");
+}
+look();
+is($p->stop('INT'), 0, 'stops');
+ended('at the end');
+is_deeply([map { slurp("/proc/$_/cmdline") =~ tr/\0/ /r } $p->leftovers], [],
+	'nothing runs for this data directory');
+ok(!-e "$dir/pgwitness.pid", 'no pid file after a clean stop');
+is($c->safe_psql('select count(*) from pg_stat_activity where backend_type = '
+	. "'client backend'"), 1, 'no session is left on the server');
+ok(!glob('/dev/shm/*pgwitness*'), 'no shared memory is left')
+	unless processes_elsewhere();
+
+sub processes_elsewhere { return PGW::Util::processes_naming('pgwitness -D') }
+
+# --- the init script ---
+
+SKIP: {
+	my $script = "$ENV{PGW_SRC}/etc/pgwitness.init";
+	skip 'no etc/pgwitness.init', 1 unless -x $script;
+	my %env = (PGWITNESS_DATA => $dir, PGWITNESS_USER => scalar getpwuid($>),
+		PGWITNESS_BIN => program('pgwitness'),
+		DATADIR => $dir, DAEMON => program('pgwitness'),
+		RUNUSER => scalar getpwuid($>));
+	my $init = sub { run([$script, $_[0]], env => \%env, seconds => 90) };
+	my ($code, $o, $e) = $init->('status');
+	skip "not runnable as this user: $o$e", 1 unless $code == 3;
+	is($code, 3, 'init script: status of a stopped one is 3');
+	($code, $o, $e) = $init->('start');
+	skip "cannot start as this user: $o$e", 1 if $code == 4;
+	is($code, 0, 'start') or diag("$o$e");
+	is(($init->('status'))[0], 0, 'status of a running one is 0');
+	is(($init->('start'))[0], 0, 'start again is no error');
+	wait_until('it to accept', sub { $p->accepts });
+	is(($init->('reload'))[0], 0, 'reload');
+	is(($init->('stop'))[0], 0, 'stop');
+	is(($init->('status'))[0], 3, 'status is 3 again');
+	is(($init->('stop'))[0], 0, 'stop again is no error');
+	spew("$dir/pgwitness.pid", "999999\n");
+	is(($init->('status'))[0], 1, 'dead with a pid file: 1');
+	unlink "$dir/pgwitness.pid";
+	is(($init->('frobnicate'))[0], 2, 'an unknown action: 2');
+}
+done_testing;

@@ -1,0 +1,162 @@
+# Other sessions change the same rows while the proxy is between its captures:
+# the verdict is race, or the change is serialised; never a false story.
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Liar;
+use PGW::Proxy;
+use PGW::Util qw(wait_until);
+
+my $c = PGW::Cluster->new(sql => q{
+	create table acct (id int primary key, grp int, v text);
+	create table nokey (grp int, v text);
+	create table fk (id int primary key, a int references acct);
+});
+my $liar = PGW::Liar->new($c);
+my $p = PGW::Proxy->new($liar, conf => { log => { row_data => 'on' } });
+
+sub reset_rows
+{
+	$c->safe_psql('truncate fk, acct, nokey; insert into acct select i, i % 2,'
+		. " 'old' || i from generate_series(1, 10) i; insert into nokey "
+		. "select i % 2, 'old' || i from generate_series(1, 4) i");
+}
+
+# Holds the client's statement between the captures, lets another session,
+# directly on the server, run $other, then goes on.  What is then claimed must
+# be so: `verified` only if the images are the rows' real states.
+sub race
+{
+	my ($name, $sql, $other, %o) = @_;
+	reset_rows();
+	$p->mark;
+	my $client = $p->session;
+	my $rival = $c->session;
+	$rival->backend_pid;
+	$client->safe($_) for @{ $o{before} // [] };
+	$liar->pause('statements', $o{at} // $sql, skip => $o{skip} // 0);
+	$client->send($sql);
+	$liar->wait_paused;
+	$rival->send($other);
+	# It is through, or it waits for a lock that the capture holds.
+	my $waited = wait_until('the rival to finish or to wait', sub {
+		my $state = $c->safe_psql('select case when wait_event_type = '
+			. "'Lock' then 'waited' when state like 'idle%' then 'first' "
+			. 'end from pg_stat_activity where pid = ' . $rival->backend_pid
+			. ' and query like $q$' . $other . '%$q$');
+		$state ne '' && $state });
+	$liar->clear;
+	$client->finish_query;
+	my $err = $client->err;
+	$client->safe($_) for @{ $o{after} // [] };
+	$rival->finish_query(30);
+	my $rival_err = $rival->err;
+	is($rival_err, '', "$name: the other session is not harmed")
+		unless $o{rival_may_fail};
+	is($err, '', "$name: the client is not harmed") unless $o{may_fail};
+	$_->close for $client, $rival;
+
+	my @tx = $p->settled;
+	note("$name: rival $waited");
+	is($waited, 'first', "$name: at once") if $o{not_blocked};
+	for (@tx) {
+		note(describe_tx($_));
+		my $v = $_->{verdict}{verdict} // '';
+		next if ($_->{outcome}{outcome} // '') ne 'committed';
+		if ($v eq 'verified') {
+			is($_->{record}{capture}, 'exact', "$name: verified and exact");
+			story($name, $_, $o{story}) if $o{story};
+		} elsif ($v eq 'mismatch') {
+			pass("$name: mismatch");
+			ok($_->{record}{capture} ne 'exact' || $o{mismatch_ok},
+				"$name: a race is not called a lie")
+				or diag(describe_tx($_));
+		} else {
+			isnt($_->{record}{capture}, 'exact',
+				"$name: named as $_->{record}{capture}");
+		}
+	}
+	is(@tx, $o{n} // 1, "$name: the expected records") unless $o{may_fail};
+	return @tx;
+}
+
+# The rows of a verified record are the real ones: story gives, for the values
+# before, what they may be, given the values after.
+sub story
+{
+	my ($name, $t, $code) = @_;
+	my %before = map { $_->{id}[1] => $_->{v}[1] }
+		@{ $t->{record}{rows}[0]{before} };
+	my %after = map { $_->{id}[1] => $_->{v}[1] }
+		@{ $t->{record}{rows}[0]{after} };
+	my $ok = $code->(\%before, \%after);
+	ok($ok, "$name: the images are one true story") or diag(join ', ',
+		(map { "$_: $before{$_}" } sort keys %before), '->',
+		map { "$_: $after{$_}" } sort keys %after);
+}
+my $appended = sub {
+	my ($b, $a) = @_;
+	return !grep { ($b->{$_} // '?') . '+' ne $a->{$_} } keys %$a;
+};
+
+race('key equality', "update acct set v = v || '+' where id = 1",
+	"update acct set v = 'rival' where id = 1", story => $appended);
+is($c->safe_psql('select v from acct where id = 1') =~ /^(?:rival|rival\+)$/
+	? 1 : 0, 1, 'neither update is lost');
+
+race('set predicate, a row changed', "update acct set v = v || '+' where grp = 1",
+	"update acct set v = 'rival' where id = 3", story => $appended);
+race('set predicate, a row comes', "update acct set v = v || '+' where grp = 1",
+	"insert into acct values (99, 1, 'phantom')", story => $appended);
+race('set predicate, a row leaves', "update acct set v = v || '+' where grp = 1",
+	'update acct set grp = 7 where id = 5', story => $appended);
+race('set predicate, a row is deleted', 'delete from acct where grp = 1',
+	'delete from acct where id = 7');
+race('no key', "update nokey set v = v || '+' where grp = 1",
+	"update nokey set v = 'rival' where grp = 1");
+race('in the client\'s transaction', "update acct set v = v || '+' where grp = 1",
+	"insert into acct values (98, 1, 'phantom')", before => ['begin'],
+	after => ['commit'], story => $appended);
+race('in the client\'s transaction, by key',
+	"update acct set v = v || '+' where id = 2",
+	"update acct set v = 'rival' where id = 2", before => ['begin'],
+	after => ['commit'], story => $appended);
+race('repeatable read', "update acct set v = v || '+' where grp = 0",
+	"update acct set v = 'rival' where id = 2", may_fail => 1,
+	before => ['begin isolation level repeatable read', 'select 1 from acct'],
+	after => ['commit'], story => $appended);
+race('a foreign-key insert of another client is not blocked',
+	"update acct set v = v || '+' where id = 4",
+	'insert into fk values (1, 4)', story => $appended, not_blocked => 1);
+race('ALTER TABLE that rewrites', "update acct set v = v || '+' where grp = 0",
+	'alter table acct alter column grp type bigint');
+is($c->safe_psql('select count(*) from acct where v like $$%+$$'), 5,
+	'no row was silently left out');
+
+# --- two transactions on one row: the log's order is the commit order ---
+
+reset_rows();
+$p->settled;
+my ($one, $two) = ($p->session, $p->session);
+$one->safe('begin');
+$one->safe("update acct set v = v || 'a' where id = 1");
+$two->send("update acct set v = v || 'b' where id = 1");
+wait_until('the second to wait', sub { $c->safe_psql('select count(*) from '
+	. "pg_stat_activity where wait_event_type = 'Lock'") });
+$one->safe('commit');
+$two->finish_query;
+is($two->err, '', 'the second goes on');
+my @tx = $p->settled;
+is(@tx, 2, 'two records');
+for (0, 1) {
+	my $v = $tx[$_]{record}{rows}[0]{after}[0]{v}[1];
+	is($v, ('old1a', 'old1ab')[$_], 'in the order of commits');
+	is_verified($tx[$_], 'waited for a lock');
+}
+$_->close for $one, $two;
+no_mismatches($p);
+one_outcome_and_verdict($p);
+is($p->stop('TERM'), 0, 'stops');
+done_testing;

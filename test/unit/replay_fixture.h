@@ -1,0 +1,360 @@
+/*
+ * replay_fixture.h: a server, and records made on it by plain SQL.
+ *
+ * Included by test_replay.c alone.  Captures rows as the backend would.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_REPLAY_FIXTURE_H
+#define PGW_REPLAY_FIXTURE_H
+
+#include <fcntl.h>
+#include <grp.h>
+#include <libpq-fe.h>
+#include <limits.h>
+#include <pwd.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../../replayd/cluster.h"
+#include "../../replayd/program.h"
+#include "../../replayd/replay.h"
+#include "../../replayd/worker.h"
+#include "catalog_sql.h"
+#include "ioutil.h"
+#include "log.h"
+#include "procsig.h"
+
+#define MAX_TABLES 8
+#define MAX_STATEMENTS 8
+
+static char base[64];
+static struct config *config;
+static pid_t server_pid;
+static pid_t cluster_pid;
+static PGconn *server;
+static struct replay *replay;
+static struct arena *arena;
+
+/* --- the server --- */
+
+static PGresult *
+ask(const char *sql)
+{
+	PGresult *res = PQexec(server, sql);
+	ExecStatusType status = PQresultStatus(res);
+
+	if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK)
+		fail_msg("%s: %s", sql, PQerrorMessage(server));
+	return res;
+}
+
+static void
+tell(const char *sql)
+{
+	PQclear(ask(sql));
+}
+
+static char *
+ask_value(const char *sql)
+{
+	PGresult *res = ask(sql);
+	char *value = arena_strdup(arena, PQgetvalue(res, 0, 0));
+
+	PQclear(res);
+	return value;
+}
+
+static bool
+start_server(void)
+{
+	char data[PATH_MAX + 16];
+	char log_path[PATH_MAX + 16];
+	char sockets[PATH_MAX + 32];
+	const char *initdb[] = { "initdb", "-D", data, "-U", "boss", "-E",
+		"UTF8", "--locale=C", "--no-sync", "-A", "trust", NULL };
+	const char *postgres[] = { "postgres", "-D", data, "-c", sockets, "-c",
+		"listen_addresses=", "-c", "port=5432", "-c", "fsync=off",
+		NULL };
+	struct program p = {
+		.argv = initdb, .err = log_path, .death_signal = SIGQUIT
+	};
+
+	io_path(data, sizeof(data), "%s/server", base);
+	io_path(log_path, sizeof(log_path), "%s/server.log", base);
+	io_path(sockets, sizeof(sockets), "unix_socket_directories=%s", base);
+	if (program_run(&p) != 0)
+		return false;
+	p.argv = postgres;
+	server_pid = program_start(&p);
+	return server_pid > 0;
+}
+
+static bool
+connect_server(void)
+{
+	char conninfo[PATH_MAX + 128];
+
+	io_path(conninfo, sizeof(conninfo),
+	    "host=%s port=5432 user=boss"
+	    " dbname=postgres client_encoding=UTF8",
+	    base);
+	do {
+		PQfinish(server);
+		server = PQconnectdb(conninfo);
+		if (PQstatus(server) == CONNECTION_OK)
+			return true;
+	} while (!program_gone(server_pid, 20));
+	return false;
+}
+
+/* --- building records --- */
+
+static struct record rec;
+static struct record_table tables[MAX_TABLES];
+static struct record_statement statements[MAX_STATEMENTS];
+static struct record_setting settings[4];
+
+static void
+begin_record(void)
+{
+	arena_reset(arena);
+	memset(&rec, 0, sizeof(rec));
+	memset(tables, 0, sizeof(tables));
+	rec.now = rec.application_name = rec.client_addr = "";
+	rec.capture_reason = rec.unverifiable = "";
+	rec.database = "postgres";
+	rec.user = "boss";
+	rec.isolation = "read committed";
+	rec.capture = CAPTURE_EXACT;
+	rec.has_images = true;
+	rec.tables = tables;
+	rec.statements = statements;
+	rec.settings = settings;
+	tell("SET TimeZone TO 'UTC'; SET search_path = ''");
+	tell("BEGIN");
+	rec.now = ask_value("SELECT now()");
+}
+
+static char *sql_of(const char *fmt, ...) PGW_PRINTF(1, 2);
+
+static char *
+sql_of(const char *fmt, ...)
+{
+	char text[4096];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return arena_strdup(arena, text);
+}
+
+static void
+read_shape(struct record_table *t)
+{
+	PGresult *res = ask(sql_of(
+	    "SELECT a.attname, pg_catalog.format_type("
+	    "a.atttypid, a.atttypmod), coalesce(array_position(i.indkey::int[],"
+	    " a.attnum::int) + 1, 0), a.attidentity, a.attgenerated"
+	    " FROM pg_attribute a LEFT JOIN pg_index i"
+	    " ON i.indrelid = a.attrelid AND i.indisprimary"
+	    " WHERE a.attrelid = %u AND a.attnum > 0 AND NOT a.attisdropped"
+	    " ORDER BY a.attnum",
+	    t->oid));
+	struct rowenc_column *c;
+
+	t->shape.n_columns = (unsigned)PQntuples(res);
+	c = arena_zalloc(arena, (t->shape.n_columns + 1) * sizeof(*c));
+	assert_non_null(c);
+	t->shape.columns = c;
+	for (int i = 0; i < PQntuples(res); i++, c++) {
+		c->name = arena_strdup(arena, PQgetvalue(res, i, 0));
+		c->type = arena_strdup(arena, PQgetvalue(res, i, 1));
+		c->key = (unsigned)atoi(PQgetvalue(res, i, 2));
+		c->identity = PQgetvalue(res, i, 3)[0];
+		c->generated = PQgetvalue(res, i, 4)[0];
+	}
+	PQclear(res);
+	assert_true(rowenc_shape_init(&t->shape, arena));
+}
+
+static struct record_table *
+add_table(const char *schema, const char *table)
+{
+	struct record_table *t = &tables[rec.n_tables++];
+
+	t->schema = schema;
+	t->table = table;
+	t->write = true;
+	t->oid = (uint32_t)strtoul(
+	    ask_value(sql_of("SELECT '%s.%s'::regclass::oid", schema, table)),
+	    NULL, 10);
+	t->fingerprint = ask_value(
+	    sql_of("SELECT " CATALOG_FINGERPRINT
+		   " FROM pg_catalog.pg_class c WHERE c.oid = %u",
+		t->oid));
+	read_shape(t);
+	return t;
+}
+
+/* select: gives one composite column. */
+static void
+add_rows(
+    struct record_table *t, bool before, unsigned statement, const char *select)
+{
+	struct rowenc_value values[32];
+	struct record_row **rows = before ? &t->before : &t->after;
+	size_t *n = before ? &t->n_before : &t->n_after;
+	PGresult *res = ask(select);
+	size_t count = (size_t)PQntuples(res);
+	struct record_row *all = arena_zalloc(
+	    arena, (*n + count + 1) * sizeof(*all));
+
+	assert_non_null(all);
+	if (*n > 0)
+		memcpy(all, *rows, *n * sizeof(*all));
+	*rows = all;
+	for (size_t i = 0; i < count; i++) {
+		char *text = arena_strdup(arena, PQgetvalue(res, (int)i, 0));
+
+		assert_true(rowenc_split_composite((uint8_t *)text,
+		    strlen(text), arena, values, t->shape.n_columns));
+		assert_true(
+		    rowenc_encode(&t->shape, values, arena, &all[*n].row));
+		all[(*n)++].statement = statement;
+	}
+	PQclear(res);
+}
+
+static void
+before(struct record_table *t, unsigned statement, const char *where)
+{
+	add_rows(t, true, statement,
+	    sql_of("SELECT ROW(t.*) FROM ONLY %s.%s t"
+		   " WHERE %s",
+		t->schema, t->table, where));
+}
+
+static void
+after(struct record_table *t, const char *where)
+{
+	add_rows(t, false, 0,
+	    sql_of("SELECT ROW(t.*) FROM ONLY %s.%s t"
+		   " WHERE %s",
+		t->schema, t->table, where));
+}
+
+/* A row that the server never had, columns as SQL text. */
+static void
+after_lie(struct record_table *t, const char *row)
+{
+	add_rows(t, false, 0, sql_of("SELECT ROW(%s)", row));
+}
+
+static void
+note(const char *sql)
+{
+	struct record_statement *s = &statements[rec.n_statements++];
+
+	s->sql = sql;
+	s->sql_len = strlen(sql);
+	s->type = "UPDATE";
+	s->n_params = 0;
+}
+
+/* Runs on the server, under the default search_path, and is recorded. */
+static void
+execute(const char *sql)
+{
+	tell("SET search_path TO DEFAULT");
+	tell(sql);
+	tell("SET search_path TO ''");
+	note(sql);
+}
+
+static struct verdict
+run_record(void)
+{
+	struct buf b = { 0 };
+	struct record copy;
+	struct verdict v = { 0 };
+	void *bytes;
+
+	rec.time_us = io_now_us();
+	record_set_roots(&rec);
+	record_encode(&rec, &b);
+	bytes = arena_memdup(arena, b.data, b.len);
+	assert_true(record_decode(bytes, b.len, arena, &copy));
+	buf_free(&b);
+	assert_true(replay_run(replay, &copy, arena, &v));
+	return v;
+}
+
+static struct verdict
+finish(void)
+{
+	tell("COMMIT");
+	return run_record();
+}
+
+static void
+assert_verdict(
+    const struct verdict *v, enum verdict_kind kind, const char *reason)
+{
+	if (v->kind != kind || strcmp(v->reason, reason) != 0)
+		fail_msg(
+		    "verdict %s, reason '%s', detail '%s', %zu"
+		    " mismatches (first column %s: '%s' and '%s'); expected"
+		    " %s, '%s'",
+		    verdict_kind_name(v->kind), v->reason, v->detail,
+		    v->n_mismatches,
+		    v->n_mismatches > 0 && v->mismatches[0].column
+			? v->mismatches[0].column
+			: "-",
+		    v->n_mismatches > 0 && v->mismatches[0].claimed
+			? v->mismatches[0].claimed
+			: "-",
+		    v->n_mismatches > 0 && v->mismatches[0].calculated
+			? v->mismatches[0].calculated
+			: "-",
+		    verdict_kind_name(kind), reason);
+}
+
+static void
+assert_verified(void)
+{
+	struct verdict v = finish();
+
+	assert_verdict(&v, VERDICT_VERIFIED, "");
+	assert_true(v.has_root);
+}
+
+static void
+fresh(const char *ddl)
+{
+	tell("SET search_path TO public; SET client_min_messages = error;"
+	     " DROP TABLE IF EXISTS child, parent, t, log CASCADE");
+	tell(ddl);
+}
+
+static const char accounts[] =
+    "CREATE TABLE t (id int PRIMARY KEY,"
+    " name varchar(5) NOT NULL DEFAULT 'none', note text,"
+    " balance numeric(10,2) DEFAULT 1.5 CHECK (balance >= 0),"
+    " twice numeric GENERATED ALWAYS AS (balance * 2) STORED);"
+    " INSERT INTO t VALUES (1, 'ann', NULL, 10), (2, 'bob', '', 20),"
+    " (3, 'eve', 'a \"quoted\", (text)\\', 30)";
+
+#endif

@@ -1,0 +1,209 @@
+/*
+ * test_key.c: the evidence key's files and the checkpoint's form.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../../replayd/checkpoint.h"
+#include "../../replayd/key.h"
+
+static char dir[64];
+static char key_path[96];
+static char pub_path[96];
+static char error[512];
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/pgw-key-XXXXXX");
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	snprintf(key_path, sizeof(key_path), "%s/evidence.key", dir);
+	snprintf(pub_path, sizeof(pub_path), "%s/evidence.pub", dir);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	(void)unlink(key_path);
+	(void)unlink(pub_path);
+	return rmdir(dir);
+}
+
+static void
+a_key_comes_back_from_its_files(void **state)
+{
+	uint8_t signature[KEY_SIGNATURE_BYTES];
+	struct key_signer made;
+	struct key_signer loaded;
+	struct key_public pub;
+
+	(void)state;
+	assert_true(key_generate("host/pgwitness/0123abcd", &made));
+	assert_true(key_save(&made, dir, error, sizeof(error)));
+	assert_true(key_load_signer(key_path, &loaded, error, sizeof(error)));
+	assert_true(key_load_public(pub_path, &pub, error, sizeof(error)));
+	assert_string_equal(pub.name, made.public.name);
+	assert_memory_equal(pub.bytes, loaded.public.bytes, sizeof(pub.bytes));
+	key_sign(&loaded, "text", 4, signature);
+	assert_true(key_verify(&pub, "text", 4, signature));
+	assert_false(key_verify(&pub, "texT", 4, signature));
+	signature[0] ^= 1;
+	assert_false(key_verify(&pub, "text", 4, signature));
+}
+
+static void
+a_key_is_never_replaced(void **state)
+{
+	struct key_signer k;
+
+	(void)state;
+	assert_true(key_generate("a", &k));
+	assert_true(key_save(&k, dir, error, sizeof(error)));
+	assert_false(key_save(&k, dir, error, sizeof(error)));
+}
+
+static void
+a_key_that_others_can_read_is_refused(void **state)
+{
+	struct key_signer k;
+	struct stat st;
+
+	(void)state;
+	assert_true(key_generate("a", &k));
+	assert_true(key_save(&k, dir, error, sizeof(error)));
+	assert_int_equal(stat(key_path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(chmod(key_path, 0640), 0);
+	assert_false(key_load_signer(key_path, &k, error, sizeof(error)));
+	assert_int_equal(chmod(key_path, 0604), 0);
+	assert_false(key_load_signer(key_path, &k, error, sizeof(error)));
+}
+
+/* The verifier key of the Go checksum database, as it is published. */
+static void
+a_published_verifier_key_is_understood(void **state)
+{
+	static const char sumdb[] = "sum.golang.org+033de0ae+"
+	    "Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8\n";
+	struct key_public pub;
+	FILE *f = fopen(pub_path, "w");
+
+	(void)state;
+	assert_non_null(f);
+	fputs(sumdb, f);
+	fclose(f);
+	assert_true(key_load_public(pub_path, &pub, error, sizeof(error)));
+	assert_string_equal(pub.name, "sum.golang.org");
+}
+
+static void
+what_is_no_key_is_refused(void **state)
+{
+	static const char *const bad[] = { "", "x", "a+b",
+		"a+033de0ae+", "a+033de0ae+!!!!",
+		/* key ID of another name */
+		"sum.golang.com+033de0ae+"
+		"Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8" };
+	struct key_public pub;
+	struct key_signer k;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+		FILE *f = fopen(pub_path, "w");
+
+		assert_non_null(f);
+		fputs(bad[i], f);
+		fclose(f);
+		assert_int_equal(chmod(pub_path, 0600), 0);
+		assert_false(
+		    key_load_public(pub_path, &pub, error, sizeof(error)));
+		assert_false(
+		    key_load_signer(pub_path, &k, error, sizeof(error)));
+	}
+	assert_false(key_name_ok("a b"));
+	assert_false(key_name_ok("a+b"));
+	assert_false(key_name_ok(""));
+}
+
+static void
+a_checkpoint_has_the_form_of_c2sp(void **state)
+{
+	struct checkpoint c = { .origin = "o/n", .size = 7 };
+	struct checkpoint got;
+	struct key_signer k;
+	struct buf b = { 0 };
+
+	(void)state;
+	memset(c.root.b, 0xab, sizeof(c.root.b));
+	assert_true(key_generate("o/n", &k));
+	checkpoint_put(&c, &k, &b);
+	assert_memory_equal(b.data,
+	    "o/n\n7\nq6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=\n\n"
+	    "\xe2\x80\x94 o/n ",
+	    59);
+	assert_true(checkpoint_parse(b.data, b.len, &k.public, 1, &got, error,
+	    sizeof(error)));
+	assert_int_equal(got.size, 7);
+	assert_string_equal(got.origin, "o/n");
+	assert_memory_equal(&got.root, &c.root, sizeof(got.root));
+	buf_free(&b);
+}
+
+static void
+no_changed_checkpoint_is_believed(void **state)
+{
+	struct checkpoint c = { .origin = "o/n", .size = 7 };
+	struct checkpoint got;
+	struct key_signer k;
+	struct key_signer other;
+	struct buf b = { 0 };
+
+	(void)state;
+	assert_true(key_generate("o/n", &k));
+	assert_true(key_generate("o/n", &other));
+	checkpoint_put(&c, &k, &b);
+	assert_false(checkpoint_parse(b.data, b.len, &other.public, 1, &got,
+	    error, sizeof(error)));
+	for (size_t n = 0; n < b.len; n++)
+		assert_false(checkpoint_parse(b.data, n, &k.public, 1, &got,
+		    error, sizeof(error)));
+	for (size_t i = 0; i < b.len; i++) {
+		b.data[i] ^= 1;
+		assert_false(checkpoint_parse(b.data, b.len, &k.public, 1,
+		    &got, error, sizeof(error)));
+		b.data[i] ^= 1;
+	}
+	buf_free(&b);
+}
+
+#define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(a_key_comes_back_from_its_files),
+		test(a_key_is_never_replaced),
+		test(a_key_that_others_can_read_is_refused),
+		test(a_published_verifier_key_is_understood),
+		test(what_is_no_key_is_refused),
+		test(a_checkpoint_has_the_form_of_c2sp),
+		test(no_changed_checkpoint_is_believed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1077 @@
+/*
+ * test_replay.c: records replayed on a real verification cluster.
+ *
+ * Makes a server and a verification cluster in a directory under /tmp.  A test
+ * captures rows from the server by plain SQL, as the backend would, runs the
+ * statement there, and replays the record.  As root it copies itself to the
+ * directory and goes on as user postgres.  TEST_REPLAY_JOBS=n measures n jobs.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "replay_fixture.h"
+
+/* --- tests --- */
+
+static void
+test_update_is_verified(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id < 4");
+	execute("UPDATE t SET balance = balance + 1.25 WHERE id < 4");
+	after(t, "id < 4");
+	assert_verified();
+}
+
+static void
+test_wrong_value_names_row_and_column(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 2");
+	execute("UPDATE t SET balance = balance + 1 WHERE id = 2");
+	after_lie(t, "2, 'bob', '', 99.00, 42.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_int_equal(v.n_mismatches, 1);
+	assert_int_equal(v.statement, 0);
+	assert_string_equal(v.mismatches[0].table, "public.t");
+	assert_string_equal(v.mismatches[0].row[0].column, "id");
+	assert_string_equal(v.mismatches[0].row[0].value, "2");
+	assert_string_equal(v.mismatches[0].column, "balance");
+	assert_string_equal(v.mismatches[0].claimed, "99.00");
+	assert_string_equal(v.mismatches[0].calculated, "21.00");
+}
+
+static void
+test_null_is_not_an_empty_string(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id IN (1, 2)");
+	execute("UPDATE t SET note = CASE id WHEN 1 THEN '' END WHERE id < 3");
+	after(t, "id IN (1, 2)");
+	v = finish();
+	assert_verdict(&v, VERDICT_VERIFIED, "");
+
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET note = NULL WHERE id = 1");
+	after_lie(t, "1, 'ann', '', 10.00, 20.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_string_equal(v.mismatches[0].claimed, "");
+	assert_null(v.mismatches[0].calculated);
+}
+
+static void
+test_missing_and_extra_rows_are_named(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id IN (1, 2)");
+	execute("DELETE FROM t WHERE id = 1");
+	after(t, "false");
+	after_lie(t, "7, 'new', NULL, 1.00, 2.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_int_equal(v.n_mismatches, 2);
+	assert_null(v.mismatches[0].column);
+	assert_string_equal(v.mismatches[0].row[0].value, "2");
+	assert_null(v.mismatches[0].claimed);
+	assert_string_equal(v.mismatches[0].calculated, "present");
+	assert_string_equal(v.mismatches[1].row[0].value, "7");
+	assert_string_equal(v.mismatches[1].claimed, "present");
+	assert_null(v.mismatches[1].calculated);
+}
+
+static void
+test_defaults_and_generated_columns_are_made_again(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t (id, note) VALUES (10, 'd')");
+	after(t, "id = 10");
+	assert_verified();
+}
+
+static void
+test_claims_beyond_constraints_are_mismatches(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	note("UPDATE t SET name = 'longer than five' WHERE id = 1");
+	after_lie(t, "1, 'longer than five', NULL, 10.00, 20.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "replay_error:22001");
+	assert_int_equal(v.statement, 0);
+
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	note("UPDATE t SET balance = -1 WHERE id = 1");
+	after_lie(t, "1, 'ann', NULL, -1.00, -2.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "replay_error:23514");
+}
+
+static void
+test_duplicate_key_is_a_mismatch(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	note("INSERT INTO t (id) VALUES (1)");
+	after(t, "id = 1");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "replay_error:23505");
+}
+
+static void
+test_time_is_the_transactions(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("CREATE TABLE t (id int PRIMARY KEY, at timestamptz DEFAULT"
+	      " CURRENT_TIMESTAMP, l timestamp, d date, s text)");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (1, DEFAULT, LOCALTIMESTAMP,"
+		" CURRENT_DATE, 'now'::timestamptz::text || now())");
+	after(t, "id = 1");
+	assert_verified();
+
+	/* a date far away: the pin is not the clock by chance */
+	begin_record();
+	t = add_table("public", "t");
+	rec.now = "1999-12-31 23:59:59.123456+00";
+	note("INSERT INTO t VALUES (2, DEFAULT, LOCALTIMESTAMP, 'today')");
+	after_lie(t, "2, '1999-12-31 23:59:59.123456+00',"
+		     " '1999-12-31 23:59:59.123456', '1999-12-31', NULL");
+	assert_verified();
+}
+
+static void
+test_client_settings_apply_to_statements_only(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("CREATE SCHEMA IF NOT EXISTS other; DROP TABLE IF EXISTS other.t;"
+	      " CREATE TABLE t (id int PRIMARY KEY, at timestamptz, d date,"
+	      " r regclass); CREATE TABLE other.t (LIKE t INCLUDING ALL);"
+	      " INSERT INTO other.t VALUES (1, now(), now(), 'other.t')");
+	begin_record();
+	settings[0] = (struct record_setting){ "TimeZone", "Asia/Tokyo" };
+	settings[1] = (struct record_setting){ "DateStyle", "SQL, DMY" };
+	settings[2] = (struct record_setting){ "search_path", "other" };
+	rec.n_settings = 3;
+	t = add_table("other", "t");
+	before(t, 0, "id = 1");
+	tell("SET LOCAL TimeZone = 'Asia/Tokyo'; SET LOCAL DateStyle ="
+	     " 'SQL, DMY'; SET LOCAL search_path = other");
+	tell("UPDATE t SET at = '02/01/2020 03:04', d = '02/01/2020'");
+	note("UPDATE t SET at = '02/01/2020 03:04', d = '02/01/2020'");
+	tell("SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO';"
+	     " SET LOCAL search_path = ''");
+	after(t, "id = 1");
+	assert_verified();
+
+	/* and nothing of them is left for the next job */
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (5, '2020-01-02 03:04', '2020-01-02',"
+		" 't')");
+	after(t, "id = 5");
+	assert_verified();
+}
+
+static void
+test_the_clients_own_schema_comes_first(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("CREATE SCHEMA IF NOT EXISTS boss; DROP TABLE IF EXISTS boss.t;"
+	      " CREATE TABLE t (id int PRIMARY KEY);"
+	      " CREATE TABLE boss.t (id int PRIMARY KEY)");
+	begin_record();
+	t = add_table("boss", "t");
+	execute("INSERT INTO t VALUES (1)");
+	after(t, "id = 1");
+	assert_verified();
+	tell("DROP SCHEMA boss CASCADE");
+}
+
+static void
+test_child_row_needs_no_parent(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child"
+	      " (id int PRIMARY KEY, parent int REFERENCES parent);"
+	      " INSERT INTO parent VALUES (1)");
+	begin_record();
+	t = add_table("public", "child");
+	execute("INSERT INTO child VALUES (1, 1)");
+	after(t, "id = 1");
+	assert_verified();
+}
+
+static void
+test_several_statements_see_each_other(void **state)
+{
+	struct record_table *t;
+	struct record_table *l;
+
+	(void)state;
+	fresh(accounts);
+	tell("CREATE TABLE log (what text, n numeric)");
+	begin_record();
+	l = add_table("public", "log");
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET balance = balance * 3 WHERE id = 1");
+	before(t, 1, "id = 2");
+	execute("UPDATE t SET balance = balance * 3 WHERE id IN (1, 2)");
+	execute("INSERT INTO log SELECT name, balance FROM t WHERE id < 3");
+	execute("INSERT INTO log SELECT name, balance FROM t WHERE id < 3");
+	after(t, "id < 3");
+	after(l, "true");
+	assert_int_equal(l->n_after, 4);
+	assert_verified();
+}
+
+static void
+test_keyless_rows_are_a_multiset(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh("CREATE TABLE t (a int, b text)");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (1, NULL), (1, NULL), (2, 'x')");
+	after(t, "true");
+	v = finish();
+	assert_verdict(&v, VERDICT_VERIFIED, "");
+
+	begin_record();
+	t = add_table("public", "t");
+	note("INSERT INTO t VALUES (1, NULL), (1, NULL)");
+	after_lie(t, "1, NULL");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_int_equal(v.n_mismatches, 1);
+	assert_int_equal(v.mismatches[0].n_row, 2);
+	assert_string_equal(v.mismatches[0].calculated, "present");
+}
+
+static void
+test_identity_rows_load_as_they_were(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY,"
+	      " a char(4), b bytea, c float8, d text[], e interval, f bool,"
+	      " g json); INSERT INTO t (a, b, c, d, e, f, g) VALUES ('x',"
+	      " '\\x00ff', 0.1, '{a,NULL,\"b c\"}', '1 day -2 hours', true,"
+	      " '{\"k\": [1]}')");
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET c = c + 0.2, f = NOT f WHERE id = 1");
+	after(t, "id = 1");
+	assert_verified();
+}
+
+static void
+test_a_changed_table_is_copied_again(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET note = 'a' WHERE id = 1");
+	after(t, "id = 1");
+	assert_verified();
+
+	fresh("CREATE TABLE t (id int PRIMARY KEY, brand_new text)");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (1, 'n')");
+	after(t, "id = 1");
+	assert_verified();
+
+	/* a definition that nobody has any more */
+	begin_record();
+	t = add_table("public", "t");
+	t->fingerprint = "0123456789abcdef0123456789abcdef";
+	execute("INSERT INTO t VALUES (2, 'n')");
+	after(t, "id = 2");
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "schema_changed");
+}
+
+static void
+test_a_new_enum_value_is_no_mismatch(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("DROP TYPE IF EXISTS mood; CREATE TYPE mood AS ENUM ('sad');"
+	      " CREATE TABLE t (id int PRIMARY KEY, m mood)");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (1, 'sad')");
+	after(t, "id = 1");
+	assert_verified();
+	tell("ALTER TYPE public.mood ADD VALUE 'glad'");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (2, 'glad')");
+	after(t, "id = 2");
+	assert_verified();
+}
+
+/* No statement gets further than a refusal; the replay role may do nothing. */
+static void
+test_hostile_statements_have_no_effect(void **state)
+{
+	static const char *const never_sent[] = { "COMMIT",
+		"/* */ -- \n COMMIT", "COPY t TO PROGRAM 'touch /tmp/x'",
+		"ALTER SYSTEM SET port = 1", "DO $$ BEGIN END $$",
+		"PREPARE x AS SELECT 1", "SET a.b = 1" };
+	static const char *const refused[] = {
+		"SELECT pg_read_file('/etc/passwd')",
+		"SELECT pg_terminate_backend(pg_backend_pid())",
+		"SELECT set_config('session_replication_role', 'origin', true)",
+		"SELECT lo_import('/etc/passwd')", "SELECT 1; COMMIT"
+	};
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	for (size_t i = 0; i < sizeof(never_sent) / sizeof(char *); i++) {
+		begin_record();
+		(void)add_table("public", "t");
+		note(never_sent[i]);
+		v = finish();
+		assert_verdict(&v, VERDICT_UNVERIFIABLE, "unsupported");
+	}
+	for (size_t i = 0; i < sizeof(refused) / sizeof(char *); i++) {
+		begin_record();
+		(void)add_table("public", "t");
+		note(refused[i]);
+		v = finish();
+		assert_verdict(&v, VERDICT_UNVERIFIABLE, "replay_error");
+	}
+	test_update_is_verified(state);
+}
+
+/* The role's own rights, past the worker's choice of statements. */
+static void
+test_the_replay_role_cannot_leave(void **state)
+{
+	static const char *const refused[] = {
+		"COPY (SELECT 1) TO PROGRAM 'true'",
+		"ALTER SYSTEM SET port = 1",
+		"COPY (SELECT 1) TO '/tmp/pgwitness-test'",
+		"SET ROLE"
+		" pgwitness_loader",
+		"CREATE ROLE x", "CREATE DATABASE x",
+		"SET session_replication_role = origin",
+		"CREATE FUNCTION"
+		" x() RETURNS int LANGUAGE c AS 'libc', 'abs'",
+		"ALTER ROLE pgwitness_replay SUPERUSER"
+	};
+	char conninfo[2 * PATH_MAX];
+	PGresult *res = ask("SELECT 1");
+	PGconn *loader;
+	PGconn *conn;
+
+	(void)state;
+	PQclear(res);
+	cluster_conninfo(config, true, "postgres", conninfo, sizeof(conninfo));
+	loader = PQconnectdb(conninfo);
+	res = PQexec(loader, "SELECT datname FROM pg_database WHERE"
+			     " datname LIKE 'pgwitness_w%'");
+	assert_int_equal(PQntuples(res), 1);
+	cluster_conninfo(
+	    config, false, PQgetvalue(res, 0, 0), conninfo, sizeof(conninfo));
+	PQclear(res);
+	conn = PQconnectdb(conninfo);
+	assert_int_equal(PQstatus(conn), CONNECTION_OK);
+	for (size_t i = 0; i < sizeof(refused) / sizeof(char *); i++) {
+		res = PQexec(conn, refused[i]);
+		if (PQresultStatus(res) != PGRES_FATAL_ERROR)
+			fail_msg("allowed: %s", refused[i]);
+		PQclear(res);
+	}
+	PQfinish(conn);
+	cluster_conninfo(config, false, "postgres", conninfo, sizeof(conninfo));
+	conn = PQconnectdb(conninfo);
+	assert_int_equal(PQstatus(conn), CONNECTION_BAD);
+	PQfinish(conn);
+	PQfinish(loader);
+}
+
+/* A definer's function of the server runs here as nobody in particular. */
+static void
+test_definers_are_no_superusers(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(
+	    "CREATE TABLE t (id int PRIMARY KEY, who text, super bool);"
+	    " CREATE OR REPLACE FUNCTION f() RETURNS bool LANGUAGE sql SECURITY"
+	    " DEFINER AS 'SELECT rolsuper FROM pg_roles"
+	    " WHERE rolname = current_user'");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (1, 'x', f())");
+	after(t, "id = 1");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_string_equal(v.mismatches[0].claimed, "t");
+	assert_string_equal(v.mismatches[0].calculated, "f");
+}
+
+static void
+test_endless_statement_times_out(void **state)
+{
+	struct verdict v;
+	int64_t start;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	(void)add_table("public", "t");
+	note("SELECT pg_sleep(60)");
+	start = io_monotonic_us();
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "timeout");
+	assert_true(io_monotonic_us() - start < 20000000);
+	test_update_is_verified(state);
+}
+
+static void
+test_wrong_roots_are_an_inconsistent_record(void **state)
+{
+	struct record_table *t;
+	struct record copy;
+	struct verdict v = { 0 };
+	struct buf b = { 0 };
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET note = 'a' WHERE id = 1");
+	after(t, "id = 1");
+	tell("COMMIT");
+	record_set_roots(&rec);
+	tables[0].post_root.b[0] ^= 1;
+	record_encode(&rec, &b);
+	assert_true(record_decode(b.data, b.len, arena, &copy));
+	assert_true(replay_run(replay, &copy, arena, &v));
+	assert_verdict(&v, VERDICT_ERROR, "record_inconsistent");
+	buf_free(&b);
+}
+
+static void
+test_what_is_known_is_not_tried(void **state)
+{
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	rec.unverifiable = "volatile_function";
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "volatile_function");
+	begin_record();
+	rec.capture = CAPTURE_RACE;
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "race");
+	begin_record();
+	note("UPDATE t SET note = $1");
+	statements[0].n_params = 1;
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "bind_parameters");
+	begin_record();
+	rec.database = "not_there";
+	note("SELECT 1");
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "server_unreachable");
+}
+
+/* A function that deallocates our statements costs a new session, no more. */
+static void
+test_deallocated_statements_are_made_again(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	tell("CREATE OR REPLACE FUNCTION evil() RETURNS int LANGUAGE plpgsql"
+	     " AS 'BEGIN DEALLOCATE ALL; RETURN 1; END'");
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	note("UPDATE t SET note = evil()::text WHERE id = 1");
+	after_lie(t, "1, 'ann', '1', 10.00, 20.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "verification_cluster");
+	test_update_is_verified(state);
+}
+
+/* --- the worker process --- */
+
+static void
+read_all(int fd, void *p, size_t n)
+{
+	char *at = p;
+
+	while (n > 0) {
+		ssize_t got = read(fd, at, n);
+
+		assert_true(got > 0);
+		at += got;
+		n -= (size_t)got;
+	}
+}
+
+static struct spool_position
+spool_one(uint64_t tx_id)
+{
+	struct buf b = { 0 };
+	static struct spool_writer *w;
+	struct spool_position at;
+	uint64_t last;
+
+	if (w == NULL)
+		w = spool_writer_open(config->data_dir, &last);
+	assert_non_null(w);
+	rec.time_us = io_now_us();
+	record_set_roots(&rec);
+	record_encode(&rec, &b);
+	at = spool_end(w);
+	spool_append(w, SPOOL_RECORD, tx_id, b.data, b.len);
+	assert_true(spool_sync(w));
+	buf_free(&b);
+	return at;
+}
+
+static void
+test_worker_answers_in_order(void **state)
+{
+	struct record_table *t;
+	struct worker_job jobs[3];
+	struct verdict v;
+	int fds[2];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET note = 'w' WHERE id = 1");
+	after(t, "id = 1");
+	tell("COMMIT");
+	memset(jobs, 0, sizeof(jobs));
+	jobs[0] = (struct worker_job){ .tx_id = 1, .at = spool_one(1) };
+	jobs[1] = (struct worker_job){ .tx_id = 99, .at = jobs[0].at };
+	jobs[2] = jobs[0];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		worker_main(config, 7, fds[1]);
+	}
+	close(fds[1]);
+	assert_true(io_write_all(fds[0], jobs, sizeof(jobs)));
+	for (int i = 0; i < 3; i++) {
+		uint8_t len[4];
+		uint8_t bytes[4096];
+
+		read_all(fds[0], len, 4);
+		assert_true(get_u32(len) <= sizeof(bytes));
+		read_all(fds[0], bytes, get_u32(len));
+		assert_true(verdict_decode(bytes, get_u32(len), arena, &v));
+		assert_int_equal(v.tx_id, jobs[i].tx_id);
+		if (i == 1)
+			assert_verdict(&v, VERDICT_ERROR, "record_unreadable");
+		else
+			assert_verdict(&v, VERDICT_VERIFIED, "");
+	}
+	close(fds[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* --- other clusters, each in a process of its own --- */
+
+static const char *
+external_lines(void)
+{
+	return sql_of("[verification]\nmode = external\nhost = %s\n"
+		      "port = 5432\nuser = boss\ndbname = postgres\n",
+	    base);
+}
+
+static struct config *
+other_config(const char *dir, const char *more)
+{
+	char error[512];
+	char *path = sql_of("%s/pgwitness.conf", dir);
+	char *text = sql_of("[backend]\nhost = %s\nport = 5432\n"
+			    "user = witness\n%s",
+	    base, more);
+	struct config *c;
+
+	assert_int_equal(system(sql_of("mkdir -p '%s/log'", dir)), 0);
+	assert_true(io_replace_file(path, text, strlen(text), 0600));
+	c = config_load(dir, NULL, error, sizeof(error));
+	if (c == NULL)
+		fail_msg("%s", error);
+	return c;
+}
+
+/* In a child, so that this process's cluster is not forgotten. */
+static int
+in_child(
+    void (*run)(const struct config *, int), const struct config *c, int fd)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		procsig_init();
+		run(c, fd);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static void
+start_and_die(const struct config *c, int fd)
+{
+	char error[512];
+	pid_t pid;
+
+	if (!cluster_start(c, &pid, error, sizeof(error)) ||
+	    !io_write_all(fd, &pid, sizeof(pid)))
+		_exit(1);
+	raise(SIGKILL);
+}
+
+static void
+start_and_stop(const struct config *c, int fd)
+{
+	char error[512];
+	pid_t pid;
+
+	(void)fd;
+	if (!cluster_start(c, &pid, error, sizeof(error)))
+		_exit(1);
+	cluster_stop(pid);
+}
+
+/* The path is too long for a socket, too. */
+static void
+test_cluster_dies_with_its_parent(void **state)
+{
+	struct config *c;
+	int fds[2];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	arena_reset(arena);
+	c = other_config(sql_of("%s/%0100d", base, 0), "");
+	assert_int_equal(pipe(fds), 0);
+	status = in_child(start_and_die, c, fds[1]);
+	assert_true(WIFSIGNALED(status));
+	read_all(fds[0], &pid, sizeof(pid));
+	assert_true(program_gone(pid, 10000));
+	status = in_child(start_and_stop, c, -1);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	close(fds[0]);
+	close(fds[1]);
+	config_free(c);
+}
+
+static struct record external_record;
+
+static void
+replay_externally(const struct config *c, int fd)
+{
+	struct replay *p;
+	struct verdict v = { 0 };
+	char error[512];
+	pid_t pid;
+
+	(void)fd;
+	if (!cluster_start(c, &pid, error, sizeof(error)) || pid != 0)
+		_exit(2);
+	p = replay_new(c, 0);
+	if (!replay_run(p, &external_record, arena, &v) ||
+	    v.kind != VERDICT_VERIFIED)
+		_exit(3);
+	replay_free(p);
+}
+
+static void
+test_an_external_cluster_serves_as_well(void **state)
+{
+	struct record_table *t;
+	struct config *c;
+	int status;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, "id = 1");
+	execute("UPDATE t SET note = now()::text WHERE id = 1");
+	after(t, "id = 1");
+	tell("COMMIT");
+	record_set_roots(&rec);
+	rec.time_us = io_now_us();
+	external_record = rec;
+	c = other_config(sql_of("%s/ext", base), external_lines());
+	/* the pgwitness_pin.so of a copied test is readable for the server */
+	status = in_child(replay_externally, c, -1);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	config_free(c);
+}
+
+static void
+test_what_cannot_be_copied_harms_nobody_else(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh(
+	    "CREATE SCHEMA ext; CREATE EXTENSION citext SCHEMA ext;"
+	    " CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA"
+	    " WRAPPER postgres_fdw; CREATE FOREIGN TABLE distant (a int) SERVER"
+	    " far; CREATE FUNCTION ev() RETURNS event_trigger LANGUAGE plpgsql"
+	    " AS 'BEGIN END'; CREATE EVENT TRIGGER e ON ddl_command_start"
+	    " EXECUTE FUNCTION ev(); CREATE PUBLICATION p; CREATE FUNCTION c()"
+	    " RETURNS int LANGUAGE c AS '$libdir/citext', 'citext_hash';"
+	    " CREATE DOMAIN positive AS int CHECK (VALUE > 0); CREATE TABLE"
+	    " parent (id int, c ext.citext, p positive, PRIMARY KEY (id, c))"
+	    " PARTITION BY RANGE (id); CREATE TABLE t PARTITION OF parent FOR"
+	    " VALUES FROM (1) TO (10); ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+	    " CREATE POLICY own ON t TO witness USING (true);"
+	    " CREATE TABLE child (LIKE parent)");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO parent VALUES (3, 'AbC', 1)");
+	before(t, 1, "false");
+	execute("UPDATE parent SET p = 2 WHERE c OPERATOR(ext.=) 'aBc'");
+	after(t, "id = 3");
+	assert_verified();
+	tell("DROP EVENT TRIGGER e; DROP PUBLICATION p; DROP FOREIGN TABLE"
+	     " public.distant; DROP TABLE public.parent, public.child;"
+	     " DROP SCHEMA ext CASCADE; DROP EXTENSION postgres_fdw CASCADE;"
+	     " DROP FUNCTION public.ev, public.c; DROP DOMAIN public.positive");
+}
+
+static void
+test_cluster_survives_a_killed_postmaster(void **state)
+{
+	char error[512];
+	int status;
+
+	(void)state;
+	replay_free(replay);
+	kill(cluster_pid, SIGKILL);
+	assert_int_equal(waitpid(cluster_pid, &status, 0), cluster_pid);
+	if (!cluster_start(config, &cluster_pid, error, sizeof(error)))
+		fail_msg("%s", error);
+	replay = replay_new(config, 0);
+	test_update_is_verified(state);
+
+	/* and a clean shutdown keeps it */
+	replay_free(replay);
+	cluster_stop(cluster_pid);
+	if (!cluster_start(config, &cluster_pid, error, sizeof(error)))
+		fail_msg("%s", error);
+	replay = replay_new(config, 0);
+	test_update_is_verified(state);
+}
+
+/* --- figures --- */
+
+static void
+test_tpcb_jobs(void **state)
+{
+	const char *n_text = getenv("TEST_REPLAY_JOBS");
+	int n = n_text != NULL ? atoi(n_text) : 700;
+	struct record_table *t[4];
+	struct arena *job_arena = arena_new(0);
+	struct buf b = { 0 };
+	struct record copy;
+	struct verdict v = { 0 };
+	int64_t start;
+
+	(void)state;
+	fresh(
+	    "CREATE TABLE parent (bid int PRIMARY KEY, bbalance int,"
+	    " filler char(88)); CREATE TABLE t (aid int PRIMARY KEY, bid int,"
+	    " abalance int, filler char(84)); CREATE TABLE child (tid int"
+	    " PRIMARY KEY, bid int, tbalance int, filler char(84)); CREATE"
+	    " TABLE log (tid int, bid int, aid int, delta int, mtime timestamp,"
+	    " filler char(22)); INSERT INTO parent VALUES (1, 0, ''); INSERT"
+	    " INTO t VALUES (7, 1, 0, ''); INSERT INTO child VALUES"
+	    " (3, 1, 0, '')");
+	begin_record();
+	t[0] = add_table("public", "child");
+	t[1] = add_table("public", "log");
+	t[2] = add_table("public", "parent");
+	t[3] = add_table("public", "t");
+	before(t[3], 0, "aid = 7");
+	before(t[0], 1, "tid = 3");
+	before(t[2], 2, "bid = 1");
+	execute("UPDATE t SET abalance = abalance + 5 WHERE aid = 7");
+	execute("UPDATE child SET tbalance = tbalance + 5 WHERE tid = 3");
+	execute("UPDATE parent SET bbalance = bbalance + 5 WHERE bid = 1");
+	execute("INSERT INTO log (tid, bid, aid, delta, mtime) VALUES"
+		" (3, 1, 7, 5, CURRENT_TIMESTAMP)");
+	for (int i = 0; i < 4; i++)
+		after(t[i], "true");
+	assert_verified();
+	record_encode(&rec, &b);
+	start = io_monotonic_us();
+	for (int i = 0; i < n; i++) {
+		arena_reset(job_arena);
+		assert_true(record_decode(b.data, b.len, job_arena, &copy));
+		assert_true(replay_run(replay, &copy, job_arena, &v));
+		assert_verdict(&v, VERDICT_VERIFIED, "");
+	}
+	print_message("%.0f TPC-B jobs per second on one worker\n",
+	    n * 1e6 / (double)(io_monotonic_us() - start));
+	arena_free(job_arena);
+	buf_free(&b);
+}
+
+/* --- set-up --- */
+
+static void
+write_config(void)
+{
+	char path[PATH_MAX + 32];
+	char text[PATH_MAX + 256];
+	int n = snprintf(text, sizeof(text),
+	    "[backend]\nhost = %s\n"
+	    "port = 5432\ndbname = postgres\nuser = witness\n"
+	    "[replay]\nstatement_timeout = 3s\n[log]\nlevel = debug\n",
+	    base);
+
+	io_path(path, sizeof(path), "%s/data/pgwitness.conf", base);
+	assert_true(io_replace_file(path, text, (size_t)n, 0600));
+}
+
+static int
+set_up(void **state)
+{
+	char path[PATH_MAX + 32];
+	char error[1024];
+
+	(void)state;
+	procsig_init();
+	procsig_catch(SIGTERM);
+	arena = arena_new(0);
+	io_path(path, sizeof(path), "%s/data", base);
+	if (mkdir(path, 0700) != 0)
+		return -1;
+	write_config();
+	config = config_load(path, NULL, error, sizeof(error));
+	if (config == NULL) {
+		print_error("%s\n", error);
+		return -1;
+	}
+	io_path(path, sizeof(path), "%s/data/log", base);
+	(void)mkdir(path, 0700);
+	io_path(path, sizeof(path), "%s/data/spool", base);
+	(void)mkdir(path, 0700);
+	config_log_path(config, "pgwitness.log", path, sizeof(path));
+	if (!log_open(path) || !start_server() || !connect_server())
+		return -1;
+	tell("CREATE ROLE witness LOGIN; GRANT pg_read_all_data TO witness");
+	if (!cluster_start(config, &cluster_pid, error, sizeof(error))) {
+		print_error("%s\n", error);
+		return -1;
+	}
+	replay = replay_new(config, 0);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	char command[PATH_MAX + 32];
+
+	(void)state;
+	if (replay != NULL)
+		replay_free(replay);
+	cluster_stop(cluster_pid);
+	PQfinish(server);
+	if (server_pid > 0) {
+		kill(server_pid, SIGQUIT);
+		waitpid(server_pid, NULL, 0);
+	}
+	if (arena != NULL)
+		arena_free(arena);
+	config_free(config);
+	if (getenv("KEEP") == NULL) {
+		snprintf(command, sizeof(command), "rm -rf '%s'", base);
+		return system(command);
+	}
+	print_message("kept %s\n", base);
+	return 0;
+}
+
+/* As root: a copy of this program and of the pins, run as user postgres. */
+static int
+run_unprivileged(char *self, const struct passwd *pw)
+{
+	char command[1024];
+	char program[PATH_MAX + 32];
+	int status;
+	pid_t pid;
+
+	io_path(command, sizeof(command),
+	    "set -e; mkdir -p %s/test %s/pin;"
+	    " cp /proc/%d/exe %s/test/test_replay;"
+	    " cp \"$(dirname \"$(readlink /proc/%d/exe)\")\"/../pin/*.so"
+	    " %s/pin; chmod -R a+rX %s; chown -R %s %s",
+	    base, base, (int)getpid(), base, (int)getpid(), base, base,
+	    pw->pw_name, base);
+	if (system(command) != 0)
+		return 1;
+	io_path(program, sizeof(program), "%s/test/test_replay", base);
+	pid = fork();
+	if (pid == 0) {
+		char *argv[] = { self, base, NULL };
+
+		if (setgroups(0, NULL) != 0 || setgid(pw->pw_gid) != 0 ||
+		    setuid(pw->pw_uid) != 0 || chdir(base) != 0)
+			_exit(126);
+		execv(program, argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return 1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_update_is_verified),
+		cmocka_unit_test(test_wrong_value_names_row_and_column),
+		cmocka_unit_test(test_null_is_not_an_empty_string),
+		cmocka_unit_test(test_missing_and_extra_rows_are_named),
+		cmocka_unit_test(
+		    test_defaults_and_generated_columns_are_made_again),
+		cmocka_unit_test(test_claims_beyond_constraints_are_mismatches),
+		cmocka_unit_test(test_duplicate_key_is_a_mismatch),
+		cmocka_unit_test(test_time_is_the_transactions),
+		cmocka_unit_test(test_client_settings_apply_to_statements_only),
+		cmocka_unit_test(test_the_clients_own_schema_comes_first),
+		cmocka_unit_test(test_child_row_needs_no_parent),
+		cmocka_unit_test(test_several_statements_see_each_other),
+		cmocka_unit_test(test_keyless_rows_are_a_multiset),
+		cmocka_unit_test(test_identity_rows_load_as_they_were),
+		cmocka_unit_test(test_a_changed_table_is_copied_again),
+		cmocka_unit_test(test_a_new_enum_value_is_no_mismatch),
+		cmocka_unit_test(test_hostile_statements_have_no_effect),
+		cmocka_unit_test(test_the_replay_role_cannot_leave),
+		cmocka_unit_test(test_definers_are_no_superusers),
+		cmocka_unit_test(test_endless_statement_times_out),
+		cmocka_unit_test(test_wrong_roots_are_an_inconsistent_record),
+		cmocka_unit_test(test_what_is_known_is_not_tried),
+		cmocka_unit_test(test_deallocated_statements_are_made_again),
+		cmocka_unit_test(test_what_cannot_be_copied_harms_nobody_else),
+		cmocka_unit_test(test_worker_answers_in_order),
+		cmocka_unit_test(test_cluster_dies_with_its_parent),
+		cmocka_unit_test(test_an_external_cluster_serves_as_well),
+		cmocka_unit_test(test_tpcb_jobs),
+		cmocka_unit_test(test_cluster_survives_a_killed_postmaster),
+	};
+	const struct passwd *pw = getpwnam("postgres");
+
+	if (access(PROGRAM_BINDIR "/initdb", X_OK) != 0 ||
+	    (getuid() == 0 && pw == NULL)) {
+		printf("SKIP test_replay: it needs the PostgreSQL 15 server"
+		       " programs in " PROGRAM_BINDIR
+		       " and, as root, the user postgres\n");
+		return 0;
+	}
+	if (argc > 1) {
+		snprintf(base, sizeof(base), "%s", argv[1]);
+	} else {
+		strcpy(base, "/tmp/test_replay.XXXXXX");
+		if (mkdtemp(base) == NULL)
+			return 1;
+	}
+	if (getuid() == 0)
+		return run_unprivileged(argv[0], pw);
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}
