@@ -92,6 +92,7 @@ struct analyzed_statement {
 				 * or the target once more */
 	bool has_params;	/* $1 ... */
 	bool has_sublinks;
+	bool system_columns;	/* ctid, xmin ... are read */
 	bool explain_analyze;
 	bool for_update;	/* SELECT ... FOR UPDATE / SHARE ... */
 

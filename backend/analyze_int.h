@@ -44,6 +44,12 @@ void nest_raise_stack(void);
  */
 PGW_MUSTCHECK bool nest_is_shallow(const struct tokens *tokens);
 
+/*
+ * False if a run of operator characters, in a literal or not, would keep the
+ * lexer busy for long.  text has no zero byte.
+ */
+PGW_MUSTCHECK bool nest_is_lexable(const char *text, size_t len);
+
 /* --- analyze_walk.c --- */
 
 /*

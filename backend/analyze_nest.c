@@ -1,5 +1,5 @@
 /*
- * analyze_nest.c: keeps libpg_query's recursion within the stack.
+ * analyze_nest.c: keeps libpg_query within the stack, and its lexer quick.
  *
  * libpg_query copies trees by recursion and has no depth check of its own.
  * Here the depth of a tree is bounded from above by its tokens, before it is
@@ -11,8 +11,13 @@
  * set operation opens goes on behind them, so each of those counts for the
  * whole pair.  What is inside brackets counts on top of its stretch.
  *
+ * The lexer takes cubic time for a run of + and -, quadratic time for a run of
+ * nested comment starts (as PostgreSQL's own does), so that one megabyte of
+ * them would never end.
+ *
  * SPDX-License-Identifier: PostgreSQL
  */
+#include <string.h>
 #include <sys/resource.h>
 
 #include "analyze_int.h"
@@ -25,6 +30,8 @@
 /* Packing a tree takes time that grows with the square of its depth. */
 #define DEPTH_MAX 8000
 #define BRACKETS_MAX 2000
+/* Of '+' and comment starts in one run of operator characters. */
+#define RUN_HAZARDS_MAX 32
 
 struct level {
 	unsigned sticky; /* counted for the whole pair of brackets */
@@ -129,6 +136,23 @@ nest_is_shallow(const struct tokens *tokens)
 			level_count(&levels[top], token);
 		}
 		if (level_depth(&levels[top]) > depth_max)
+			return false;
+	}
+	return true;
+}
+
+bool
+nest_is_lexable(const char *text, size_t len)
+{
+	unsigned hazards = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (strchr("~!@#^&|`?+-*/%<>=", text[i]) == NULL)
+			hazards = 0;
+		else if (text[i] == '+' ||
+			 (text[i] == '*' && i > 0 && text[i - 1] == '/'))
+			hazards++;
+		if (hazards > RUN_HAZARDS_MAX)
 			return false;
 	}
 	return true;

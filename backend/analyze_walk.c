@@ -301,6 +301,22 @@ walk_merge(struct walk *w, const ProtobufCMessage *m)
 	walk_writing(w, m, s->relation, s->with_clause);
 }
 
+/* ctid and its like are not in the row: replay gives others. */
+static void
+walk_column_ref(struct walk *w, const ProtobufCMessage *m)
+{
+	static const char *const system_columns[] = { "ctid", "xmin", "xmax",
+		"cmin", "cmax", "tableoid" };
+	const PgQuery__ColumnRef *c = (const PgQuery__ColumnRef *)m;
+	const PgQuery__Node *last = c->n_fields > 0 ?
+	    c->fields[c->n_fields - 1] : NULL;
+
+	for (size_t i = 0; last != NULL && last->node_case == NODE(STRING) &&
+	    i < sizeof(system_columns) / sizeof(*system_columns); i++)
+		if (strcmp(last->string->sval, system_columns[i]) == 0)
+			w->st->system_columns = true;
+}
+
 static void
 walk_select(struct walk *w, const ProtobufCMessage *m)
 {
@@ -479,6 +495,7 @@ walk_handler(const ProtobufCMessageDescriptor *d)
 		{ &pg_query__common_table_expr__descriptor, walk_cte },
 		{ &pg_query__into_clause__descriptor, walk_into },
 		{ &pg_query__select_stmt__descriptor, walk_select },
+		{ &pg_query__column_ref__descriptor, walk_column_ref },
 		{ &pg_query__insert_stmt__descriptor, walk_insert },
 		{ &pg_query__update_stmt__descriptor, walk_update },
 		{ &pg_query__delete_stmt__descriptor, walk_delete },

@@ -105,7 +105,8 @@ auth_check_secret(const char *password, const char *secret)
 
 	if (strncmp(secret, SCRAM_PREFIX, n) == 0)
 		return check_scram(password, secret + n);
-	return check_plain(password, secret);
+	/* As in PostgreSQL, an empty password admits nobody. */
+	return secret[0] != '\0' && check_plain(password, secret);
 }
 
 /* A quoted string at *p into out; moves *p behind it. */

@@ -19,7 +19,7 @@
 
 struct block {
 	struct block *next; /* older */
-	size_t size;	    /* bytes of data[] */
+	size_t size;        /* bytes of data[] */
 	size_t used;
 	_Alignas(16) unsigned char data[];
 };
@@ -157,8 +157,8 @@ arena_strdup(struct arena *a, const char *s)
 }
 
 void *
-arena_grow(struct arena *a, void *array, size_t n, size_t *cap,
-    size_t element_size)
+arena_grow(
+    struct arena *a, void *array, size_t n, size_t *cap, size_t element_size)
 {
 	size_t want;
 	void *p;

@@ -33,8 +33,8 @@ buf_reserve(struct buf *b, size_t n)
 	if (b->data != NULL && n <= b->cap - b->len)
 		return b->data + b->len;
 	if (n > SIZE_MAX / 4 - b->len)
-		log_fatal("out_of_memory", "buffer of %zu bytes is too large",
-		    n);
+		log_fatal(
+		    "out_of_memory", "buffer of %zu bytes is too large", n);
 	while (cap < b->len + n)
 		cap *= 2;
 	data = realloc(b->data, cap);
@@ -121,8 +121,8 @@ void
 buf_put_lp(struct buf *b, const void *p, size_t n)
 {
 	if (n > UINT32_MAX)
-		log_fatal("buffer_limit",
-		    "%zu bytes do not fit a 32-bit length", n);
+		log_fatal(
+		    "buffer_limit", "%zu bytes do not fit a 32-bit length", n);
 	buf_put_u32(b, (uint32_t)n);
 	buf_put(b, p, n);
 }

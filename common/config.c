@@ -26,10 +26,10 @@
 enum setting_type {
 	SETTING_STRING,
 	SETTING_SECRET, /* a string that is not printed */
-	SETTING_PATH,	/* relative to the data directory */
+	SETTING_PATH,   /* relative to the data directory */
 	SETTING_INT,
 	SETTING_BOOL,
-	SETTING_TIME,  /* ms */
+	SETTING_TIME, /* ms */
 	SETTING_BYTES,
 	SETTING_ENUM
 };
@@ -64,16 +64,38 @@ static const struct unit byte_units[] = { { "TB", INT64_C(1) << 40 },
 #define DAY (86400 * SECOND)
 
 #define AT(field) offsetof(struct config, field)
-#define TEXT(s, k, d, f) { s, k, SETTING_STRING, d, 0, 0, { NULL }, AT(f) }
-#define SECRET(s, k, f) { s, k, SETTING_SECRET, "", 0, 0, { NULL }, AT(f) }
-#define PATH(s, k, f) { s, k, SETTING_PATH, "", 0, 0, { NULL }, AT(f) }
-#define INT(s, k, d, lo, hi, f) { s, k, SETTING_INT, d, lo, hi, { NULL }, AT(f) }
-#define BOOL(s, k, d, f) { s, k, SETTING_BOOL, d, 0, 0, { NULL }, AT(f) }
-#define TIME(s, k, d, lo, hi, f) { s, k, SETTING_TIME, d, lo, hi, { NULL }, AT(f) }
+#define TEXT(s, k, d, f) \
+	{ \
+		s, k, SETTING_STRING, d, 0, 0, { NULL }, AT(f) \
+	}
+#define SECRET(s, k, f) \
+	{ \
+		s, k, SETTING_SECRET, "", 0, 0, { NULL }, AT(f) \
+	}
+#define PATH(s, k, f) \
+	{ \
+		s, k, SETTING_PATH, "", 0, 0, { NULL }, AT(f) \
+	}
+#define INT(s, k, d, lo, hi, f) \
+	{ \
+		s, k, SETTING_INT, d, lo, hi, { NULL }, AT(f) \
+	}
+#define BOOL(s, k, d, f) \
+	{ \
+		s, k, SETTING_BOOL, d, 0, 0, { NULL }, AT(f) \
+	}
+#define TIME(s, k, d, lo, hi, f) \
+	{ \
+		s, k, SETTING_TIME, d, lo, hi, { NULL }, AT(f) \
+	}
 #define BYTES(s, k, d, lo, hi, f) \
-	{ s, k, SETTING_BYTES, d, lo, hi, { NULL }, AT(f) }
+	{ \
+		s, k, SETTING_BYTES, d, lo, hi, { NULL }, AT(f) \
+	}
 #define ENUM(s, k, d, f, ...) \
-	{ s, k, SETTING_ENUM, d, 0, 0, { __VA_ARGS__, NULL }, f }
+	{ \
+		s, k, SETTING_ENUM, d, 0, 0, { __VA_ARGS__, NULL }, f \
+	}
 
 /* clang-format off: a table */
 static const struct setting settings[] = {
@@ -111,8 +133,7 @@ static const struct setting settings[] = {
 
 	INT("replay", "workers", "2", 1, 64, replay_workers),
 	BYTES("replay", "queue_bytes", "64MB", MB, 64 * GB, queue_bytes),
-	TIME("replay", "statement_timeout", "30s", 100, DAY,
-	    statement_timeout),
+	TIME("replay", "statement_timeout", "30s", 100, DAY, statement_timeout),
 
 	ENUM("evidence", "commit", "before_commit", NO_FIELD, "before_commit"),
 	TIME("evidence", "checkpoint_interval", "1s", 10, DAY,
@@ -125,8 +146,8 @@ static const struct setting settings[] = {
 	    "error"),
 	ENUM("log", "format", "json", NO_FIELD, "json"),
 	TEXT("log", "directory", "log", log_directory),
-	BYTES("log", "rotate_size", "100MB", 64 * KB, 1024 * GB,
-	    log_rotate_size),
+	BYTES(
+	    "log", "rotate_size", "100MB", 64 * KB, 1024 * GB, log_rotate_size),
 	BOOL("log", "row_data", "off", log_row_data),
 	ENUM("log", "statements", "text", AT(log_statements), "text",
 	    "normalized"),
@@ -148,9 +169,9 @@ static const struct setting settings[] = {
 struct loader {
 	struct config *config;
 	FILE *file;
-	int line;		   /* of the line that was read last */
-	int set_in[N_SETTINGS];	   /* line in which each key was set, or 0 */
-	int error_line;		   /* of the first error, or 0 */
+	int line;               /* of the line that was read last */
+	int set_in[N_SETTINGS]; /* line in which each key was set, or 0 */
+	int error_line;         /* of the first error, or 0 */
 	char *error;
 	size_t error_size;
 };
@@ -204,8 +225,8 @@ edit_distance(const char *a, const char *b)
 			size_t change = diagonal + (a[i] != b[j]);
 
 			diagonal = row[j + 1];
-			row[j + 1] = min_size(change,
-			    min_size(row[j], row[j + 1]) + 1);
+			row[j + 1] = min_size(
+			    change, min_size(row[j], row[j + 1]) + 1);
 		}
 	}
 	return row[n];
@@ -382,15 +403,17 @@ format_number(const struct setting *s, int64_t number, char *out, size_t size)
 	if (number == 0 || u->name == NULL)
 		snprintf(out, size, "%" PRId64, number);
 	else
-		snprintf(out, size, "%" PRId64 "%s", number / u->factor,
-		    u->name);
+		snprintf(
+		    out, size, "%" PRId64 "%s", number / u->factor, u->name);
 }
 
 static bool
 set_number(struct loader *l, const struct setting *s, const char *value)
 {
 	const char *units = s->type == SETTING_TIME ? " with ms, s, min, h or d"
-	    : s->type == SETTING_BYTES ? " with B, kB, MB, GB or TB" : "";
+			    : s->type == SETTING_BYTES
+				? " with B, kB, MB, GB or TB"
+				: "";
 	void *field = config_field(l->config, s);
 	char low[32], high[32];
 	int64_t number;
@@ -442,9 +465,8 @@ static bool
 set_text(struct loader *l, const struct setting *s, const char *value)
 {
 	char **field = config_field(l->config, s);
-	bool ok = s->type == SETTING_PATH
-	    ? set_path(l->config, field, value)
-	    : set_string(field, value);
+	bool ok = s->type == SETTING_PATH ? set_path(l->config, field, value)
+					  : set_string(field, value);
 
 	if (!ok)
 		config_fail(l, l->line, "the value of %s is too long", s->key);
@@ -623,12 +645,13 @@ set_places(struct config *c, const char *data_dir, const char *file)
 }
 
 struct config *
-config_load(const char *data_dir, const char *file, char *error,
-    size_t error_size)
+config_load(
+    const char *data_dir, const char *file, char *error, size_t error_size)
 {
 	struct config *c = calloc(1, sizeof(*c));
-	struct loader l = { .config = c, .error = error,
-		.error_size = error_size };
+	struct loader l = {
+		.config = c, .error = error, .error_size = error_size
+	};
 
 	if (c == NULL || !set_places(c, data_dir, file)) {
 		snprintf(error, error_size,
@@ -648,7 +671,7 @@ static bool
 is_text(const struct setting *s)
 {
 	return s->type == SETTING_STRING || s->type == SETTING_SECRET ||
-	    s->type == SETTING_PATH;
+	       s->type == SETTING_PATH;
 }
 
 void
@@ -673,8 +696,8 @@ format_text(const struct config *c, const struct setting *s)
 }
 
 static const char *
-format_value(const struct config *c, const struct setting *s, char *out,
-    size_t size)
+format_value(
+    const struct config *c, const struct setting *s, char *out, size_t size)
 {
 	switch (s->type) {
 	case SETTING_STRING:
@@ -692,8 +715,8 @@ format_value(const struct config *c, const struct setting *s, char *out,
 		return *(bool *)config_field(c, s) ? "on" : "off";
 	case SETTING_ENUM:
 		return s->offset == NO_FIELD
-		    ? s->initial
-		    : s->values[*(int *)config_field(c, s)];
+			   ? s->initial
+			   : s->values[*(int *)config_field(c, s)];
 	}
 	return out;
 }
@@ -708,8 +731,8 @@ config_print(const struct config *c, FILE *out)
 		const struct setting *s = &settings[i];
 
 		if (strcmp(section, s->section) != 0)
-			fprintf(out, "%s[%s]\n", i == 0 ? "" : "\n",
-			    s->section);
+			fprintf(
+			    out, "%s[%s]\n", i == 0 ? "" : "\n", s->section);
 		section = s->section;
 		fprintf(out, "%s = %s\n", s->key,
 		    format_value(c, s, number, sizeof(number)));
@@ -717,12 +740,12 @@ config_print(const struct config *c, FILE *out)
 }
 
 void
-config_log_path(const struct config *c, const char *name, char *out,
-    size_t size)
+config_log_path(
+    const struct config *c, const char *name, char *out, size_t size)
 {
 	if (c->log_directory[0] == '/')
 		io_path(out, size, "%s/%s", c->log_directory, name);
 	else
-		io_path(out, size, "%s/%s/%s", c->data_dir, c->log_directory,
-		    name);
+		io_path(
+		    out, size, "%s/%s/%s", c->data_dir, c->log_directory, name);
 }

@@ -124,17 +124,17 @@ log_line(enum log_level level, const char *event, const char *message)
 	char *text = NULL;
 	int bad = 0;
 
-	bad |= json_object_set_new(line, "time",
-	    json_string(io_format_time(io_now_us(), now)));
-	bad |= json_object_set_new(line, "level",
-	    json_string(log_level_names[level]));
-	bad |= json_object_set_new(line, "process",
-	    log_json_string(logger.process));
+	bad |= json_object_set_new(
+	    line, "time", json_string(io_format_time(io_now_us(), now)));
+	bad |= json_object_set_new(
+	    line, "level", json_string(log_level_names[level]));
+	bad |= json_object_set_new(
+	    line, "process", log_json_string(logger.process));
 	bad |= json_object_set_new(line, "pid", json_integer(getpid()));
 	bad |= json_object_set_new(line, "event", log_json_string(event));
 	if (logger.client[0] != '\0')
-		bad |= json_object_set_new(line, "client",
-		    log_json_string(logger.client));
+		bad |= json_object_set_new(
+		    line, "client", log_json_string(logger.client));
 	bad |= json_object_set_new(line, "message", log_json_string(message));
 	if (bad == 0)
 		text = json_dumps(line, JSON_COMPACT);
@@ -192,8 +192,8 @@ log_write(enum log_level level, const char *event, const char *fmt, ...)
 	if (level < logger.level)
 		return;
 	va_start(ap, fmt);
-	log_vwrite(level, event, logger.to_stderr && level >= LOG_WARNING_,
-	    fmt, ap);
+	log_vwrite(
+	    level, event, logger.to_stderr && level >= LOG_WARNING_, fmt, ap);
 	va_end(ap);
 	errno = saved;
 }

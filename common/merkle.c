@@ -35,7 +35,7 @@ prepare(void)
 	context = EVP_MD_CTX_new();
 	if (sha256 == NULL || context == NULL)
 		log_fatal("sha256_unavailable",
-		    "OpenSSL gives no SHA-256; check the OpenSSL configuration");
+		    "OpenSSL gives no SHA-256; check its configuration");
 }
 
 void
@@ -49,7 +49,8 @@ merkle_sha256(const struct merkle_part *parts, size_t n,
 		prepare();
 	ok = EVP_DigestInit_ex2(context, sha256, NULL) == 1;
 	for (size_t i = 0; i < n && ok; i++)
-		ok = EVP_DigestUpdate(context, parts[i].data, parts[i].len) == 1;
+		ok = EVP_DigestUpdate(context, parts[i].data,
+			 parts[i].len) == 1;
 	if (!ok || EVP_DigestFinal_ex(context, out->b, &len) != 1)
 		log_fatal("sha256_failed", "OpenSSL could not hash");
 }

@@ -30,8 +30,8 @@
 #define COMPLAIN_EVERY_US (5 * SECOND_US)
 
 struct child {
-	pid_t pid; /* 0: no child */
-	bool busy; /* has accepted a client */
+	pid_t pid;      /* 0: no child */
+	bool busy;      /* has accepted a client */
 	int64_t forked; /* io_monotonic_us() */
 };
 
@@ -53,7 +53,7 @@ unsigned
 child_lanes(const struct config *c)
 {
 	return (unsigned)(c->max_connections + c->spare_children) +
-	    LANES_IN_REST;
+	       LANES_IN_REST;
 }
 
 struct child_set *
@@ -104,12 +104,8 @@ child_run(struct child_set *set, const struct config *c,
 		.pid_file_fd = set->pid_file_fd,
 		.postmaster = postmaster };
 
+	/* backend_main() catches what it wants; until then signals end it. */
 	procsig_init();
-	procsig_catch(SIGTERM);
-	procsig_catch(SIGINT);
-	procsig_catch(SIGQUIT);
-	procsig_catch(SIGHUP);
-	procsig_catch(SIGUSR1);
 	log_set_process("backend");
 	log_to_stderr(false);
 	close(set->accepted[0]);
@@ -130,8 +126,9 @@ child_put_off(struct child_set *set, int64_t delay, const char *what)
 	if (set->complained != 0 && now - set->complained < COMPLAIN_EVERY_US)
 		return;
 	set->complained = now;
-	log_error("no_child", "cannot start a process for new clients: %s; "
-			      "trying again",
+	log_error("no_child",
+	    "cannot start a process for new clients: %s; "
+	    "trying again",
 	    what);
 }
 
@@ -226,11 +223,23 @@ child_accepted(struct child_set *set)
 			child_is_busy(set, lanes[i]);
 }
 
+/* What we send to children ends one that has not begun to catch it. */
+static bool
+child_was_told(int status)
+{
+	int signo = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+	return signo == SIGINT || signo == SIGTERM || signo == SIGHUP ||
+	       signo == SIGQUIT;
+}
+
 static void
 child_log_end(struct child_set *set, const struct child *child, int status)
 {
 	int64_t lived = io_monotonic_us() - child->forked;
 
+	if (child_was_told(status))
+		return;
 	if (WIFSIGNALED(status))
 		log_error("child_crashed",
 		    "backend %ld was ended by signal %d (%s); the others go on",

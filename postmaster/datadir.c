@@ -69,7 +69,7 @@ datadir_is_empty(const char *dir)
 		log_usage("cannot read directory \"%s\": %m", dir);
 	while (empty && (e = readdir(d)) != NULL)
 		empty = strcmp(e->d_name, ".") == 0 ||
-		    strcmp(e->d_name, "..") == 0;
+			strcmp(e->d_name, "..") == 0;
 	closedir(d);
 	return empty;
 }
@@ -98,8 +98,8 @@ datadir_fill(const char *dir)
 	for (size_t i = 0; i < N_SUBDIRS; i++) {
 		io_path(path, sizeof(path), "%s/%s", dir, datadir_subdirs[i]);
 		if (mkdir(path, 0700) != 0) {
-			log_error("init_failed", "cannot make \"%s\": %m",
-			    path);
+			log_error(
+			    "init_failed", "cannot make \"%s\": %m", path);
 			return false;
 		}
 	}
@@ -121,8 +121,7 @@ datadir_make_keys(const char *dir)
 	datadir_sibling("witnessctl", program, sizeof(program));
 	pid = fork();
 	if (pid == 0) {
-		execl(program, "witnessctl", "keygen", "-D", dir,
-		    (char *)NULL);
+		execl(program, "witnessctl", "keygen", "-D", dir, (char *)NULL);
 		log_fatal("init_failed", "cannot run \"%s\": %m", program);
 	}
 	if (pid < 0) {
@@ -208,8 +207,8 @@ proc_name(pid_t pid, char *out, size_t size)
 	snprintf(path, sizeof(path), "/proc/%ld/comm", (long)pid);
 	out[0] = '\0';
 	if (io_read_file(path, &b, 4096) && b.len > 0)
-		snprintf(out, size, "%.*s", (int)(b.len - 1),
-		    (const char *)b.data);
+		snprintf(
+		    out, size, "%.*s", (int)(b.len - 1), (const char *)b.data);
 	buf_free(&b);
 }
 
@@ -338,29 +337,34 @@ pidfile_try(const char *dir, const char *path)
 	return -1;
 }
 
+/* What atexit() needs: the file, and whose it is. */
+static char pidfile_path[PATH_MAX];
+static pid_t pidfile_owner;
+
+/* The lock goes with its last descriptor. */
+static void
+pidfile_remove(void)
+{
+	/* Children inherit this too. */
+	if (getpid() == pidfile_owner)
+		unlink(pidfile_path);
+}
+
 int
 datadir_lock(const char *dir, int port)
 {
-	char path[PATH_MAX];
 	struct buf text = { 0 };
 	int fd;
 
-	io_path(path, sizeof(path), "%s/" PID_FILE, dir);
-	while ((fd = pidfile_try(dir, path)) < 0)
+	io_path(pidfile_path, sizeof(pidfile_path), "%s/" PID_FILE, dir);
+	while ((fd = pidfile_try(dir, pidfile_path)) < 0)
 		;
+	pidfile_owner = getpid();
+	atexit(pidfile_remove);
 	buf_printf(&text, "%ld\n%s\n%lld\n%d\n", (long)getpid(), dir,
 	    (long long)time(NULL), port);
 	if (ftruncate(fd, 0) != 0 || !io_write_all(fd, text.data, text.len))
-		log_fatal("pid_file", "cannot write \"%s\": %m", path);
+		log_fatal("pid_file", "cannot write \"%s\": %m", pidfile_path);
 	buf_free(&text);
 	return fd;
-}
-
-void
-datadir_unlock(const char *dir)
-{
-	char path[PATH_MAX];
-
-	io_path(path, sizeof(path), "%s/" PID_FILE, dir);
-	unlink(path);
 }

@@ -21,11 +21,9 @@ void datadir_check(const char *dir);
  * Takes DIR/pgwitness.pid: writes our pid and holds an flock() that all
  * children inherit with the descriptor.  If another postmaster has it, ends
  * the process; if only leftovers of a dead one have it, first waits for them.
+ * exit() removes the file.
  */
 PGW_MUSTCHECK int datadir_lock(const char *dir, int port);
-/* Removes the pid file; the lock goes with its last descriptor. */
-void datadir_unlock(const char *dir);
-
 /* Path of a program that lies beside the running one. */
 void datadir_sibling(const char *name, char *out, size_t size);
 

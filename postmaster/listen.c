@@ -28,8 +28,8 @@ static void
 listen_add(struct listen_set *set, int fd)
 {
 	if (set->n == LISTEN_MAX)
-		log_usage("more than %d addresses in listen_addresses",
-		    LISTEN_MAX);
+		log_usage(
+		    "more than %d addresses in listen_addresses", LISTEN_MAX);
 	set->fds[set->n++] = fd;
 }
 
@@ -116,10 +116,10 @@ listen_lock_unix(struct listen_set *set)
 {
 	char pid[32];
 
-	io_path(set->lock_path, sizeof(set->lock_path), "%s.lock",
-	    set->unix_path);
-	set->lock_fd = open(set->lock_path,
-	    O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	io_path(
+	    set->lock_path, sizeof(set->lock_path), "%s.lock", set->unix_path);
+	set->lock_fd = open(
+	    set->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (set->lock_fd < 0)
 		log_usage("cannot open \"%s\": %m", set->lock_path);
 	if (flock(set->lock_fd, LOCK_EX | LOCK_NB) != 0)

@@ -78,8 +78,8 @@ parse_options(int argc, char **argv, struct options *o)
 {
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "D:c:p:nh", long_options,
-		    NULL)) != -1) {
+	while ((opt = getopt_long(
+		    argc, argv, "D:c:p:nh", long_options, NULL)) != -1) {
 		switch (opt) {
 		case 'D':
 			o->data_dir = optarg;
@@ -117,7 +117,7 @@ static bool
 is_loopback(const char *host)
 {
 	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-	    strcmp(host, "localhost") == 0;
+	       strcmp(host, "localhost") == 0;
 }
 
 static void

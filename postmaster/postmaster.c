@@ -37,9 +37,9 @@
 
 enum postmaster_state {
 	STATE_RUN,
-	STATE_SMART,	 /* no new clients; waiting for them to leave */
-	STATE_FAST,	 /* children were told to leave */
-	STATE_DRAIN,	 /* no child left; replayd empties the lanes */
+	STATE_SMART,     /* no new clients; waiting for them to leave */
+	STATE_FAST,      /* children were told to leave */
+	STATE_DRAIN,     /* no child left; replayd empties the lanes */
 	STATE_IMMEDIATE, /* all were told to exit at once */
 	STATE_DONE
 };
@@ -142,8 +142,8 @@ keep_until_restart(struct config *old, struct config *new)
 	bool changed = false;
 
 	changed |= keep_text(&old->listen_addresses, &new->listen_addresses);
-	changed |= keep_text(&old->unix_socket_directory,
-	    &new->unix_socket_directory);
+	changed |= keep_text(
+	    &old->unix_socket_directory, &new->unix_socket_directory);
 	changed |= keep_text(&old->log_directory, &new->log_directory);
 	changed |= keep_int(old->port, &new->port);
 	changed |= keep_int(old->max_connections, &new->max_connections);
@@ -164,8 +164,8 @@ postmaster_reload(struct postmaster *pm)
 	struct config *new;
 
 	log_reopen();
-	new = config_load(pm->config->data_dir, pm->config->file, error,
-	    sizeof(error));
+	new = config_load(
+	    pm->config->data_dir, pm->config->file, error, sizeof(error));
 	if (new == NULL) {
 		log_error("reload_failed",
 		    "%s; the old configuration stays in force", error);
@@ -177,7 +177,7 @@ postmaster_reload(struct postmaster *pm)
 	keep_until_restart(pm->config, new);
 	config_free(pm->config);
 	pm->config = new;
-	log_set_level((enum log_level)new->log_level);
+	log_set_level((enum log_level) new->log_level);
 	supervise_signal(&pm->replayd, SIGHUP);
 	/* Spare ones hold the old configuration: others take their place. */
 	child_signal(pm->children, CHILD_SPARE, SIGINT);
@@ -311,10 +311,8 @@ postmaster_timeout(const struct postmaster *pm)
 static void
 postmaster_wait(struct postmaster *pm)
 {
-	struct pollfd fds[2] = {
-		{ .fd = procsig_fd(), .events = POLLIN },
-		{ .fd = child_fd(pm->children), .events = POLLIN }
-	};
+	struct pollfd fds[2] = { { .fd = procsig_fd(), .events = POLLIN },
+		{ .fd = child_fd(pm->children), .events = POLLIN } };
 
 	if (poll(fds, 2, postmaster_timeout(pm)) < 0 && errno != EINTR)
 		log_fatal("poll_failed", "cannot wait: %m");
@@ -325,8 +323,9 @@ postmaster_wait(struct postmaster *pm)
 int
 postmaster_run(struct config *config, int port)
 {
-	struct postmaster pm = { .state = STATE_RUN, .config = config,
-		.port = port };
+	struct postmaster pm = {
+		.state = STATE_RUN, .config = config, .port = port
+	};
 
 	log_set_process("postmaster");
 	postmaster_catch_signals();
@@ -342,7 +341,6 @@ postmaster_run(struct config *config, int port)
 	}
 	log_info("stopped", "all processes have ended");
 	shmq_detach(pm.queue);
-	datadir_unlock(pm.config->data_dir);
 	config_free(pm.config);
 	return pm.exit_code;
 }

@@ -108,11 +108,12 @@ supervise_run(struct supervise *s, const struct config *c)
 static void
 supervise_log_end(const struct supervise *s, int status)
 {
-	if (WIFSIGNALED(status))
+	/* SIGQUIT is ours: immediate shutdown. */
+	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGQUIT)
 		log_error("replayd_crashed",
 		    "replayd %ld was ended by signal %d (%s)", (long)s->pid,
 		    WTERMSIG(status), strsignal(WTERMSIG(status)));
-	else if (WEXITSTATUS(status) != 0)
+	else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		log_error("replayd_failed",
 		    "replayd %ld ended with exit code %d; see the lines before",
 		    (long)s->pid, WEXITSTATUS(status));

@@ -48,7 +48,7 @@ struct evidence {
 	int64_t file_size;		/* with what is still in pending */
 	struct buf pending;		/* lines not yet written */
 	uint64_t signed_size;
-	struct buf checkpoint;		/* bytes of log/checkpoint, may be none */
+	struct buf checkpoint;		/* bytes of log/checkpoint, if any */
 };
 
 /* --- opening --- */
@@ -353,11 +353,15 @@ evidence_append(struct evidence *e, const char *type, json_t *body)
 	char *text;
 	size_t len;
 
-	blob_shorten(e->dir, body, EVLOG_MAX_LINE - HEAD_BYTES);
 	line = with_head(e, type, body);
 	text = jsonx_dump(line, &len);
-	if (len > EVLOG_MAX_LINE)
-		log_fatal("evidence_failed", "a line of %zu bytes", len);
+	if (len > EVLOG_MAX_LINE) {
+		free(text);
+		json_decref(line);
+		blob_shorten(e->dir, body, EVLOG_MAX_LINE - HEAD_BYTES);
+		line = with_head(e, type, body);
+		text = jsonx_dump(line, &len);
+	}
 	if (e->file_size > 0 &&
 	    e->file_size + (int64_t)len + 1 > e->rotate_size)
 		rotate(e);

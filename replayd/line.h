@@ -20,7 +20,7 @@ struct line_start {
 	uint64_t system_identifier;	/* 0 if not known */
 	uint64_t timeline;		/* 0 if not known */
 	const char *config_file;	/* hashed; may be missing */
-	uint64_t size;			/* of the log that is continued, 0 new */
+	uint64_t size;			/* of the continued log, 0 new */
 	struct merkle_hash root;
 	uint64_t open_records;
 	uint64_t next_tx_id;

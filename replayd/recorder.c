@@ -45,8 +45,6 @@ struct recorder {
 	struct track track;
 	struct spool_reader *spool;
 	struct spool_position durable;	/* as last told */
-	struct spool_position read;	/* behind the last frame taken */
-	bool started;			/* the spool was read to its end once */
 	bool finishing;			/* end of file on wake_fd */
 	uint64_t timeline;
 	uint64_t recycled;		/* segments below are deleted */
@@ -223,29 +221,27 @@ follow_spool(struct recorder *r)
 		return false;
 	for (int i = 0; i < FRAMES_PER_ROUND; i++) {
 		if (!spool_next(r->spool, r->durable, &f)) {
-			if (!r->started)
+			if (!r->track.started)
 				track_started(&r->track);
-			r->started = true;
 			return false;
 		}
-		r->read = f.next;
 		track_frame(&r->track, &f);
 	}
 	return true;
 }
 
 /*
- * Only when the log is on the disk, and only below what was read: a segment
- * that holds the last record stays, for the drain to count on from.
+ * Only when the log is on the disk.  The segment of the last record stays, by
+ * which the next start knows that this spool and this log belong together.
  */
 static void
 recycle(struct recorder *r)
 {
 	uint64_t lowest;
 
-	if (r->config->keep_payload == KEEP_ALL || r->read.segment == 0)
+	if (r->config->keep_payload == KEEP_ALL)
 		return;
-	lowest = track_lowest_segment(&r->track, r->read.segment);
+	lowest = track_lowest_segment(&r->track);
 	if (lowest <= r->recycled)
 		return;
 	spool_recycle(r->config->data_dir, lowest);

@@ -340,12 +340,32 @@ note_gap(struct track *t, uint64_t tx_id)
 	    line_gap(evidence_last_time(t->evidence), "spool_lost", lost));
 }
 
+/*
+ * The spool numbers transactions.  One that begins anew, next to a log that
+ * goes on, gives numbers that the log has: its records would be taken for
+ * repetitions and lost.
+ */
+static PGW_NORETURN void
+refuse_spool(const struct track *t)
+{
+	log_fatal("spool_lost",
+	    "the spool in %s is not the one of the evidence log, which has "
+	    "records up to transaction %" PRIu64 "; bring spool/ back or begin "
+	    "a new data directory", t->config->data_dir, t->highest_tx_id);
+}
+
 static void
 take_record(struct track *t, const struct spool_frame *f)
 {
 	struct txn *x = txtable_find(t->open, f->tx_id);
 	struct record r;
 
+	if (f->tx_id > t->seen_tx_id) {
+		t->seen_tx_id = f->tx_id;
+		t->record_segment = f->at.segment;
+	}
+	if (f->tx_id <= t->highest_tx_id && t->started)
+		refuse_spool(t);
 	if (x == NULL && f->tx_id <= t->highest_tx_id)
 		return;
 	decode_record(t, f, &r);
@@ -423,6 +443,9 @@ track_started(struct track *t)
 	struct txn *x;
 	size_t i = 0;
 
+	if (t->seen_tx_id < t->highest_tx_id)
+		refuse_spool(t);
+	t->started = true;
 	/* Removing moves others back into the slot: look at it again. */
 	while ((x = txtable_next(t->open, &i)) != NULL)
 		if (!start_one(t, x))
@@ -430,8 +453,9 @@ track_started(struct track *t)
 }
 
 uint64_t
-track_lowest_segment(const struct track *t, uint64_t segment)
+track_lowest_segment(const struct track *t)
 {
+	uint64_t segment = t->record_segment;
 	struct txn *x;
 	size_t i = 0;
 

@@ -32,6 +32,9 @@ struct track {
 	uint64_t highest_tx_id;		/* of all records in the log */
 	struct spool_reader *bundles;	/* reads records again; NULL at first */
 	bool unasked;			/* a txn is in_doubt but not asked */
+	bool started;			/* the spool was read to its end once */
+	uint64_t seen_tx_id;		/* highest record in the spool */
+	uint64_t record_segment;	/* where it is, 0 if none was seen */
 };
 
 /* A frame of the spool; what the log has already is passed over. */
@@ -44,12 +47,16 @@ void track_ask(struct track *t);
 
 /*
  * Once all that was in the spool at the start has been seen: what has no
- * outcome is in doubt, what the spool has lost cannot be replayed.
+ * outcome is in doubt, what the spool has lost cannot be replayed.  Ends the
+ * process if the spool is not the one that the log was made of.
  */
 void track_started(struct track *t);
 
-/* The lowest segment that an open transaction needs; at most `segment`. */
-uint64_t track_lowest_segment(const struct track *t, uint64_t segment);
+/*
+ * The lowest segment that is needed: by an open transaction, or because the
+ * last record is in it.
+ */
+uint64_t track_lowest_segment(const struct track *t);
 /* Records without final outcome, and committed ones without verdict. */
 void track_count(const struct track *t, uint64_t *records, uint64_t *verdicts);
 

@@ -33,7 +33,7 @@ struct txn {
 	bool has_roots;
 	struct merkle_hash pre_root;
 	struct merkle_hash post_root;
-	char *unverifiable;		/* malloc'd reason; NULL: shall replay */
+	char *unverifiable;		/* reason; NULL: shall replay */
 };
 
 struct txtable {

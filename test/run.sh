@@ -8,6 +8,7 @@
 #	KEEP=1		keep a failed test's directory and say where it is
 #	UNIT_ONLY=1	no integration tests
 #	JOBS=2		integration tests at a time
+#	V=1		show each assertion and note
 #
 # As root everything runs as user postgres, on copies that it can reach.
 #

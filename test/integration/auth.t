@@ -43,7 +43,7 @@ sub same_error
 	my ($user, $password, %o) = @_;
 	my @e = map { ($_->psql('select 1', user => $user, verbose => 'verbose',
 		password => $password, %o))[2] } $c, $p;
-	s/^psql: error: connection to server (?:on socket "[^"]*"|at "[^"]*" \([^)]*\), port \d+) failed: //m
+	s/^psql: error: connection to server (?:on socket "[^"]*"|at "[^"]*"(?: \([^)]*\))?, port \d+) failed: //m
 		for @e;
 	return $e[0] eq $e[1] && $e[0] =~ /FATAL/ ? () : @e;
 }

@@ -89,11 +89,13 @@ my @kinds = ("1, 9007199254740993, 0.1, 0.1::float8 / 3, '2020-02-29', "
 	. "'{\"a,b\",\"c\\\"d\",null,NULL}', 'ab', 'ab', '10.0.0.0/8', "
 	. "B'101', '[1,5)'");
 verified('nineteen types', "insert into kinds values ($kinds[0])");
-$tx = verified('nineteen types in another session\'s settings', "set timezone = "
-	. "'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'iso_8601';"
-	. "set extra_float_digits = 0; set bytea_output = 'escape';"
-	. "update kinds set tz = '2021-01-01 00:00', iv = iv * 2, f8 = f8 / 7, "
-	. "by = by || '\\001'::bytea, d = '31.12.2020' where id = 1");
+is_named($_, 'nineteen types in another session\'s settings')
+	for $p->witness("set timezone = 'Asia/Tokyo'; set datestyle = 'German';"
+	. "set intervalstyle = 'iso_8601'; set extra_float_digits = 0; "
+	. "set bytea_output = 'escape'; update kinds set iv = iv * 2, "
+	. "f8 = f8 / 7, by = by || '\\001'::bytea, d = '31.12.2020' where id = 1");
+$tx = verified('timestamptz under another TimeZone', "set timezone = "
+	. "'Asia/Tokyo'; update kinds set tz = '2021-01-01 00:00' where id = 1");
 ($rows) = @{ $tx->{record}{rows} // [] };
 is($rows->{after}[0]{tz}[1], '2020-12-31 15:00:00+00',
 	'a timestamptz is in UTC whatever the session\'s TimeZone');

@@ -26,6 +26,7 @@ for my $mode (qw(simple prepared)) {
 	is(@tx, $history, "$mode: one record per transaction");
 	is((grep { $_->{outcome}{outcome} eq 'committed' } @tx), $history,
 		'one outcome committed each');
+	next if $mode ne 'simple';
 	my $verified = grep { $_->{verdict}{verdict} eq 'verified' } @tx;
 	note(sprintf '%d of %d verified', $verified, scalar @tx);
 	my %why;

@@ -225,7 +225,7 @@ raw('suspended DML portal', Parse('update t set n = n + 1 where id < 40 '
 	. 'returning id'), Bind([]), Execute(5), Execute(5), Sync);
 
 my $script = new_dir('b') . '/script.sql';
-spew($script, "\\set id random(1, 50)\nupdate t set n = n + 1 where id = :id;\n"
+spew($script, "\\set id random(30, 50)\nupdate t set n = n + 1 where id = :id;\n"
 	. "begin;\nupdate t set v = 'pgbench' where id = :id;\n"
 	. "insert into nokey values (:id, 'pgbench');\nend;\n");
 for my $mode (qw(simple extended prepared)) {

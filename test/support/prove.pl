@@ -14,7 +14,7 @@ my $support = dirname(__FILE__);
 my $harness = TAP::Harness->new({
 	exec => ['timeout', '-k', '20', $ENV{TEST_TIMEOUT} // 300, $^X,
 		"-I$support"],
-	jobs => $ENV{JOBS} // 2, timer => 1, verbosity => 0, failures => 1 });
+	jobs => $ENV{JOBS} // 2, timer => 1, verbosity => $ENV{V} ? 1 : 0, failures => 1 });
 my ($passed, $failed) = (0, 0);
 
 $harness->callback(after_test => sub {

@@ -187,8 +187,8 @@ time_is_rfc_3339_with_microseconds(void **state)
 	(void)state;
 	assert_string_equal(io_format_time(INT64_C(1795464000000001), out),
 	    "2026-11-23T20:00:00.000001Z");
-	assert_string_equal(io_format_time(-1, out),
-	    "1969-12-31T23:59:59.999999Z");
+	assert_string_equal(
+	    io_format_time(-1, out), "1969-12-31T23:59:59.999999Z");
 }
 
 int

@@ -93,12 +93,13 @@ a_key_that_others_can_read_is_refused(void **state)
 	assert_false(key_load_signer(key_path, &k, error, sizeof(error)));
 }
 
+#define SUMDB_KEY "Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
+
 /* The verifier key of the Go checksum database, as it is published. */
 static void
 a_published_verifier_key_is_understood(void **state)
 {
-	static const char sumdb[] = "sum.golang.org+033de0ae+"
-	    "Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8\n";
+	static const char sumdb[] = "sum.golang.org+033de0ae+" SUMDB_KEY "\n";
 	struct key_public pub;
 	FILE *f = fopen(pub_path, "w");
 
@@ -113,11 +114,10 @@ a_published_verifier_key_is_understood(void **state)
 static void
 what_is_no_key_is_refused(void **state)
 {
+	static const char other_name[] = "sum.golang.com+033de0ae+" SUMDB_KEY;
 	static const char *const bad[] = { "", "x", "a+b",
 		"a+033de0ae+", "a+033de0ae+!!!!",
-		/* key ID of another name */
-		"sum.golang.com+033de0ae+"
-		"Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8" };
+		other_name };
 	struct key_public pub;
 	struct key_signer k;
 

@@ -84,10 +84,10 @@ a_line_is_one_json_object_with_the_documented_keys(void **state)
 	assert_string_equal(text_of(line, "process"), "test");
 	assert_string_equal(text_of(line, "event"), "client_connected");
 	assert_string_equal(text_of(line, "client"), "127.0.0.1:4711");
-	assert_string_equal(text_of(line, "message"),
-	    "user \"a\nb\" connected");
-	assert_int_equal(json_integer_value(json_object_get(line, "pid")),
-	    getpid());
+	assert_string_equal(
+	    text_of(line, "message"), "user \"a\nb\" connected");
+	assert_int_equal(
+	    json_integer_value(json_object_get(line, "pid")), getpid());
 	json_decref(line);
 
 	log_info("next", "no client now");

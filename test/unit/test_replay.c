@@ -625,7 +625,7 @@ test_worker_answers_in_order(void **state)
 	begin_record();
 	t = add_table("public", "t");
 	before(t, 0, "id = 1");
-	execute("UPDATE t SET note = 'w' WHERE id = 1");
+	execute("UPDATE t SET note = now()::text WHERE id = 1");
 	after(t, "id = 1");
 	tell("COMMIT");
 	memset(jobs, 0, sizeof(jobs));
@@ -636,6 +636,7 @@ test_worker_answers_in_order(void **state)
 	pid = fork();
 	if (pid == 0) {
 		close(fds[0]);
+		procsig_follow_parent(getppid(), SIGTERM);
 		worker_main(config, 7, fds[1]);
 	}
 	close(fds[1]);

@@ -316,7 +316,7 @@ rows_of_another_shape_are_refused(void **state)
 	assert_true(rowenc_decode(&s, &good, values));
 	for (bad.bytes_len = 0; bad.bytes_len < good.bytes_len;
 	     bad.bytes_len++)
-		/* c, without key and last by name, may be left out as a whole */
+		/* c, not in the key and last by name, may be left out */
 		assert_int_equal(rowenc_decode(&s, &bad, values),
 		    bad.bytes_len == good.bytes_len - C_BYTES);
 	bad = good;
@@ -350,7 +350,8 @@ static const struct split_case {
 	{ "(\"a\\\\b\",\"c,d\")", 2, true, { "a\\b", "c,d" } },
 	{ "(\"(1,\"\"x y\"\")\",2)", 2, true, { "(1,\"x y\")", "2" } },
 	{ "(\"(\"\"a\"\"\"\"b\"\")\")", 1, true, { "(\"a\"\"b\")" } },
-	{ "(\"{1,\"\"a b\"\",NULL}\",)", 2, true, { "{1,\"a b\",NULL}", NULL } },
+	{ "(\"{1,\"\"a b\"\",NULL}\",)", 2, true,
+	    { "{1,\"a b\",NULL}", NULL } },
 	{ "({},x)", 2, true, { "{}", "x" } },
 	{ "(\" \",NULL)", 2, true, { " ", "NULL" } },
 	{ "(a\"b\"c\\,)", 1, true, { "abc," } },

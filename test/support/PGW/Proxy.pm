@@ -21,7 +21,8 @@ use PGW::Util qw(wait_until nap slurp spew new_dir free_port run spawn reap
 my $json = JSON::PP->new->utf8->allow_nonref;
 
 # The fence (see settled()) and where it is.
-our $fence = 'create table if not exists pgw_fence (id bigint primary key)';
+my $n_fences = 0;
+my $fence = 'create table if not exists pgw_fence (id bigint primary key)';
 
 # conf: {section => {key => value}} over what a test needs; env: more
 # environment for it; no_start.
@@ -31,7 +32,7 @@ sub new
 	my $dir = new_dir('px');
 	my $self = bless { dir => "$dir/data", backend => $backend,
 		host => '127.0.0.1', port => free_port(), user => 'postgres',
-		mark => 0, fences => 0, env => $o{env} }, $class;
+		mark => 0, lines => [], tx => {}, read => {}, env => $o{env} }, $class;
 	keep_for_end($self);
 	my ($rc, $out, $err) = run([program('pgwitness'), '--init', '-D',
 		$self->{dir}]);
@@ -174,16 +175,53 @@ sub verify
 sub evidence_files { my ($self) = @_; return sort glob "$self->{dir}/log/evidence-*.jsonl" }
 
 # All whole lines of the evidence log, parsed.
-sub evidence
-{
-	my ($self) = @_;
-	return map { $json->decode($_) } $self->evidence_lines;
-}
+sub evidence { my ($self) = @_; $self->_read_on; return @{ $self->{lines} } }
 
 sub evidence_lines
 {
 	my ($self) = @_;
 	return map { slurp($_) =~ /^(.*)\n/mg } $self->evidence_files;
+}
+
+# Parses what was added since the last look.  A crash may have cut the end of
+# a file: then all is read again.
+sub _read_on
+{
+	my ($self) = @_;
+	my @files = $self->evidence_files;
+	if (grep { ($self->{read}{$_} // 0) > -s $_ } @files) {
+		@$self{qw(lines tx read)} = ([], {}, {});
+	}
+	for my $path (@files) {
+		my $from = $self->{read}{$path} // 0;
+		next if -s $path == $from;
+		open my $f, '<:raw', $path or croak "$path: $!";
+		seek $f, $from, 0;
+		my $text = do { local $/; <$f> } // '';
+		$self->{read}{$path} = $from + 1 + rindex $text, "\n";
+		for ($text =~ /^(.*)\n/mg) {
+			my $line = $json->decode($_);
+			push @{ $self->{lines} }, $line;
+			$self->_add_line($line) if defined $line->{tx_id};
+		}
+	}
+}
+
+sub _add_line
+{
+	my ($self, $l) = @_;
+	my $t = $self->{tx}{ $l->{tx_id} } //= { tx_id => $l->{tx_id},
+		records => [], outcomes => [], verdicts => [] };
+	if ($l->{type} eq 'StateCommitmentRecord') {
+		push @{ $t->{records} }, $t->{record} = $l;
+		$t->{query} = join '; ', map { ref $_->{sql}
+			? JSON::PP::encode_json($_->{sql}) : $_->{sql} }
+			@{ $l->{query_sequence} };
+	} elsif ($l->{type} eq 'TransactionOutcome') {
+		push @{ $t->{outcomes} }, $t->{outcome} = $l;
+	} elsif ($l->{type} eq 'VerificationResult') {
+		push @{ $t->{verdicts} }, $t->{verdict} = $l;
+	}
 }
 
 # The operator log, parsed; event and level select.
@@ -213,26 +251,9 @@ sub wait_for_lines
 sub transactions
 {
 	my ($self) = @_;
-	my %tx;
-	for ($self->evidence) {
-		my $id = $_->{tx_id} // next;
-		my $t = $tx{$id} //= { tx_id => $id, outcomes => [],
-			verdicts => [], records => [] };
-		if ($_->{type} eq 'StateCommitmentRecord') {
-			push @{ $t->{records} }, $_;
-			$t->{record} = $_;
-			$t->{query} = join '; ', map { ref $_->{sql}
-				? JSON::PP::encode_json($_->{sql}) : $_->{sql} }
-				@{ $_->{query_sequence} };
-		} elsif ($_->{type} eq 'TransactionOutcome') {
-			push @{ $t->{outcomes} }, $_;
-			$t->{outcome} = $_;
-		} elsif ($_->{type} eq 'VerificationResult') {
-			push @{ $t->{verdicts} }, $_;
-			$t->{verdict} = $_;
-		}
-	}
-	return map { $tx{$_} } sort { $a <=> $b } keys %tx;
+	$self->_read_on;
+	my $tx = $self->{tx};
+	return map { $tx->{$_} } sort { $a <=> $b } keys %$tx;
 }
 
 # True for a transaction with its final outcome and, if committed, verdict.
@@ -259,17 +280,18 @@ sub mark
 sub settled
 {
 	my ($self, %o) = @_;
-	my $n = ++$self->{fences};
+	my $n = ++$n_fences;
 	my $mine = qr/\bpgw_fence\b/;
-	$self->safe_psql("insert into pgw_fence values ($$ * 1000 + $n)",
+	$self->safe_psql("insert into pgw_fence values ($n)",
 		%{ $o{psql} // {} });
 	my @new;
 	my $done = eval {
 		wait_until('all records to settle', sub {
-			my @t = $self->transactions;
-			return 0 if $n > grep { ($_->{query} // '') =~ $mine
-				&& is_settled($_) } @t;
-			@new = grep { $_->{tx_id} > $self->{mark} } @t;
+			@new = grep { $_->{tx_id} > $self->{mark} }
+				$self->transactions;
+			return 0 if !grep { ($_->{query} // '')
+				=~ /\bpgw_fence values \((?:$n|\$1)\)/
+				&& is_settled($_) } @new;
 			return !grep { !is_settled($_) && !($o{open}
 				&& !$_->{outcome}) } @new;
 		}, $o{seconds} // 60);

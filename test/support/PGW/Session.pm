@@ -40,6 +40,7 @@ sub err { $_[0]{err} }
 sub send
 {
 	my ($self, $sql) = @_;
+	@$self{qw(out err done)} = ('', '', 0) if $self->{done};
 	$sql .= ';' if $sql =~ /\S/ && $sql !~ /^\\|;\s*$/;
 	syswrite $self->{in}, "$sql\n";
 	return $self;
@@ -83,8 +84,8 @@ sub read_until
 sub query
 {
 	my ($self, $sql, $seconds) = @_;
-	@$self{qw(out err)} = ('', '');
-	$self->send($sql) if length $sql;
+	$self->{done} = 1;
+	$self->send($sql);
 	return $self->finish_query($seconds);
 }
 
@@ -92,12 +93,14 @@ sub query
 sub finish_query
 {
 	my ($self, $seconds) = @_;
+	@$self{qw(out err)} = ('', '') if $self->{done};
 	my $mark = '--end-' . ++$self->{n} . '--';
 	syswrite $self->{in}, "\\echo $mark\n\\warn $mark\n";
 	$self->wait_for($mark, sub { $_[0]{out} =~ /^\Q$mark\E\n/m
 		&& $_[0]{err} =~ /^\Q$mark\E\n/m }, $seconds);
 	s/^\Q$mark\E\n//m for @$self{qw(out err)};
 	s/\n\z// for @$self{qw(out err)};
+	$self->{done} = 1;	# the next output is another statement's
 	return $self->{out};
 }
 

@@ -1,0 +1,93 @@
+#!/bin/sh
+# layers.sh: "make lint": the laws of the tree that a compiler cannot check.
+#
+# Prints each offender and exits 1 if there is one.
+# SPDX-License-Identifier: PostgreSQL
+set -u
+cd "$(dirname "$0")/.." || exit 3
+bad=0
+
+# offend LAW: every line on stdin is an offender.
+offend() {
+	while read -r line; do
+		echo "$1: $line"
+		echo x >&3
+	done
+}
+offenders=$(mktemp)
+trap 'rm -f "$offenders"' EXIT
+exec 3>"$offenders"
+
+sources() { find "$@" -name '*.[ch]' 2>/dev/null; }
+
+# Headers that a folder keeps for itself; nobody else includes them.
+law_includes() {
+	for from in common backend replayd postmaster; do
+		for to in common backend replayd postmaster; do
+			[ "$from" = "$to" ] && continue
+			for h in $(find "$to" -name '*.h' -printf '%P\n'); do
+				# A name of both is its own.
+				[ -e "$from/$h" ] && continue
+				[ -e "include/$h" ] && continue
+				sources "$from" | xargs -r grep -nE \
+					"#include \"($to/|\.\./$to/)?$h\""
+			done
+		done
+	done | offend "a folder includes another's header"
+	sources common backend replayd postmaster include | xargs -r grep -nE \
+		'#include "(\.\./|common/|backend/|replayd/|postmaster/)' |
+		offend "an include with a folder"
+}
+
+# only LAW PATTERN ALLOWED-REGEX: PATTERN occurs only in files that match.
+only() {
+	sources common backend replayd postmaster include |
+		grep -vE "$3" | xargs -r grep -nE "$2" | offend "$1"
+}
+
+law_libraries() {
+	only "pg_query belongs to backend/analyze*" \
+		'#include <pg_query' '^backend/analyze[a-z_]*\.[ch]$'
+	only "libinih belongs to common/config.c" \
+		'#include <ini\.h>' '^common/config\.c$'
+	only "EVP belongs to common/merkle.c" \
+		'#include <openssl/' '^common/merkle\.c$|^backend/auth\.c$'
+	only "semaphores belong to common/shmq.c" \
+		'#include <semaphore\.h>' '^common/shmq\.c$'
+	only "mmap belongs to common/shmq.c" '[^a-z_]mmap\(' \
+		'^common/shmq\.c$|^postmaster/child\.c$|^replayd/record[a-z]*\.c$|^replayd/pin/'
+	n=$(sources common backend replayd postmaster include |
+		xargs -r grep -l '#include <sodium' | wc -l)
+	[ "$n" -le 1 ] || sources common backend replayd postmaster |
+		xargs -r grep -n '#include <sodium' |
+		offend "libsodium belongs to one file"
+	sources common backend postmaster include |
+		xargs -r grep -n '#include <sodium' |
+		offend "libsodium belongs to replayd"
+}
+
+law_top_level() {
+	git ls-files --cached --others --exclude-standard | cut -d/ -f1 |
+		sort -u | grep -vE '^(\..*|Makefile|README|LICENSE|postmaster|backend|replayd|common|include|test|etc)$' |
+		offend "not a top-level entry of this tree"
+}
+
+law_text() {
+	find common backend replayd postmaster include test etc -type f \
+		! -path etc/layers.sh -print0 |
+		xargs -0 grep -nIE '\b(TODO|FIXME|XXX)\b' |
+		offend "unfinished"
+	sources common backend replayd postmaster include test | xargs -r \
+		grep -L 'SPDX-License-Identifier: PostgreSQL' |
+		offend "no SPDX line"
+}
+
+law_includes
+law_libraries
+law_top_level
+law_text
+if [ -s "$offenders" ]; then
+	bad=1
+	echo "$(wc -l <"$offenders") offenders" >&2
+fi
+exit $bad

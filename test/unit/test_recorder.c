@@ -1,0 +1,588 @@
+/*
+ * test_recorder.c: the recorder process between a spool that the test writes
+ * and a worker that the test plays.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../include/ioutil.h"
+#include "../../include/log.h"
+#include "../../include/procsig.h"
+#include "../../include/record.h"
+#include "../../replayd/evlog.h"
+#include "../../replayd/jsonx.h"
+#include "../../replayd/key.h"
+#include "../../replayd/recorder.h"
+#include "../../replayd/spool.h"
+#include "../../replayd/verdict.h"
+#include "../../replayd/verify.h"
+#include "../../replayd/worker.h"
+
+#define WAIT_MS 20000
+
+static char dir[64];
+static char log_dir[96];
+static struct key_signer key;
+static struct config config;
+static struct spool_writer *spool;
+static struct recorder_shared *shared;
+static pid_t recorder;
+static int wake;
+static int worker;
+static struct arena *arena;
+
+/* --- the recorder's surroundings --- */
+
+static int
+set_up(void **state)
+{
+	char error[256];
+	uint64_t last;
+
+	(void)state;
+	strcpy(dir, "/tmp/pgw-recorder-XXXXXX");
+	if (mkdtemp(dir) == NULL || !key_generate("test/log", &key) ||
+	    !key_save(&key, dir, error, sizeof(error)))
+		return -1;
+	snprintf(log_dir, sizeof(log_dir), "%s/log", dir);
+	config = (struct config){ .data_dir = dir,
+		.file = strdup("/nonexistent"),
+		.log_directory = strdup("log"),
+		.origin = strdup(""),
+		.backend_user = strdup("witness"),
+		.backend_host = strdup("/nonexistent"),
+		.backend_dbname = strdup("postgres"),
+		.backend_password = strdup(""),
+		.backend_passfile = strdup(""),
+		.backend_port = 1,
+		.checkpoint_interval = 20,
+		.log_rotate_size = 1 << 20,
+		.enable_verification = true };
+	spool = spool_writer_open(dir, &last);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	arena = arena_new(0);
+	return spool == NULL || shared == MAP_FAILED ? -1 : 0;
+}
+
+static int
+remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
+{
+	(void)st;
+	(void)flag;
+	(void)f;
+	return remove(path);
+}
+
+static int
+tear_down(void **state)
+{
+	(void)state;
+	spool_writer_close(spool);
+	arena_free(arena);
+	munmap(shared, sizeof(*shared));
+	free(config.file);
+	free(config.log_directory);
+	free(config.origin);
+	free(config.backend_user);
+	free(config.backend_host);
+	free(config.backend_dbname);
+	free(config.backend_password);
+	free(config.backend_passfile);
+	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static void
+publish(void)
+{
+	struct spool_position end;
+
+	assert_true(spool_sync(spool));
+	end = spool_end(spool);
+	atomic_fetch_add(&shared->version, 1);
+	atomic_store(&shared->segment, end.segment);
+	atomic_store(&shared->offset, end.offset);
+	atomic_fetch_add(&shared->version, 1);
+	if (recorder != 0)
+		assert_int_equal(write(wake, "", 1), 1);
+}
+
+static void
+start(void)
+{
+	int pipe_fds[2];
+	int pair[2];
+
+	publish();
+	assert_int_equal(pipe(pipe_fds), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	recorder = fork();
+	assert_true(recorder >= 0);
+	if (recorder == 0) {
+		close(pipe_fds[1]);
+		close(pair[1]);
+		procsig_init();
+		log_set_level(LOG_FATAL_);
+		recorder_main(&config, shared, pipe_fds[0], &pair[0], 1);
+	}
+	close(pipe_fds[0]);
+	close(pair[0]);
+	wake = pipe_fds[1];
+	worker = pair[1];
+}
+
+static void
+stop(void)
+{
+	int status;
+
+	close(wake);
+	assert_int_equal(waitpid(recorder, &status, 0), recorder);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	recorder = 0;
+	close(worker);
+}
+
+static void
+kill_it(void)
+{
+	int status;
+
+	kill(recorder, SIGKILL);
+	assert_int_equal(waitpid(recorder, &status, 0), recorder);
+	recorder = 0;
+	close(wake);
+	close(worker);
+}
+
+/* --- the spool --- */
+
+static struct merkle_hash
+put_record(uint64_t tx_id, enum capture_class capture, uint64_t xid)
+{
+	static struct record_table table = { .schema = "public",
+		.table = "t",
+		.write = true,
+		.fingerprint = "f" };
+	static struct record_statement statement = { "UPDATE t SET a = 1", 18,
+		"UPDATE", 0 };
+	struct record r = { .xid = xid,
+		.capture = capture,
+		.statements = &statement,
+		.n_statements = 1,
+		.has_images = true,
+		.tables = &table,
+		.n_tables = 1 };
+	struct buf b = { 0 };
+
+	record_set_roots(&r);
+	record_encode(&r, &b);
+	spool_append(spool, SPOOL_RECORD, tx_id, b.data, b.len);
+	buf_free(&b);
+	return r.post_root;
+}
+
+static void
+put_outcome(uint64_t tx_id, enum record_outcome o)
+{
+	struct record_outcome_message m = { o, 0, "server", "" };
+	struct buf b = { 0 };
+
+	record_outcome_encode(&m, &b);
+	spool_append(spool, SPOOL_OUTCOME, tx_id, b.data, b.len);
+	buf_free(&b);
+}
+
+/* --- the worker --- */
+
+static struct worker_job
+take_job(void)
+{
+	struct pollfd p = { .fd = worker, .events = POLLIN };
+	struct worker_job job;
+
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	assert_int_equal(read(worker, &job, sizeof(job)), sizeof(job));
+	return job;
+}
+
+static void
+give_verdict(uint64_t tx_id, enum verdict_kind kind, struct merkle_hash root)
+{
+	struct verdict_key at = { "id", "1" };
+	struct verdict_mismatch m = { .table = "public.t",
+		.row = &at,
+		.n_row = 1,
+		.column = "a",
+		.claimed = "1",
+		.calculated = "2" };
+	struct verdict v = { .tx_id = tx_id,
+		.kind = kind,
+		.reason = "",
+		.detail = "",
+		.has_root = true,
+		.post_root_calculated = root,
+		.statement = -1 };
+	struct buf b = { 0 };
+
+	if (kind == VERDICT_MISMATCH) {
+		v.mismatches = &m;
+		v.n_mismatches = 1;
+	}
+	buf_put_u32(&b, 0);
+	verdict_encode(&v, &b);
+	buf_set_u32(&b, 0, (uint32_t)b.len - 4);
+	assert_int_equal(write(worker, b.data, b.len), b.len);
+	buf_free(&b);
+}
+
+/* --- the log --- */
+
+/* "StateCommitmentRecord 1|TransactionOutcome 1 committed|..." */
+static char *
+summary(void)
+{
+	static char text[4096];
+	struct evlog *l = evlog_open(log_dir);
+	struct evlog_line line;
+	char error[256];
+
+	text[0] = '\0';
+	while (evlog_next(l, &line, error, sizeof(error)) == EVLOG_LINE) {
+		json_t *v = json_loadb(line.text, line.len, 0, NULL);
+		const char *type = jsonx_get(v, "type");
+		const char *what = jsonx_get(v, "outcome");
+		const char *reason = jsonx_get(v, "reason");
+		size_t n = strlen(text);
+
+		if (what == NULL)
+			what = jsonx_get(v, "verdict");
+		snprintf(text + n, sizeof(text) - n, "%.5s %d %s %s|", type,
+		    (int)jsonx_get_int(v, "tx_id"), what == NULL ? "" : what,
+		    reason == NULL ? "" : reason);
+		json_decref(v);
+	}
+	evlog_close(l);
+	return text;
+}
+
+static void
+assert_log_is_good(void)
+{
+	struct verify_options o = { .log_dir = log_dir,
+		.keys = &key.public,
+		.n_keys = 1,
+		.final = true };
+	char *report = NULL;
+	size_t len;
+	FILE *f = open_memstream(&report, &len);
+	bool ok;
+
+	assert_non_null(f);
+	ok = verify_log(&o, f);
+	fclose(f);
+	if (!ok)
+		fail_msg("%s", report);
+	free(report);
+}
+
+/* Until the log says it; bounded. */
+static void
+wait_for(const char *text)
+{
+	int64_t until = io_monotonic_us() + (int64_t)WAIT_MS * 1000;
+
+	while (strstr(summary(), text) == NULL) {
+		if (io_monotonic_us() > until)
+			fail_msg("not \"%s\" in %s", text, summary());
+		(void)poll(NULL, 0, 5);
+	}
+}
+
+/* --- tests --- */
+
+static void
+record_outcome_verdict_are_one_line_each(void **state)
+{
+	struct merkle_hash root;
+
+	(void)state;
+	start();
+	root = put_record(1, CAPTURE_EXACT, 700);
+	publish();
+	wait_for("State 1");
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	assert_int_equal(take_job().tx_id, 1);
+	give_verdict(1, VERDICT_VERIFIED, root);
+	wait_for("Verif 1 verified");
+	stop();
+	assert_string_equal(summary(), "Start 0  |State 1  |"
+	    "Trans 1 committed |Verif 1 verified |Stop 0  |");
+	assert_log_is_good();
+}
+
+static void
+aborted_and_inexact_ones_need_no_worker(void **state)
+{
+	(void)state;
+	start();
+	(void)put_record(1, CAPTURE_EXACT, 700);
+	(void)put_record(2, CAPTURE_RACE, 701);
+	put_outcome(1, OUTCOME_ABORTED);
+	put_outcome(2, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Verif 2 unverifiable capture_race");
+	stop();
+	assert_null(strstr(summary(), "Verif 1"));
+	assert_log_is_good();
+}
+
+static void
+verification_can_be_off(void **state)
+{
+	(void)state;
+	config.enable_verification = false;
+	start();
+	(void)put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Verif 1 unverifiable verification_disabled");
+	stop();
+	assert_log_is_good();
+}
+
+static void
+a_mismatch_leaves_a_bundle(void **state)
+{
+	struct merkle_hash root;
+	char path[128];
+	struct stat st;
+
+	(void)state;
+	start();
+	root = put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	(void)take_job();
+	root.b[0] ^= 1;
+	give_verdict(1, VERDICT_MISMATCH, root);
+	wait_for("Verif 1 mismatch");
+	stop();
+	snprintf(path, sizeof(path), "%s/bundles/1/record.bin", dir);
+	assert_int_equal(stat(path, &st), 0);
+	snprintf(path, sizeof(path), "%s/bundles/1/transaction.json", dir);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 077, 0);
+	assert_log_is_good();
+}
+
+static void
+verified_with_another_root_is_not_believed(void **state)
+{
+	struct merkle_hash root;
+
+	(void)state;
+	start();
+	root = put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	(void)take_job();
+	root.b[0] ^= 1;
+	give_verdict(1, VERDICT_VERIFIED, root);
+	wait_for("Verif 1 error root_disagrees");
+	stop();
+	assert_log_is_good();
+}
+
+static void
+a_killed_recorder_is_repeated_without_duplicates(void **state)
+{
+	struct merkle_hash one;
+	struct merkle_hash two;
+
+	(void)state;
+	start();
+	one = put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	(void)take_job();
+	give_verdict(1, VERDICT_VERIFIED, one);
+	two = put_record(2, CAPTURE_EXACT, 701);
+	put_outcome(2, OUTCOME_COMMITTED);
+	publish();
+	(void)take_job();
+	wait_for("Verif 1");
+	wait_for("Trans 2");
+	kill_it();
+	(void)put_record(3, CAPTURE_EXACT, 702);
+	put_outcome(3, OUTCOME_ABORTED);
+	start();
+	assert_int_equal(take_job().tx_id, 2);
+	give_verdict(2, VERDICT_VERIFIED, two);
+	wait_for("Verif 2");
+	stop();
+	assert_string_equal(summary(),
+	    "Start 0  |State 1  |Trans 1 committed |"
+	    "Verif 1 verified |State 2  |Trans 2 committed |"
+	    "Start 0  |State 3  |Trans 3 aborted |Verif 2 verified |"
+	    "Stop 0  |");
+	assert_log_is_good();
+}
+
+static void
+an_intent_of_a_dead_child_is_unknown(void **state)
+{
+	(void)state;
+	start();
+	(void)put_record(1, CAPTURE_UNSUPPORTED, 0);
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	publish();
+	wait_for("Trans 1 unknown no_xid");
+	stop();
+	assert_log_is_good();
+}
+
+static void
+a_server_that_is_away_leaves_it_in_doubt(void **state)
+{
+	(void)state;
+	start();
+	(void)put_record(1, CAPTURE_EXACT, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	(void)put_record(2, CAPTURE_EXACT, 701);
+	put_outcome(2, OUTCOME_ABORTED);
+	publish();
+	wait_for("Trans 2 aborted");
+	stop();
+	assert_null(strstr(summary(), "Trans 1"));
+}
+
+static void
+bytes_that_are_no_record_are_recorded_as_lost(void **state)
+{
+	(void)state;
+	start();
+	spool_append(spool, SPOOL_RECORD, 1, "junk", 4);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Verif 1 unverifiable capture_lost");
+	stop();
+	assert_log_is_good();
+}
+
+static void
+a_lost_worker_does_not_stop_the_recorder(void **state)
+{
+	(void)state;
+	start();
+	(void)put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	(void)take_job();
+	assert_int_equal(shutdown(worker, SHUT_RDWR), 0);
+	(void)put_record(2, CAPTURE_RACE, 701);
+	put_outcome(2, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Verif 2");
+	stop();
+	assert_null(strstr(summary(), "Verif 1"));
+}
+
+static void
+finished_segments_are_recycled(void **state)
+{
+	char path[128];
+	int64_t until = io_monotonic_us() + (int64_t)WAIT_MS * 1000;
+
+	(void)state;
+	spool_set_segment_bytes(spool, 1);
+	start();
+	for (uint64_t i = 1; i <= 5; i++) {
+		(void)put_record(i, CAPTURE_RACE, 700 + i);
+		publish();
+		put_outcome(i, OUTCOME_COMMITTED);
+		publish();
+	}
+	snprintf(path, sizeof(path), "%s/spool/%016d", dir, 1);
+	while (access(path, F_OK) == 0 && io_monotonic_us() < until)
+		(void)poll(NULL, 0, 5);
+	assert_int_not_equal(access(path, F_OK), 0);
+	stop();
+	start();
+	stop();
+	assert_log_is_good();
+}
+
+static void
+another_spool_is_refused(void **state)
+{
+	char command[256];
+	uint64_t last;
+	int status;
+
+	(void)state;
+	start();
+	(void)put_record(1, CAPTURE_RACE, 700);
+	put_outcome(1, OUTCOME_ABORTED);
+	(void)put_record(2, CAPTURE_RACE, 701);
+	put_outcome(2, OUTCOME_ABORTED);
+	publish();
+	wait_for("Trans 2 aborted");
+	stop();
+	spool_writer_close(spool);
+	snprintf(command, sizeof(command), "rm -r %s/spool", dir);
+	assert_int_equal(system(command), 0);
+	spool = spool_writer_open(dir, &last);
+	assert_non_null(spool);
+	(void)put_record(1, CAPTURE_RACE, 702);
+	start();
+	assert_int_equal(waitpid(recorder, &status, 0), recorder);
+	recorder = 0;
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 3);
+	close(wake);
+	close(worker);
+}
+
+#define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		test(record_outcome_verdict_are_one_line_each),
+		test(aborted_and_inexact_ones_need_no_worker),
+		test(verification_can_be_off),
+		test(a_mismatch_leaves_a_bundle),
+		test(verified_with_another_root_is_not_believed),
+		test(a_killed_recorder_is_repeated_without_duplicates),
+		test(an_intent_of_a_dead_child_is_unknown),
+		test(a_server_that_is_away_leaves_it_in_doubt),
+		test(bytes_that_are_no_record_are_recorded_as_lost),
+		test(a_lost_worker_does_not_stop_the_recorder),
+		test(finished_segments_are_recycled),
+		test(another_spool_is_refused),
+	};
+
+	log_set_level(LOG_FATAL_);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
