@@ -53,16 +53,15 @@ query_publish_intent(struct session *s)
 
 /* --- how transactions end --- */
 
-static void
-send_outcome(struct session *s, enum record_outcome outcome)
-{
-	publish_outcome(s, outcome, s->txn->xid, "");
-	s->txn->published = false;
-}
-
 static enum record_outcome
-outcome_at_end(const struct txn *t)
+outcome_at_end(const struct session *s)
 {
+	const struct txn *t = s->txn;
+
+	/* One record stands for several transactions of one message. */
+	if (t->mixed && (s->status != PQ_IDLE || !t->saw_commit ||
+	    t->saw_rollback || t->saw_error))
+		return OUTCOME_UNKNOWN;
 	if (t->saw_prepare)
 		return OUTCOME_PREPARED;
 	if (t->saw_commit)
@@ -71,33 +70,30 @@ outcome_at_end(const struct txn *t)
 	    OUTCOME_COMMITTED;
 }
 
-static void
-start_over(struct session *s)
-{
-	txn_reset(s->txn);
-	catalog_start(s->catalog);
-}
-
 void
 query_transaction_end(struct session *s)
 {
-	if (s->txn->published)
-		send_outcome(s, outcome_at_end(s->txn));
-	start_over(s);
+	struct txn *t = s->txn;
+
+	if (t->published) {
+		enum record_outcome o = outcome_at_end(s);
+
+		publish_outcome(s, o, t->xid, o == OUTCOME_UNKNOWN ?
+		    "several_transactions" : "");
+	}
+	txn_reset(t);
+	catalog_start(s->catalog);
 }
 
 void
 query_ready(struct session *s)
 {
-	struct txn *t = s->txn;
+	const struct txn *t = s->txn;
 
-	if (s->status == PQ_IDLE) {
+	/* In a block: COMMIT AND CHAIN, or "COMMIT; BEGIN" in one message. */
+	if (s->status == PQ_IDLE || (s->status == PQ_IN_BLOCK && t->ends &&
+	    (t->saw_commit || t->saw_rollback)))
 		query_transaction_end(s);
-	} else if (t->published && t->saw_commit) {
-		/* COMMIT AND CHAIN, or COMMIT; BEGIN in one message. */
-		send_outcome(s, OUTCOME_COMMITTED);
-		start_over(s);
-	}
 }
 
 void
@@ -233,6 +229,13 @@ query_unsupported(struct session *s, const struct analyzed_statement *st,
 }
 
 static bool
+ends_transaction(const struct analyzed_statement *st)
+{
+	return st->kind == STMT_COMMIT || st->kind == STMT_ROLLBACK ||
+	    st->kind == STMT_PREPARE_TRANSACTION;
+}
+
+static bool
 is_one_of(const char *name, const char *const *list)
 {
 	for (; *list != NULL; list++)
@@ -265,6 +268,8 @@ query_note(struct session *s, const struct analyzed_statement *st)
 {
 	struct txn *t = s->txn;
 
+	if (ends_transaction(st))
+		t->ends = true;
 	switch ((int)st->kind) {
 	case STMT_BEGIN:
 		t->plain_begin = s->status == PQ_IDLE && !st->begin_options;
@@ -295,13 +300,6 @@ query_note(struct session *s, const struct analyzed_statement *st)
 				txn_degrade(t, CAPTURE_INCOMPLETE,
 				    "settings");
 		}
-}
-
-static bool
-ends_transaction(const struct analyzed_statement *st)
-{
-	return st->kind == STMT_COMMIT || st->kind == STMT_ROLLBACK ||
-	    st->kind == STMT_PREPARE_TRANSACTION;
 }
 
 /* --- functions and defaults: warnings, and what cannot be verified --- */
@@ -635,8 +633,10 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	}
 	if ((st->kind == STMT_COMMIT || st->kind == STMT_PREPARE_TRANSACTION)
 	    && s->status == PQ_IN_BLOCK && s->txn->dirty &&
-	    !s->txn->published)
+	    !s->txn->published) {
+		query_note(s, st);
 		return commit_block(s, m);
+	}
 	if (st->kind == STMT_INSERT || st->kind == STMT_UPDATE ||
 	    st->kind == STMT_DELETE)
 		return data_statement(s, m, a);
@@ -658,10 +658,13 @@ several(struct session *s, const struct message *m, const struct analysis *a)
 	for (size_t i = 0; i < a->n_statements; i++) {
 		const struct analyzed_statement *st = &a->statements[i];
 
-		if (query_unsupported(s, st, s->status != PQ_FAILED) != NULL)
+		if (query_unsupported(s, st, s->status != PQ_FAILED) != NULL) {
 			writes = true;
+			s->txn->mixed = s->txn->mixed || ends;
+		}
 		ends = ends || ends_transaction(st);
 	}
+	s->txn->ends = ends;
 	if (writes || (ends && s->txn->dirty && !s->txn->published))
 		return record_unsupported(s, m, a, "multiple_statements",
 		    s->status != PQ_IN_BLOCK || ends);

@@ -19,6 +19,8 @@
 
 /* Messages that are looked at whole may be this long. */
 #define MAX_WHOLE ((size_t)64 * 1024 * 1024)
+/* For what is queued when the session is over. */
+#define LAST_WORDS_US 1000000
 
 enum next {
 	NEXT,		/* handled: go on with the next message */
@@ -260,6 +262,8 @@ static enum next
 on_error(struct relay *r, const struct message *m)
 {
 	r->copy_in = false;
+	if (session_is_fatal(m))
+		r->s->fatal_seen = true;
 	query_error(r->s);
 	extended_error(r->extended);
 	forward(&r->s->client, m);
@@ -390,53 +394,66 @@ idle_deadline(struct session *s)
 		    s->config->client_idle_timeout * 1000 : 0;
 }
 
+/* What a client is told that the session ends without its doing. */
 static void
-say_why(struct session *s)
+say_why(const struct relay *r)
 {
-	if (s->terminate)
+	struct session *s = r->s;
+
+	if (r->client_done || s->fatal_seen)
+		return;
+	if (s->server.eof)
+		session_fatal(s, "08006", "server closed the connection "
+		    "unexpectedly", NULL);
+	else if (s->terminate)
 		session_fatal(s, "57P01", "terminating connection due to "
 		    "administrator command", NULL);
 	else if (s->status == 0)
 		session_fatal(s, "08006", "authentication timed out", NULL);
-	else
+	else if (s->deadline_us != 0)
 		session_fatal(s, "57P05", "terminating connection due to "
 		    "idle-session timeout", NULL);
+}
+
+/* One round; false: the session is over. */
+static bool
+run_once(struct relay *r)
+{
+	struct session *s = r->s;
+	enum next server = drain(r, &s->server, &s->client, server_message);
+	enum next client = server == STOP ? STOP :
+	    drain(r, &s->client, &s->server, client_message);
+
+	wire_flush(&s->server);
+	wire_flush(&s->client);
+	if (client == STOP || server == STOP)
+		return false;
+	/* A message that waited for answers that have come. */
+	if (client == AGAIN_LATER && session_in_sync(s))
+		return true;
+	if (finished(r, client, server))
+		return false;
+	idle_deadline(s);
+	return session_wait(s, (client == AGAIN_LATER ? 0 : WANT_CLIENT) |
+	    WANT_SERVER);
 }
 
 void
 relay_run(struct session *s)
 {
 	struct relay r = { .s = s, .extended = extended_new() };
+	int64_t end;
 
-	for (;;) {
-		enum next server = drain(&r, &s->server, &s->client,
-		    server_message);
-		enum next client = server == STOP ? STOP :
-		    drain(&r, &s->client, &s->server, client_message);
-
-		wire_flush(&s->server);
-		wire_flush(&s->client);
-		if (client == STOP || server == STOP) {
-			if (s->terminate)
-				say_why(s);
-			return;
-		}
-		/* A message that waited for answers that have come. */
-		if (client == AGAIN_LATER && session_in_sync(s))
-			continue;
-		if (finished(&r, client, server))
-			break;
-		idle_deadline(s);
-		if (!session_wait(s, (client == AGAIN_LATER ? 0 :
-		    WANT_CLIENT) | WANT_SERVER)) {
-			say_why(s);
-			return;
-		}
-	}
-	/* What the server said last still goes to the client. */
-	for (int64_t end = io_monotonic_us() + 1000000;
-	    wire_queued(&s->client) > 0 && !s->client.broken &&
-	    io_monotonic_us() < end;)
+	while (run_once(&r))
+		;
+	say_why(&r);
+	/* What was said last still goes to the client, and to the server. */
+	s->committing = true;	/* a second SIGTERM changes nothing */
+	end = io_monotonic_us() + LAST_WORDS_US;
+	while (wire_queued(&s->client) > 0 && !s->client.broken &&
+	    io_monotonic_us() < end) {
+		s->deadline_us = end;
 		if (!session_wait(s, 0))
 			break;
+	}
 }

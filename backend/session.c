@@ -106,6 +106,18 @@ session_wait(struct session *s, int want)
 }
 
 bool
+session_is_fatal(const struct message *m)
+{
+	const char *severity;
+
+	if (m->type != PqMsg_ErrorResponse)
+		return false;
+	severity = wire_error_field(m, 'V');
+	return strcmp(severity, "FATAL") == 0 ||
+	    strcmp(severity, "PANIC") == 0;
+}
+
+bool
 session_server_message(struct session *s, struct message *m)
 {
 	for (;;) {
@@ -114,6 +126,13 @@ session_server_message(struct session *s, struct message *m)
 		if (st == WIRE_BAD)
 			return false;
 		if (st == WIRE_MESSAGE) {
+			if (session_is_fatal(m)) {
+				/* Its session is over: the client's too. */
+				wire_put(&s->client, m->raw, m->raw_len);
+				s->fatal_seen = true;
+				session_take(s, m);
+				return false;
+			}
 			if (m->type == PqMsg_ParameterStatus)
 				session_note_parameter(s, m);
 			else if (m->type != PqMsg_NotificationResponse)

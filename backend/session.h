@@ -52,6 +52,7 @@ struct session {
 	/* ReadyForQuery messages that the server still owes. */
 	unsigned pending_ready;
 	bool extended_open;	/* extended messages since the last Sync */
+	bool fatal_seen;	/* the server said why it closes */
 	bool left_behind;	/* an error left statements of ours open */
 	bool terminate;		/* SIGTERM: end at the next chance */
 	bool smart;		/* SIGINT: end if no client is connected */
@@ -66,6 +67,9 @@ enum session_want { WANT_CLIENT = 1, WANT_SERVER = 2 };
  * writes it.  False: the session must end (signal, deadline).
  */
 PGW_MUSTCHECK bool session_wait(struct session *s, int want);
+
+/* An ErrorResponse after which the server closes. */
+bool session_is_fatal(const struct message *m);
 
 /*
  * Waits for the server's next message while own requests are under way.

@@ -53,6 +53,10 @@ struct txn {
 	bool published;
 	uint64_t xid;
 	bool saw_error, saw_commit, saw_rollback, saw_prepare;
+	/* The message under way ends the transaction itself ... */
+	bool ends;
+	/* ... and has statements that may change rows behind that. */
+	bool mixed;
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;

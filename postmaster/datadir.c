@@ -197,18 +197,23 @@ pidfile_read(int fd)
 	return (pid_t)strtol(text, NULL, 10);
 }
 
-/* A process's name, or "" if there is none. */
+/* A process's name, or "" if there is none or only its zombie. */
 static void
 proc_name(pid_t pid, char *out, size_t size)
 {
 	char path[64];
 	struct buf b = { 0 };
+	const char *name = NULL, *end = NULL; /* "PID (NAME) STATE ..." */
 
-	snprintf(path, sizeof(path), "/proc/%ld/comm", (long)pid);
+	snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+	if (io_read_file(path, &b, 4096)) {
+		buf_put_u8(&b, 0);
+		name = strchr((const char *)b.data, '(');
+		end = strrchr((const char *)b.data, ')');
+	}
 	out[0] = '\0';
-	if (io_read_file(path, &b, 4096) && b.len > 0)
-		snprintf(
-		    out, size, "%.*s", (int)(b.len - 1), (const char *)b.data);
+	if (name != NULL && end != NULL && strncmp(end, ") Z", 3) != 0)
+		snprintf(out, size, "%.*s", (int)(end - name - 1), name + 1);
 	buf_free(&b);
 }
 

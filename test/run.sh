@@ -25,22 +25,18 @@ export PG_BINDIR=${PG_BINDIR:-/usr/lib/postgresql/15/bin}
 
 as_postgres()
 {
-	local home=$1 status
 	mkdir "$home/src" "$home/src/build"
 	for d in test etc; do
 		[ -d "$src/$d" ] && cp -r "$src/$d" "$home/src/"
 	done
-	(cd "$build" && tar -cf - --exclude=./obj --exclude='*.a' .) |
+	(cd "$build" && tar -cf - --exclude=obj --exclude='*.a' \
+		--exclude=./clang --exclude=./sanitize .) |
 		tar -xf - -C "$home/src/build"
 	chown -R postgres:postgres "$home"
-	# Not exec: what is left in $home is removed below.
+	# Not exec: $home is removed at the end.
 	cd "$home/src" && setpriv --reuid=postgres --regid=postgres \
 		--init-groups env HOME="$home" USER=postgres LOGNAME=postgres \
 		BUILD="$home/src/build" PGW_TOP="$home" test/run.sh
-	status=$?
-	cd /
-	[ -n "$KEEP" ] && [ $status -ne 0 ] || rm -rf "$home"
-	return $status
 }
 
 if [ "$(id -u)" = 0 ]; then
@@ -50,8 +46,11 @@ if [ "$(id -u)" = 0 ]; then
 		exit 3
 	}
 	home=$(mktemp -d "${TMPDIR:-/tmp}/pgw.XXXXXX") && chmod 0755 "$home"
-	as_postgres "$home"
-	exit
+	status=130
+	trap 'cd /; [ -n "$KEEP" ] && [ $status -ne 0 ] || rm -rf "$home"' EXIT
+	as_postgres
+	status=$?
+	exit $status
 fi
 
 for v in "${!PG@}"; do

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../include/ioutil.h"
 #include "../../replayd/audit.h"
 #include "../../replayd/evidence.h"
 #include "../../replayd/evlog.h"
@@ -80,7 +81,7 @@ path_of(const char *name)
 {
 	static char path[128];
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	io_path(path, sizeof(path), "%s/%s", dir, name);
 	return path;
 }
 
@@ -316,7 +317,7 @@ a_long_part_becomes_a_blob(void **state)
 	assert_int_equal(jsonx_get_int(ref, "bytes"), 100000);
 	hash = jsonx_get(ref, "sha256");
 	assert_non_null(hash);
-	snprintf(blob, sizeof(blob), "blob/%.2s/%s", hash, hash);
+	io_path(blob, sizeof(blob), "blob/%.2s/%s", hash, hash);
 	assert_int_equal(size_of(blob), 100000);
 	assert_int_equal(
 	    jsonx_get_int(json_object_get(line, "many"), "bytes"), 180001);

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../include/ioutil.h"
 #include "../../replayd/checkpoint.h"
 #include "../../replayd/key.h"
 
@@ -29,8 +30,8 @@ set_up(void **state)
 	strcpy(dir, "/tmp/pgw-key-XXXXXX");
 	if (mkdtemp(dir) == NULL)
 		return -1;
-	snprintf(key_path, sizeof(key_path), "%s/evidence.key", dir);
-	snprintf(pub_path, sizeof(pub_path), "%s/evidence.pub", dir);
+	io_path(key_path, sizeof(key_path), "%s/evidence.key", dir);
+	io_path(pub_path, sizeof(pub_path), "%s/evidence.pub", dir);
 	return 0;
 }
 

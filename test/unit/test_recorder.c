@@ -61,7 +61,7 @@ set_up(void **state)
 	if (mkdtemp(dir) == NULL || !key_generate("test/log", &key) ||
 	    !key_save(&key, dir, error, sizeof(error)))
 		return -1;
-	snprintf(log_dir, sizeof(log_dir), "%s/log", dir);
+	io_path(log_dir, sizeof(log_dir), "%s/log", dir);
 	config = (struct config){ .data_dir = dir,
 		.file = strdup("/nonexistent"),
 		.log_directory = strdup("log"),
@@ -387,9 +387,9 @@ a_mismatch_leaves_a_bundle(void **state)
 	give_verdict(1, VERDICT_MISMATCH, root);
 	wait_for("Verif 1 mismatch");
 	stop();
-	snprintf(path, sizeof(path), "%s/bundles/1/record.bin", dir);
+	io_path(path, sizeof(path), "%s/bundles/1/record.bin", dir);
 	assert_int_equal(stat(path, &st), 0);
-	snprintf(path, sizeof(path), "%s/bundles/1/transaction.json", dir);
+	io_path(path, sizeof(path), "%s/bundles/1/transaction.json", dir);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode & 077, 0);
 	assert_log_is_good();
@@ -522,7 +522,7 @@ finished_segments_are_recycled(void **state)
 		put_outcome(i, OUTCOME_COMMITTED);
 		publish();
 	}
-	snprintf(path, sizeof(path), "%s/spool/%016d", dir, 1);
+	io_path(path, sizeof(path), "%s/spool/%016d", dir, 1);
 	while (access(path, F_OK) == 0 && io_monotonic_us() < until)
 		(void)poll(NULL, 0, 5);
 	assert_int_not_equal(access(path, F_OK), 0);
@@ -549,7 +549,7 @@ another_spool_is_refused(void **state)
 	wait_for("Trans 2 aborted");
 	stop();
 	spool_writer_close(spool);
-	snprintf(command, sizeof(command), "rm -r %s/spool", dir);
+	io_path(command, sizeof(command), "rm -r %s/spool", dir);
 	assert_int_equal(system(command), 0);
 	spool = spool_writer_open(dir, &last);
 	assert_non_null(spool);

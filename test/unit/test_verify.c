@@ -61,7 +61,7 @@ path_of(const char *name)
 {
 	static char path[128];
 
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	io_path(path, sizeof(path), "%s/%s", dir, name);
 	return path;
 }
 
@@ -382,7 +382,7 @@ an_older_checkpoint_must_be_on_the_way(void **state)
 
 	(void)state;
 	evidence_checkpoint(e);
-	snprintf(old, sizeof(old), "%s/old", dir);
+	io_path(old, sizeof(old), "%s/old", dir);
 	assert_int_equal(link(path_of("checkpoint"), old), 0);
 	(void)put_record(e, 4);
 	put_outcome(e, 4, OUTCOME_ABORTED);
@@ -492,11 +492,11 @@ a_changed_blob_is_found(void **state)
 	evidence_append(e, "Test", body);
 	sign(e);
 	assert_true(verify(NULL, true, false));
-	snprintf(command, sizeof(command),
+	io_path(command, sizeof(command),
 	    "for f in %s/blob/*/*; do echo x >>$f; done", dir);
 	assert_int_equal(system(command), 0);
 	assert_wrong("its bytes are not those of its name");
-	snprintf(command, sizeof(command), "rm -r %s/blob", dir);
+	io_path(command, sizeof(command), "rm -r %s/blob", dir);
 	assert_int_equal(system(command), 0);
 	assert_wrong("No such file");
 }
