@@ -45,13 +45,37 @@ is_key_equality(const struct catalog_table *t,
 	return true;
 }
 
+/* An UPDATE may change it: assigned, or generated from what is. */
+static bool
+may_change(const struct catalog_table *t,
+    const struct analyzed_statement *stmt, unsigned column)
+{
+	return t->shape.columns[column].generated != 0 ||
+	    in_list(stmt->columns, stmt->n_columns,
+	    t->shape.columns[column].name);
+}
+
 static bool
 changes_key(const struct catalog_table *t,
     const struct analyzed_statement *stmt)
 {
 	for (unsigned i = 0; i < t->shape.n_key; i++)
-		if (in_list(stmt->columns, stmt->n_columns,
-		    t->shape.columns[t->shape.key[i]].name))
+		if (may_change(t, stmt, t->shape.key[i]))
+			return true;
+	return false;
+}
+
+/* Foreign keys of other tables act on what the statement does. */
+static bool
+cascades(const struct capture *c)
+{
+	const struct catalog_table *t = c->table;
+
+	if (c->stmt->kind == STMT_DELETE)
+		return t->cascades;
+	for (unsigned i = 0; c->stmt->kind == STMT_UPDATE &&
+	    i < t->shape.n_columns; i++)
+		if (t->columns[i].cascades && may_change(t, c->stmt, i))
 			return true;
 	return false;
 }
@@ -113,8 +137,7 @@ table_refusal(const struct capture *c)
 		return t->unsupported;
 	if (kind != STMT_INSERT && t->shape.n_key == 0)
 		return "no_primary_key";
-	if (t->cascades && (kind == STMT_DELETE ||
-	    (kind == STMT_UPDATE && c->key_changes)))
+	if (cascades(c))
 		return "cascade";
 	return NULL;
 }

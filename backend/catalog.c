@@ -35,8 +35,8 @@ static const char table_sql[] =
 	"  WHERE i.inhrelid" CATALOG_EQ "c.oid"
 	"  OR i.inhparent" CATALOG_EQ "c.oid),"
 	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
-	"  WHERE k.confrelid" CATALOG_EQ "c.oid AND ("
-	ACTS("confdeltype") " OR " ACTS("confupdtype") ")),"
+	"  WHERE k.confrelid" CATALOG_EQ "c.oid AND " ACTS("confdeltype")
+	"),"
 	" " CATALOG_FINGERPRINT
 	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	" ON n.oid" CATALOG_EQ "c.relnamespace"
@@ -69,7 +69,10 @@ static const char columns_sql[] =
 	" WHEN " TEXT("t.typtype") CATALOG_EQ "'d' THEN"
 	" (SELECT " TEXT("b.typname") " FROM pg_catalog.pg_type b"
 	"  WHERE b.oid" CATALOG_EQ "t.typbasetype AND b.typnamespace"
-	CATALOG_EQ "CAST('pg_catalog' AS pg_catalog.regnamespace)) END"
+	CATALOG_EQ "CAST('pg_catalog' AS pg_catalog.regnamespace)) END,"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
+	"  WHERE k.confrelid" CATALOG_EQ "a.attrelid AND "
+	ACTS("confupdtype") " AND a.attnum" CATALOG_EQ "ANY (k.confkey))"
 	" FROM pg_catalog.pg_attribute a"
 	" JOIN pg_catalog.pg_type t ON t.oid" CATALOG_EQ "a.atttypid"
 	" JOIN pg_catalog.pg_type e ON e.oid" CATALOG_EQ
@@ -84,7 +87,7 @@ static const char columns_sql[] =
 	" AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2"
 	" AND NOT a.attisdropped ORDER BY a.attnum";
 enum { C_NAME, C_TYPE, C_KEY, C_IDENTITY, C_GENERATED, C_DEFAULT, C_BASE,
-	C_COLUMNS };
+	C_CASCADES, C_COLUMNS };
 
 static const char function_sql[] =
 	"SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
@@ -322,6 +325,7 @@ column_row(void *arg, const struct message *row)
 	memset(more, 0, sizeof(*more));
 	more->sensitive = type_sensitivity(keep(c, &v[C_BASE]), false);
 	l->t->sensitive |= more->sensitive;
+	more->cascades = is_true(&v[C_CASCADES]);
 	l->defaults[i] = v[C_DEFAULT].data != NULL ?
 	    keep(c, &v[C_DEFAULT]) : NULL;
 	l->t->shape.n_columns++;

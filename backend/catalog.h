@@ -47,6 +47,7 @@ enum function_class {
 struct catalog_column {
 	unsigned sensitive;
 	bool has_default;
+	bool cascades;		/* a foreign key acts when it is updated */
 	/* of the default expression; the worst function in it */
 	enum function_class default_class;
 	const char *default_function;
@@ -63,7 +64,7 @@ struct catalog_table {
 	unsigned sensitive;	/* of all columns */
 	/* Why its rows cannot be captured exactly; NULL: they can. */
 	const char *unsupported;
-	bool cascades;		/* foreign keys here act on other tables */
+	bool cascades;		/* foreign keys act when a row is deleted */
 };
 
 struct catalog *catalog_new(size_t max_parse_bytes);
