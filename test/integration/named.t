@@ -25,6 +25,11 @@ my $c = PGW::Cluster->new(sql => q{
 	create table parent (id int primary key, v text);
 	create table child (id int primary key, p int references parent
 		on delete cascade on update cascade, v text);
+	create table uparent (id int primary key, code text unique);
+	create table uchild (id int primary key, code text references uparent (code)
+		on update cascade);
+	insert into uparent values (1, 'a');
+	insert into uchild values (1, 'a');
 	insert into parent select i, 'p' from generate_series(1, 5) i;
 	insert into child select i, 1 + i % 5, 'c' from generate_series(1, 20) i;
 
@@ -71,6 +76,7 @@ my @cases = (
 	['trigger target, UPDATE', "update trig set v = 'b' where id = 1"],
 	['foreign-key cascade, DELETE', 'delete from parent where id = 1'],
 	['foreign-key cascade, UPDATE', 'update parent set id = 22 where id = 2'],
+	['foreign-key cascade from a unique column', "update uparent set code = 'b' where id = 1"],
 	['foreign-key parent, no cascade', "update parent set v = 'q' where id = 3"],
 	['foreign-key child', "insert into child values (100, 3, 'x')"],
 	['partitioned table, INSERT', "insert into part values (1, 'a', 'x'), "

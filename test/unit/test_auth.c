@@ -47,8 +47,8 @@ a_damaged_verifier_admits_nobody(void **state)
 		"SCRAM-SHA-256$4096:!!!!$AAAA:AAAA",
 		"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$:",
 		"SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3Ot",
-		"SCRAM-SHA-256$999999999999:W22ZaJ0SNY7soEsUEjb6gQ==$"
-		"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:A" };
+		("SCRAM-SHA-256$999999999999:W22ZaJ0SNY7soEsUEjb6gQ==$"
+		"WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:A") };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
