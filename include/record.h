@@ -25,7 +25,14 @@
 /* Kinds of messages in a lane. */
 enum record_kind {
 	RECORD_TRANSACTION = 1,		/* record_encode() */
-	RECORD_OUTCOME = 2		/* record_outcome_encode() */
+	RECORD_OUTCOME = 2,		/* record_outcome_encode() */
+	/*
+	 * record_encode(), below evidence.commit=before_commit only: what is
+	 * about to be sent with its commit, before its first byte.  The
+	 * RECORD_TRANSACTION of the same transaction replaces it; a child that
+	 * dies before leaves it as `capture_lost`.  Nobody waits for it.
+	 */
+	RECORD_INTENT = 3
 };
 
 /* CONTRACT: `capture`. */
