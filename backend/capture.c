@@ -6,7 +6,8 @@
  *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
  *	the client's statement with RETURNING ROW(t.*)
  *	DELETE: the same predicate once more, without locks
- *	autocommit: facts, Flush		transaction block: Sync
+ *	autocommit: facts		transaction block: nothing more
+ *	Flush, if the commit is held for the record; else Sync
  *
  * An error makes the server skip all up to the next Sync, so that nothing runs
  * on a wrong footing.
@@ -154,6 +155,7 @@ capture_prepare(struct session *s, struct capture *c,
 	c->text = text;
 	c->len = len;
 	c->autocommit = s->status == PQ_IDLE;
+	c->hold = c->autocommit && s->config->commit == COMMIT_BEFORE_COMMIT;
 	if (reason != NULL)
 		return reason;
 	if (!encoding_ok(s))
@@ -284,12 +286,12 @@ put_all(struct session *s, struct capture *c)
 	put_statement(s, c);
 	if (c->stmt->kind == STMT_DELETE)
 		put_select(s, c, false);
-	if (c->autocommit) {
+	if (c->autocommit)
 		facts_put(s, s->txn, c->table);
+	if (c->hold)
 		wire_put_empty(&s->server, PqMsg_Flush);
-	} else {
+	else
 		exchange_put_sync(s);
-	}
 }
 
 /* timezone('UTC', x) printed: say that it is UTC, before " BC". */
@@ -559,7 +561,7 @@ undo_savepoint(struct session *s)
 static enum capture_end
 after_error(struct session *s, struct capture *c, enum step step)
 {
-	if (c->autocommit)
+	if (c->hold)
 		exchange_put_sync(s);
 	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
@@ -599,8 +601,8 @@ capture_run(struct session *s, struct capture *c)
 		return CAPTURE_CONNECTION_LOST;
 	if (end == EXCHANGE_ERROR)
 		return after_error(s, c, step);
-	if (!c->autocommit &&
-	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+	if (!c->hold &&
+	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	return CAPTURED;
 }

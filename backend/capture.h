@@ -25,6 +25,7 @@ struct capture {
 	const char *text;	/* the whole message's text */
 	size_t len;
 	bool autocommit;	/* no transaction block is open */
+	bool hold;		/* its commit waits for the record */
 	bool key_equality;	/* WHERE names one row by its primary key */
 	bool key_changes;	/* UPDATE assigns a key column */
 	bool savepoint;		/* the pre-capture stands under a savepoint */
@@ -52,7 +53,8 @@ PGW_MUSTCHECK const char *capture_prepare(struct session *s,
 
 enum capture_end {
 	/* The statement ran and its images are in c->pre and c->post.
-	 * Autocommit: no Sync was sent, the transaction is still open. */
+	 * c->hold: no Sync was sent, the transaction is still open.
+	 * Otherwise the commit may have failed: c->error is not empty. */
 	CAPTURED,
 	/* Its own error, in c->error; the status is s->status. */
 	CAPTURE_STATEMENT_ERROR,

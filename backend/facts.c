@@ -20,7 +20,8 @@ static const char *const setting_names[FACTS_SETTINGS] = {
 	"search_path", "DateStyle", "IntervalStyle", "TimeZone",
 	"extra_float_digits", "bytea_output", "lc_monetary", "lc_numeric",
 	"lc_time", "default_text_search_config",
-	"standard_conforming_strings", "client_encoding"
+	"standard_conforming_strings", "client_encoding",
+	"synchronous_commit"
 };
 enum { S_SEARCH_PATH, S_DATESTYLE, S_INTERVALSTYLE, S_TIMEZONE, S_FLOAT,
 	S_BYTEA, S_MONETARY };
@@ -36,6 +37,7 @@ static const char facts_sql[] =
 	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
 	SETTING("lc_time") SETTING("default_text_search_config")
 	SETTING("standard_conforming_strings") SETTING("client_encoding")
+	SETTING("synchronous_commit")
 	" (SELECT pg_catalog.string_agg(pg_catalog.concat(c.oid, '=',"
 	CATALOG_FINGERPRINT "), ',') FROM pg_catalog.unnest("
 	"CAST($1 AS pg_catalog.text[])) AS w(name) JOIN pg_catalog.pg_class c"

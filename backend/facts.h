@@ -15,7 +15,7 @@
 #include "exchange.h"
 #include "txn.h"
 
-#define FACTS_SETTINGS 12
+#define FACTS_SETTINGS 13
 
 struct facts {
 	uint64_t xid;		/* 0: none assigned, so nothing was written */

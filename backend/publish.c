@@ -19,20 +19,34 @@ stop_waiting(void *arg)
 	return s->terminate && !s->committing;
 }
 
-bool
-publish_record(struct session *s, const struct record *r)
+static uint64_t
+send_record(struct session *s, enum record_kind kind, const struct record *r)
 {
 	struct buf bytes = { 0 };
 	uint64_t sequence;
-	bool durable;
 
 	record_encode(r, &bytes);
-	sequence = shmq_send(s->producer, RECORD_TRANSACTION, bytes.data,
+	sequence = shmq_send(s->producer, (uint8_t)kind, bytes.data,
 	    bytes.len, stop_waiting, s);
-	durable = sequence != 0 && shmq_wait_acked(s->producer, sequence,
-	    stop_waiting, s);
 	buf_free(&bytes);
-	return durable;
+	return sequence;
+}
+
+bool
+publish_record(struct session *s, const struct record *r)
+{
+	uint64_t sequence = send_record(s, RECORD_TRANSACTION, r);
+
+	if (sequence == 0)
+		return false;
+	return s->config->commit == COMMIT_ASYNC ||
+	    shmq_wait_acked(s->producer, sequence, stop_waiting, s);
+}
+
+bool
+publish_intent(struct session *s, const struct record *r)
+{
+	return send_record(s, RECORD_INTENT, r) != 0;
 }
 
 void

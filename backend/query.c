@@ -48,6 +48,25 @@ query_publish_intent(struct session *s)
 	if (!publish_record(s, &r))
 		return false;
 	s->txn->published = true;
+	s->txn->intent = false;
+	return true;
+}
+
+/*
+ * Below before_commit: what is about to be sent with its commit.  A child that
+ * dies before its record leaves `capture_lost`.
+ */
+static bool
+announce(struct session *s)
+{
+	struct record r;
+
+	if (s->config->commit == COMMIT_BEFORE_COMMIT)
+		return true;
+	commitment_make(s, s->txn, NULL, &r);
+	if (!publish_intent(s, &r))
+		return false;
+	s->txn->intent = true;
 	return true;
 }
 
@@ -137,6 +156,9 @@ reject(struct session *s, const char *what, const char *reason)
 	wire_put_error(&s->client, "ERROR", "0A000", text,
 	    "See features.on_capture_failure and features.on_unverifiable in "
 	    "pgwitness.conf.");
+	query_error(s);
+	if (s->txn->intent && !query_publish_intent(s))
+		return false;
 	put_ready(s);
 	query_ready(s);
 	return true;
@@ -469,7 +491,7 @@ record_unsupported(struct session *s, const struct message *m,
 enum settled { SETTLED_RECORDED, SETTLED_NOTHING, SETTLED_REJECT,
 	SETTLED_STOP };
 
-/* The commit is held: make the record durable. */
+/* Makes the record durable; the commit is held, or has been announced. */
 static enum settled
 settle(struct session *s, struct facts *f)
 {
@@ -477,15 +499,16 @@ settle(struct session *s, struct facts *f)
 	struct record r;
 
 	facts_judge(s, t, f);
-	if (f->xid == 0 && t->images && !txn_has_rows(t))
+	if (f->xid == 0 && t->images && !txn_has_rows(t) && !t->intent)
 		return SETTLED_NOTHING;
-	if (t->capture != CAPTURE_EXACT &&
+	if (t->capture != CAPTURE_EXACT && !t->intent &&
 	    s->config->on_capture_failure == POLICY_REJECT)
 		return SETTLED_REJECT;
 	commitment_make(s, t, f, &r);
 	if (!publish_record(s, &r))
 		return SETTLED_STOP;
 	t->published = true;
+	t->intent = false;
 	t->xid = f->xid;
 	return SETTLED_RECORDED;
 }
@@ -494,18 +517,30 @@ settle(struct session *s, struct facts *f)
 static bool
 commit_block(struct session *s, const struct message *m)
 {
+	bool hold = s->config->commit == COMMIT_BEFORE_COMMIT, left;
 	struct facts f;
-	enum exchange_end end, ready;
+	enum exchange_end end;
 
+	if (!announce(s))
+		return false;
 	facts_put(s, s->txn, NULL);
 	exchange_put_sync(s);
+	if (!hold)
+		forward(s, m);
 	end = facts_read(s, s->txn, &f, NULL);
 	if (end == EXCHANGE_LOST)
 		return false;
-	ready = exchange_read_ready(s, NULL, NULL);
-	if (ready == EXCHANGE_LOST)
+	/* Behind a COMMIT that is under way nothing can be cleaned up. */
+	left = s->left_behind && !hold;
+	s->left_behind = s->left_behind && hold;
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
 		return false;
-	if (end == EXCHANGE_DONE)
+	s->left_behind = left;
+	if (end == EXCHANGE_ERROR) {
+		/* Cancelled: the COMMIT will roll back, and say so. */
+		if (s->txn->intent && !query_publish_intent(s))
+			return false;
+	} else {
 		switch (settle(s, &f)) {
 		case SETTLED_STOP:
 			return false;
@@ -515,7 +550,9 @@ commit_block(struct session *s, const struct message *m)
 		case SETTLED_NOTHING:
 			break;
 		}
-	forward(s, m);
+	}
+	if (hold)
+		forward(s, m);
 	return true;
 }
 
@@ -537,13 +574,15 @@ finish_autocommit(struct session *s, struct capture *c)
 	case SETTLED_NOTHING:
 		break;
 	}
-	s->committing = recorded;
-	exchange_put_sync(s);
-	end = exchange_read_ready(s, NULL, &c->error);
-	s->committing = false;
-	if (end == EXCHANGE_LOST)
-		return false;
-	if (end == EXCHANGE_ERROR) {
+	if (c->hold) {
+		s->committing = recorded;
+		exchange_put_sync(s);
+		end = exchange_read_ready(s, NULL, &c->error);
+		s->committing = false;
+		if (end == EXCHANGE_LOST)
+			return false;
+	}
+	if (c->error.len > 0) {
 		query_error(s);
 		wire_put(&s->client, c->error.data, c->error.len);
 	} else {
@@ -555,12 +594,9 @@ finish_autocommit(struct session *s, struct capture *c)
 }
 
 static bool
-finish_captured(struct session *s, struct capture *c)
+finish_captured(struct session *s, struct capture *c, uint32_t statement)
 {
-	uint32_t index;
-
-	add_statement(s, c->text, c->stmt, &index);
-	capture_apply(s, c, index);
+	capture_apply(s, c, statement);
 	if (c->autocommit)
 		return finish_autocommit(s, c);
 	wire_put(&s->client, c->held.data, c->held.len);
@@ -572,16 +608,25 @@ static bool
 run_capture(struct session *s, const struct message *m,
     const struct analysis *a, struct capture *c)
 {
+	uint32_t statement;
+
+	add_statement(s, c->text, c->stmt, &statement);
+	if (c->autocommit && !announce(s))
+		return false;
 	switch (capture_run(s, c)) {
 	case CAPTURED:
-		return finish_captured(s, c);
+		return finish_captured(s, c, statement);
 	case CAPTURE_STATEMENT_ERROR:
 		query_error(s);
+		/* An intent's record follows, whatever happened. */
+		if (s->txn->intent && !query_publish_intent(s))
+			return false;
 		wire_put(&s->client, c->error.data, c->error.len);
 		put_ready(s);
 		query_ready(s);
 		return true;
 	case CAPTURE_UNDONE:
+		s->txn->n_statements = statement;
 		return record_unsupported(s, m, a, "capture_failed",
 		    c->autocommit);
 	case CAPTURE_CONNECTION_LOST:

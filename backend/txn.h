@@ -49,8 +49,10 @@ struct txn {
 	struct txn_table *tables;
 	size_t n_tables, cap_tables;
 
-	/* A record is durable and its outcome is owed. */
+	/* The record was handed over and its outcome is owed. */
 	bool published;
+	/* An intent was; its record is owed, whatever becomes of it. */
+	bool intent;
 	uint64_t xid;
 	bool saw_error, saw_commit, saw_rollback, saw_prepare;
 	/* The message under way ends the transaction itself ... */

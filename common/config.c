@@ -135,7 +135,8 @@ static const struct setting settings[] = {
 	BYTES("replay", "queue_bytes", "64MB", MB, 64 * GB, queue_bytes),
 	TIME("replay", "statement_timeout", "30s", 100, DAY, statement_timeout),
 
-	ENUM("evidence", "commit", "before_commit", NO_FIELD, "before_commit"),
+	ENUM("evidence", "commit", "before_commit", AT(commit),
+	    "before_commit", "before_ack", "async"),
 	TIME("evidence", "checkpoint_interval", "1s", 10, DAY,
 	    checkpoint_interval),
 	TEXT("evidence", "origin", "", origin),

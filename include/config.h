@@ -19,6 +19,8 @@
 
 enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_PASSWORD };
 enum verification_mode { VERIFICATION_EMBEDDED, VERIFICATION_EXTERNAL };
+/* Like synchronous_commit: what is durable when (DESIGN: "commit levels"). */
+enum commit_level { COMMIT_BEFORE_COMMIT, COMMIT_BEFORE_ACK, COMMIT_ASYNC };
 enum keep_payload { KEEP_MISMATCHES, KEEP_ALL, KEEP_NONE };
 enum failure_policy { POLICY_FORWARD, POLICY_REJECT };
 enum statement_text { STATEMENTS_TEXT, STATEMENTS_NORMALIZED };
@@ -67,6 +69,7 @@ struct config {
 	/* [evidence] */
 	int64_t checkpoint_interval;	/* ms */
 	char *origin;			/* "" : as in evidence.key */
+	int commit;			/* enum commit_level */
 	int keep_payload;		/* enum keep_payload */
 
 	/* [log] */

@@ -201,8 +201,9 @@ wrong_values_say_what_is_right(void **state)
 	refuses("[proxy]\nauth_method = md5\n", 2,
 	    "\"md5\" is not a value for auth_method; known: passthrough, "
 	    "trust, password");
-	refuses("[evidence]\ncommit = async\n", 2,
-	    "\"async\" is not a value for commit; known: before_commit");
+	refuses("[evidence]\ncommit = never\n", 2,
+	    "\"never\" is not a value for commit; known: before_commit, "
+	    "before_ack, async");
 }
 
 static void
