@@ -673,6 +673,7 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	const char *reason;
 
 	if (s->status == PQ_FAILED) {
+		query_note(s, st);	/* ROLLBACK TO brings it back */
 		forward(s, m);
 		return true;
 	}
