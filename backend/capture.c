@@ -567,9 +567,10 @@ after_error(struct session *s, struct capture *c, enum step step)
 		return CAPTURE_CONNECTION_LOST;
 	log_debug("capture_error", "%s while capturing (step %d)",
 	    c->why.sqlstate, (int)step);
-	/* No right to read what RETURNING reads: only the text as it was. */
+	/* Maybe what was spliced in is not allowed, or not understood: the
+	 * text as it was gets its own answer. */
 	if (step == STATEMENT && c->autocommit && !c->forwarded &&
-	    strcmp(c->why.sqlstate, "42501") == 0)
+	    class_is(c, "42"))
 		return CAPTURE_UNDONE;
 	if (step == STATEMENT || meant_for_client(c))
 		return CAPTURE_STATEMENT_ERROR;

@@ -24,6 +24,33 @@
 	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS "            \
 	"pg_catalog.\"char\"[]))"
 
+#define CLASS(catalog)                                                       \
+	"CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
+#define DEPENDENT(catalog, ids)                                              \
+	"(d.classid" CATALOG_EQ CLASS(catalog) " AND d.objid IN (" ids "))"
+
+/*
+ * Constraints, those of the columns' domains, indexes and generated columns
+ * that call what users made: replay may meet another version of it.
+ */
+#define USER_CODE                                                            \
+	"EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE"                 \
+	" (d.refclassid" CATALOG_EQ CLASS("pg_proc")                         \
+	" OR d.refclassid" CATALOG_EQ CLASS("pg_operator") ") AND ("         \
+	DEPENDENT("pg_constraint", "SELECT k.oid FROM"                       \
+	" pg_catalog.pg_constraint k WHERE k.conrelid" CATALOG_EQ "c.oid"    \
+	" UNION ALL SELECT k.oid FROM pg_catalog.pg_constraint k JOIN"       \
+	" pg_catalog.pg_attribute a ON a.atttypid" CATALOG_EQ "k.contypid"   \
+	" WHERE k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid"        \
+	" AND a.attrelid" CATALOG_EQ "c.oid")                                \
+	" OR " DEPENDENT("pg_class", "SELECT x.indexrelid FROM"              \
+	" pg_catalog.pg_index x WHERE x.indrelid" CATALOG_EQ "c.oid")        \
+	" OR " DEPENDENT("pg_attrdef", "SELECT e.oid FROM"                   \
+	" pg_catalog.pg_attrdef e JOIN pg_catalog.pg_attribute a ON"         \
+	" a.attrelid" CATALOG_EQ "e.adrelid AND a.attnum" CATALOG_EQ         \
+	"e.adnum WHERE e.adrelid" CATALOG_EQ "c.oid"                         \
+	" AND a.attgenerated" CATALOG_EQ "'s'") "))"
+
 static const char table_sql[] =
 	"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
 	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
@@ -37,13 +64,13 @@ static const char table_sql[] =
 	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
 	"  WHERE k.confrelid" CATALOG_EQ "c.oid AND " ACTS("confdeltype")
 	"),"
-	" " CATALOG_FINGERPRINT
+	" " CATALOG_FINGERPRINT ", " USER_CODE
 	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	" ON n.oid" CATALOG_EQ "c.relnamespace"
 	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
 enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
 	T_RULES, T_RLS, T_TRIGGERS, T_INHERITS, T_CASCADES, T_FINGERPRINT,
-	T_COLUMNS };
+	T_USER_CODE, T_COLUMNS };
 
 /*
  * Types outside pg_catalog are printed with their schema, as under an empty
@@ -63,7 +90,8 @@ static const char columns_sql[] =
 	"  AND o.n OPERATOR(pg_catalog.<=) x.indnkeyatts),"
 	" a.attidentity, a.attgenerated,"
 	" pg_catalog.pg_get_expr(d.adbin, d.adrelid),"
-	" CASE WHEN " TEXT("t.typtype") CATALOG_EQ "'e' THEN 'enum'"
+	" CASE WHEN " TEXT("e.typtype") CATALOG_EQ "'e' THEN 'enum'"
+	" WHEN " TEXT("e.typtype") CATALOG_EQ "'c' THEN 'composite'"
 	" WHEN " TEXT("en.nspname") CATALOG_EQ "'pg_catalog'"
 	" THEN " TEXT("t.typname")
 	" WHEN " TEXT("t.typtype") CATALOG_EQ "'d' THEN"
@@ -241,6 +269,7 @@ table_row(void *arg, const struct message *row)
 	l->t->name = keep(c, &v[T_NAME]);
 	l->t->fingerprint = keep(c, &v[T_FINGERPRINT]);
 	l->t->cascades = is_true(&v[T_CASCADES]);
+	l->t->user_code = is_true(&v[T_USER_CODE]);
 	l->t->unsupported = unsupported_reason(v);
 	l->found = true;
 	return true;
@@ -258,6 +287,10 @@ static const struct {
 	{ "time", 0 }, { "timetz", 0 }, { "tsvector", 0 }, { "tsquery", 0 },
 	{ "pg_lsn", 0 }, { "xid", 0 }, { "xid8", 0 }, { "enum", 0 },
 	{ "int4range", 0 }, { "int8range", 0 }, { "numrange", 0 },
+	{ "int4multirange", 0 }, { "int8multirange", 0 },
+	{ "nummultirange", 0 }, { "xml", 0 }, { "tid", 0 }, { "cid", 0 },
+	{ "int2vector", 0 }, { "oidvector", 0 }, { "jsonpath", 0 },
+	{ "txid_snapshot", 0 }, { "pg_snapshot", 0 },
 	{ "date", SENSITIVE_DATESTYLE },
 	{ "timestamp", SENSITIVE_DATESTYLE },
 	{ "daterange", SENSITIVE_DATESTYLE },
@@ -267,7 +300,18 @@ static const struct {
 	{ "interval", SENSITIVE_INTERVALSTYLE },
 	{ "float4", SENSITIVE_FLOAT }, { "float8", SENSITIVE_FLOAT },
 	{ "point", SENSITIVE_FLOAT }, { "box", SENSITIVE_FLOAT },
+	{ "line", SENSITIVE_FLOAT }, { "lseg", SENSITIVE_FLOAT },
+	{ "path", SENSITIVE_FLOAT }, { "polygon", SENSITIVE_FLOAT },
+	{ "circle", SENSITIVE_FLOAT },
 	{ "bytea", SENSITIVE_BYTEA }, { "money", SENSITIVE_MONEY },
+	/* printed with or without their schema, or may hold what is */
+	{ "composite", SENSITIVE_NAMES }, { "regclass", SENSITIVE_NAMES },
+	{ "regproc", SENSITIVE_NAMES }, { "regprocedure", SENSITIVE_NAMES },
+	{ "regoper", SENSITIVE_NAMES }, { "regoperator", SENSITIVE_NAMES },
+	{ "regtype", SENSITIVE_NAMES }, { "regcollation", SENSITIVE_NAMES },
+	{ "regconfig", SENSITIVE_NAMES },
+	{ "regdictionary", SENSITIVE_NAMES },
+	{ "regnamespace", SENSITIVE_NAMES }, { "regrole", SENSITIVE_NAMES },
 };
 
 static unsigned

@@ -42,7 +42,11 @@ enum function_class {
 #define SENSITIVE_BYTEA 16u		/* bytea_output */
 #define SENSITIVE_MONEY 32u		/* lc_monetary */
 #define SENSITIVE_UTC 64u		/* timestamptz inside something */
-#define SENSITIVE_ALL 127u		/* a type that is not known here */
+#define SENSITIVE_NAMES 128u		/* search_path: no session is canonical */
+/* A type that is not known here; SENSITIVE_TIMEZONE stands for itself alone. */
+#define SENSITIVE_ALL                                                        \
+	(SENSITIVE_DATESTYLE | SENSITIVE_INTERVALSTYLE | SENSITIVE_FLOAT |   \
+	SENSITIVE_BYTEA | SENSITIVE_MONEY | SENSITIVE_UTC)
 
 struct catalog_column {
 	unsigned sensitive;
@@ -65,6 +69,9 @@ struct catalog_table {
 	/* Why its rows cannot be captured exactly; NULL: they can. */
 	const char *unsupported;
 	bool cascades;		/* foreign keys act when a row is deleted */
+	/* Constraints, domains, indexes or generated columns call functions
+	 * that users made. */
+	bool user_code;
 };
 
 struct catalog *catalog_new(size_t max_parse_bytes);

@@ -156,7 +156,7 @@ is(const struct facts *f, int setting, const char *value)
 static unsigned
 not_canonical(const struct facts *f)
 {
-	unsigned n = 0;
+	unsigned n = SENSITIVE_NAMES;
 
 	if (strncmp(f->settings[S_DATESTYLE].value, "ISO", 3) != 0)
 		n |= SENSITIVE_DATESTYLE;

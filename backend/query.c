@@ -399,6 +399,8 @@ weigh(struct session *s, const struct capture *c)
 		weigh_function(s, st->functions[i].name, catalog_function(s,
 		    st->functions[i].schema, st->functions[i].name, true));
 	weigh_defaults(s, c);
+	if (c->table->user_code)
+		txn_unverifiable(s->txn, "user_function");
 	if (st->system_columns)
 		txn_unverifiable(s->txn, "environment");
 	if (st->reads_relations || st->has_sublinks)
