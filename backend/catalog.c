@@ -26,30 +26,32 @@
 
 #define CLASS(catalog)                                                       \
 	"CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
-#define DEPENDENT(catalog, ids)                                              \
-	"(d.classid" CATALOG_EQ CLASS(catalog) " AND d.objid IN (" ids "))"
 
 /*
  * Constraints, those of the columns' domains, indexes and generated columns
  * that call what users made: replay may meet another version of it.
  */
 #define USER_CODE                                                            \
-	"EXISTS (SELECT 1 FROM pg_catalog.pg_depend d WHERE"                 \
-	" (d.refclassid" CATALOG_EQ CLASS("pg_proc")                         \
-	" OR d.refclassid" CATALOG_EQ CLASS("pg_operator") ") AND ("         \
-	DEPENDENT("pg_constraint", "SELECT k.oid FROM"                       \
-	" pg_catalog.pg_constraint k WHERE k.conrelid" CATALOG_EQ "c.oid"    \
-	" UNION ALL SELECT k.oid FROM pg_catalog.pg_constraint k JOIN"       \
-	" pg_catalog.pg_attribute a ON a.atttypid" CATALOG_EQ "k.contypid"   \
-	" WHERE k.contypid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid"        \
-	" AND a.attrelid" CATALOG_EQ "c.oid")                                \
-	" OR " DEPENDENT("pg_class", "SELECT x.indexrelid FROM"              \
-	" pg_catalog.pg_index x WHERE x.indrelid" CATALOG_EQ "c.oid")        \
-	" OR " DEPENDENT("pg_attrdef", "SELECT e.oid FROM"                   \
-	" pg_catalog.pg_attrdef e JOIN pg_catalog.pg_attribute a ON"         \
-	" a.attrelid" CATALOG_EQ "e.adrelid AND a.attnum" CATALOG_EQ         \
-	"e.adnum WHERE e.adrelid" CATALOG_EQ "c.oid"                         \
-	" AND a.attgenerated" CATALOG_EQ "'s'") "))"
+	"EXISTS (SELECT 1 FROM ("                                            \
+	"SELECT " CLASS("pg_constraint") ", k.oid"                           \
+	" FROM pg_catalog.pg_constraint k"                                   \
+	" WHERE k.conrelid" CATALOG_EQ "c.oid"                               \
+	" UNION ALL SELECT " CLASS("pg_constraint") ", k.oid"                \
+	" FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_constraint k"    \
+	" ON k.contypid" CATALOG_EQ "a.atttypid"                             \
+	" WHERE a.attrelid" CATALOG_EQ "c.oid"                               \
+	" AND a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid"      \
+	" UNION ALL SELECT " CLASS("pg_class") ", x.indexrelid"              \
+	" FROM pg_catalog.pg_index x WHERE x.indrelid" CATALOG_EQ "c.oid"    \
+	" UNION ALL SELECT " CLASS("pg_attrdef") ", e.oid"                   \
+	" FROM pg_catalog.pg_attrdef e JOIN pg_catalog.pg_attribute a"       \
+	" ON a.attrelid" CATALOG_EQ "e.adrelid"                              \
+	" AND a.attnum" CATALOG_EQ "e.adnum"                                 \
+	" WHERE e.adrelid" CATALOG_EQ "c.oid"                                \
+	" AND a.attgenerated" CATALOG_EQ "'s') o(class, id)"                 \
+	" JOIN pg_catalog.pg_depend d ON d.classid" CATALOG_EQ "o.class"     \
+	" AND d.objid" CATALOG_EQ "o.id WHERE d.refclassid" CATALOG_EQ       \
+	"ANY (ARRAY[" CLASS("pg_proc") ", " CLASS("pg_operator") "]))"
 
 static const char table_sql[] =
 	"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
