@@ -52,6 +52,12 @@ Q := @
 endif
 
 MAINS   := postmaster/main.c replayd/replayd.c replayd/witnessctl.c
+# Places to die at, for make torture (include/killpoint.h).
+ifdef KILLPOINTS
+CPPFLAGS += -DPGW_KILLPOINTS
+else
+MAINS   += common/killpoint.c
+endif
 SRC     := $(wildcard common/*.c postmaster/*.c backend/*.c replayd/*.c)
 obj      = $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out $(MAINS),$(wildcard $(1)/*.c)))
 COMMON  := $(BUILD)/libcommon.a
@@ -107,13 +113,33 @@ check: deps
 	$(Q)$(MAKE) --no-print-directory all tests
 	@BUILD=$(BUILD) T="$(T)" KEEP="$(KEEP)" test/run.sh
 
-tests: $(TESTS) pin
+# A disk that fails on demand, for LD_PRELOAD (test/integration/disk.t).
+$(BUILD)/test/faultdisk.so: test/support/faultdisk.c
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -O1 -g -fPIC -shared -o $@ $<
+
+# Records per fdatasync and per second; DIR= says on which disk.
+spoolbench: $(BUILD)/bench/spool_bench
+	@$< $(DIR)
+$(BUILD)/bench/spool_bench: $(BUILD)/obj/test/bench/spool_bench.o $(REPLAYD) $(COMMON)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
+
+tests: $(TESTS) $(BUILD)/test/faultdisk.so pin
 unit: tests
 	@BUILD=$(BUILD) UNIT_ONLY=1 T="$(T)" test/run.sh
 
 bench: deps
 	$(Q)$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) test/bench/bench.sh
+
+# SEED= KILLS=2000 MINUTES=15 LEVEL=before_commit STORM= KEEP=1; with
+# KILLPOINTS=1 BUILD=build-kill at named points: test/torture/README.
+torture: deps
+	$(Q)$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) SEED="$(SEED)" KILLS="$(KILLS)" MINUTES="$(MINUTES)" \
+	    LEVEL="$(LEVEL)" STORM="$(STORM)" KEEP="$(KEEP)" \
+	    KILLPOINTS="$(KILLPOINTS)" test/torture/run.sh
 
 lint:
 	@etc/layers.sh
@@ -132,6 +158,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit bench lint format install uninstall clean
+.PHONY: all pin deps run check tests unit bench spoolbench torture lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

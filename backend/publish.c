@@ -5,6 +5,7 @@
  */
 #include "publish.h"
 
+#include "killpoint.h"
 #include "log.h"
 #include "procsig.h"
 
@@ -26,6 +27,7 @@ send_record(struct session *s, enum record_kind kind, const struct record *r)
 	uint64_t sequence;
 
 	record_encode(r, &bytes);
+	KILLPOINT("before_send");
 	sequence = shmq_send(s->producer, (uint8_t)kind, bytes.data,
 	    bytes.len, stop_waiting, s);
 	buf_free(&bytes);
@@ -39,6 +41,7 @@ publish_record(struct session *s, const struct record *r)
 
 	if (sequence == 0)
 		return false;
+	KILLPOINT("sent");
 	return s->config->commit == COMMIT_ASYNC ||
 	    shmq_wait_acked(s->producer, sequence, stop_waiting, s);
 }
@@ -61,6 +64,7 @@ publish_outcome(struct session *s, enum record_outcome outcome, uint64_t xid,
 	};
 	struct buf bytes = { 0 };
 
+	KILLPOINT("committed");
 	record_outcome_encode(&m, &bytes);
 	if (shmq_send(s->producer, RECORD_OUTCOME, bytes.data, bytes.len,
 	    stop_waiting, s) == 0)

@@ -17,6 +17,7 @@
 #include "catalog.h"
 #include "commitment.h"
 #include "exchange.h"
+#include "killpoint.h"
 #include "log.h"
 #include "publish.h"
 #include "txn.h"
@@ -553,6 +554,7 @@ commit_block(struct session *s, const struct message *m)
 			break;
 		}
 	}
+	KILLPOINT("block_recorded");
 	if (hold)
 		forward(s, m);
 	return true;
@@ -576,6 +578,7 @@ finish_autocommit(struct session *s, struct capture *c)
 	case SETTLED_NOTHING:
 		break;
 	}
+	KILLPOINT("recorded");
 	if (c->hold) {
 		s->committing = recorded;
 		exchange_put_sync(s);

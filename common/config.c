@@ -139,7 +139,12 @@ static const struct setting settings[] = {
 	    "before_commit", "before_ack", "async"),
 	TIME("evidence", "checkpoint_interval", "1s", 10, DAY,
 	    checkpoint_interval),
+	TEXT("evidence", "checkpoint_command", "", checkpoint_command),
 	TEXT("evidence", "origin", "", origin),
+	BYTES("evidence", "spool_max_bytes", "10GB", 128 * MB, 1024 * GB * KB,
+	    spool_max_bytes),
+	ENUM("evidence", "on_spool_full", "wait", AT(on_spool_full),
+	    "wait", "reject"),
 	ENUM("evidence", "keep_payload", "mismatches", AT(keep_payload),
 	    "mismatches", "all", "none"),
 

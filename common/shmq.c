@@ -28,6 +28,16 @@
  * unacknowledged, drops chunks that do not continue what it has, and skips
  * sequences that it gave out or acknowledged before.
  *
+ * An OFFER (shmq_offer()) is a message that may be refused.  Only the consumer
+ * knows what is durable, so only it refuses: the producer, finding the gate
+ * closed, writes the sequence it wants back to `withdraw` and waits on; the
+ * consumer answers with `acked` or with `refused`.  It refuses only when all
+ * that it had read is forgotten and begun again, so that no unfinished write
+ * of it can still succeed; whoever reads the ring later skips the sequence in
+ * `refused`.  That word holds one sequence.  A later one takes its place only
+ * after the gate was open, and the gate is opened only when no ring holds a
+ * refused message any more.
+ *
  * The consumer trusts nothing in a lane: each header is copied before it is
  * looked at, each chunk before its CRC is checked, and the words that the
  * consumer alone writes are read back only once, when it attaches.
@@ -49,12 +59,13 @@
 
 #include "buf.h"
 #include "ioutil.h"
+#include "killpoint.h"
 #include "log.h"
 #include "shmq.h"
 
 #define MAGIC 0x70677771u		/* "pgwq" */
 #define CHUNK_MAGIC 0x70677763u		/* "pgwc" */
-#define VERSION 1u
+#define VERSION 2u
 #define PAGE 4096u
 #define LINE 64
 #define MIN_RING ((size_t)128 * 1024)
@@ -83,6 +94,10 @@ enum lane_state { LANE_FREE, LANE_OWNED, LANE_DEAD };
  * or the postmaster), or by the consumer.  Stores and loads of it, of `head`
  * and of `state` around it are sequentially consistent: either the consumer's
  * last look sees the new head, or the producer's look at `sleeping` sees 1.
+ *
+ * gate: enum shmq_gate, by the consumer; read by producers before they send
+ * what can wait or be refused.  A producer that misses a change finds it on
+ * its next look, at most WAIT_MS later.
  */
 struct header {
 	uint32_t magic;
@@ -91,6 +106,7 @@ struct header {
 	uint64_t ring_size;
 	uint32_t n_lanes;
 	_Atomic uint64_t epoch;
+	_Atomic uint32_t gate;
 	alignas(LINE) _Atomic uint32_t sleeping;
 	sem_t doorbell;
 };
@@ -124,6 +140,16 @@ struct header {
  * producer; a single word that says all, so no order with other words is
  * needed to believe it.
  *
+ * withdraw: sequence of the offer that the producer wants back; written by the
+ * producer, read by the consumer while the gate refuses.  The producer waits
+ * for the answer, so the word means one message.
+ *
+ * refused: the last sequence that will never be durable.  Written by the
+ * consumer, read by the producer and by the next consumer.
+ *
+ * broken: set by the consumer when it can make no sense of the lane; read by
+ * the producer wherever it waits.
+ *
  * wake: posted by the consumer, waited for by the producer.  A count too many
  * costs one more look.
  */
@@ -133,8 +159,11 @@ struct lane {
 	alignas(LINE) _Atomic uint64_t head;
 	_Atomic uint32_t used;
 	_Atomic uint32_t waiting;
+	_Atomic uint64_t withdraw;
 	alignas(LINE) _Atomic uint64_t tail;
 	_Atomic uint64_t acked;
+	_Atomic uint64_t refused;
+	_Atomic uint32_t broken;
 	alignas(LINE) sem_t wake;
 };
 
@@ -174,6 +203,7 @@ struct reader {
 	uint64_t tail;		/* what the shared tail was set to */
 	uint64_t acked;		/* likewise */
 	uint64_t delivered;	/* highest sequence given out or acknowledged */
+	uint64_t refused;	/* never to be given out */
 	uint64_t sequence;	/* of the message being assembled */
 	uint64_t total;
 	struct buf data;
@@ -570,35 +600,80 @@ put_chunk(struct shmq_producer *p, struct chunk *c, const void *data)
 static void
 publish(struct shmq_producer *p)
 {
+	KILLPOINT("lane_written");
 	atomic_store(&p->lane->head, p->head);
+	KILLPOINT("lane_published");
 	wake_if(&p->header->sleeping, &p->header->doorbell);
 }
 
 /*
- * What a producer waits for: `room` bytes (0: any), `acked` (0: any), or a
- * consumer other than `epoch` (0: any).  The first that holds ends the wait.
+ * What a producer waits for: `room` bytes (0: any), `acked` (0: any), a
+ * consumer other than `epoch` (0: any), the gate.  The first that holds ends
+ * the wait.
  */
 struct wait {
 	uint64_t room;
 	uint64_t acked;
 	uint64_t epoch;
+	bool gate;		/* for it to open */
+	uint64_t offer;		/* sequence of it, 0: not an offer */
+	bool sent;		/* some of it was published */
 	shmq_stop_fn stop;
 	void *arg;
 };
 
-enum wait_result { WAIT_ROOM, WAIT_ACKED, WAIT_EPOCH, WAIT_STOPPED };
+enum wait_result {
+	WAIT_ROOM,
+	WAIT_ACKED,
+	WAIT_EPOCH,
+	WAIT_OPEN,
+	WAIT_REFUSED,
+	WAIT_BROKEN,
+	WAIT_STOPPED
+};
+
+/* As long as nothing of it was published nobody needs to be asked. */
+static bool
+is_refused(struct shmq_producer *p, const struct wait *w)
+{
+	struct lane *l = p->lane;
+
+	if (!w->gate && w->offer == 0)
+		return false;
+	if (w->sent && atomic_load(&l->refused) == w->offer)
+		return true;
+	if (atomic_load(&p->header->gate) != SHMQ_CLOSED_REFUSE)
+		return false;
+	if (w->sent && atomic_load(&l->withdraw) != w->offer) {
+		atomic_store(&l->withdraw, w->offer);
+		wake_if(&p->header->sleeping, &p->header->doorbell);
+	}
+	return !w->sent;
+}
 
 static bool
 wait_over(struct shmq_producer *p, const struct wait *w, enum wait_result *r)
 {
 	uint64_t in_use;
 
+	if (is_refused(p, w)) {
+		*r = WAIT_REFUSED;
+		return true;
+	}
+	if (w->gate && atomic_load(&p->header->gate) == SHMQ_OPEN) {
+		*r = WAIT_OPEN;
+		return true;
+	}
 	if (w->acked != 0 && atomic_load(&p->lane->acked) >= w->acked) {
 		*r = WAIT_ACKED;
 		return true;
 	}
 	if (w->epoch != 0 && atomic_load(&p->header->epoch) != w->epoch) {
 		*r = WAIT_EPOCH;
+		return true;
+	}
+	if (atomic_load(&p->lane->broken) != 0) {
+		*r = WAIT_BROKEN;
 		return true;
 	}
 	in_use = p->head - atomic_load(&p->lane->tail);
@@ -626,13 +701,16 @@ wait_until(struct shmq_producer *p, const struct wait *w)
 }
 
 /* Room for all of it first, published at once: never seen by halves. */
-static bool
+static enum wait_result
 send_small(struct shmq_producer *p, struct chunk *c, const uint8_t *data,
     struct wait *w)
 {
+	enum wait_result r;
+
 	w->room = message_size(c->total);
-	if (wait_until(p, w) != WAIT_ROOM)
-		return false;
+	if ((r = wait_until(p, w)) != WAIT_ROOM)
+		return r;
+	w->room = 0;
 	do {
 		uint64_t left = c->total - c->offset;
 
@@ -642,7 +720,8 @@ send_small(struct shmq_producer *p, struct chunk *c, const uint8_t *data,
 		c->offset += c->length;
 	} while (c->offset < c->total);
 	publish(p);
-	return true;
+	w->sent = true;
+	return WAIT_ROOM;
 }
 
 /* One pass over the message, then the wait for its acknowledgement. */
@@ -662,12 +741,13 @@ send_pass(struct shmq_producer *p, struct chunk *c, const uint8_t *data,
 			return r;
 		put_chunk(p, c, data + c->offset);
 		publish(p);
+		w->sent = true;
 	}
 	w->room = 0;
 	return wait_until(p, w);
 }
 
-static bool
+static enum wait_result
 send_large(struct shmq_producer *p, struct chunk *c, const uint8_t *data,
     struct wait *w)
 {
@@ -678,7 +758,23 @@ send_large(struct shmq_producer *p, struct chunk *c, const uint8_t *data,
 		w->epoch = atomic_load(&p->header->epoch);
 		r = send_pass(p, c, data, w);
 	} while (r == WAIT_EPOCH);
-	return r == WAIT_ACKED;
+	w->epoch = 0;
+	return r;
+}
+
+static enum wait_result
+send_message(struct shmq_producer *p, uint8_t kind, const void *data,
+    size_t len, struct wait *w)
+{
+	struct chunk c = { .magic = CHUNK_MAGIC,
+		.generation = p->generation,
+		.sequence = p->sequence,
+		.total = len,
+		.kind = kind };
+
+	atomic_store_explicit(&p->lane->used, 1, memory_order_relaxed);
+	return is_large(len, p->ring_size) ? send_large(p, &c, data, w)
+					   : send_small(p, &c, data, w);
 }
 
 uint64_t
@@ -686,22 +782,63 @@ shmq_send(struct shmq_producer *p, uint8_t kind, const void *data, size_t len,
     shmq_stop_fn stop, void *arg)
 {
 	struct wait w = { .stop = stop, .arg = arg };
-	struct chunk c = { .magic = CHUNK_MAGIC,
-		.generation = p->generation,
-		.total = len,
-		.kind = kind };
-	bool sent;
+	enum wait_result r;
 
 	if (len > SHMQ_MAX_MESSAGE) {
 		errno = EMSGSIZE;
 		return 0;
 	}
-	c.sequence = ++p->sequence;
-	atomic_store_explicit(&p->lane->used, 1, memory_order_relaxed);
-	sent = is_large(len, p->ring_size) ? send_large(p, &c, data, &w)
-					   : send_small(p, &c, data, &w);
-	errno = sent ? errno : EINTR;
-	return sent ? c.sequence : 0;
+	p->sequence++;
+	r = send_message(p, kind, data, len, &w);
+	if (r == WAIT_ROOM || r == WAIT_ACKED)
+		return p->sequence;
+	errno = r == WAIT_BROKEN ? EBADMSG : EINTR;
+	return 0;
+}
+
+static enum shmq_answer
+answer_of(enum wait_result r)
+{
+	if (r == WAIT_STOPPED)
+		return SHMQ_STOPPED;
+	if (r == WAIT_REFUSED)
+		return SHMQ_REFUSED;
+	return r == WAIT_BROKEN ? SHMQ_BROKEN : SHMQ_OK;
+}
+
+enum shmq_answer
+shmq_admit(struct shmq_producer *p, shmq_stop_fn stop, void *arg)
+{
+	struct wait w = { .gate = true, .stop = stop, .arg = arg };
+
+	return answer_of(wait_until(p, &w));
+}
+
+enum shmq_answer
+shmq_offer(struct shmq_producer *p, uint8_t kind, const void *data, size_t len,
+    shmq_stop_fn stop, void *arg)
+{
+	struct wait w = { .stop = stop, .arg = arg };
+	enum shmq_answer a = shmq_admit(p, stop, arg);
+	enum wait_result r;
+
+	if (a != SHMQ_OK)
+		return a;
+	if (len > SHMQ_MAX_MESSAGE)
+		return SHMQ_TOO_LONG;
+	w.offer = ++p->sequence;
+	r = send_message(p, kind, data, len, &w);
+	if (r == WAIT_ROOM) {
+		w.acked = w.offer;
+		r = wait_until(p, &w);
+	}
+	return answer_of(r);
+}
+
+bool
+shmq_refused(const struct shmq_producer *p)
+{
+	return atomic_load(&p->header->gate) == SHMQ_CLOSED_REFUSE;
 }
 
 bool
@@ -709,8 +846,14 @@ shmq_wait_acked(struct shmq_producer *p, uint64_t sequence, shmq_stop_fn stop,
     void *arg)
 {
 	struct wait w = { .acked = sequence, .stop = stop, .arg = arg };
+	enum wait_result r;
 
-	return sequence == 0 || wait_until(p, &w) == WAIT_ACKED;
+	if (sequence == 0)
+		return true;
+	r = wait_until(p, &w);
+	if (r != WAIT_ACKED)
+		errno = r == WAIT_BROKEN ? EBADMSG : EINTR;
+	return r == WAIT_ACKED;
 }
 
 /* --- consumer --- */
@@ -781,13 +924,16 @@ static void
 set_broken(struct shmq *q, unsigned lane, const char *what)
 {
 	struct reader *r = &q->readers[lane];
+	struct lane *l = lane_at(q, lane);
 
 	log_error("queue_lane_broken",
-	    "lane %u at byte %llu: %s; what it holds is ignored until its "
-	    "process ends", lane, (unsigned long long)r->read, what);
+	    "lane %u at byte %llu: %s; what it holds is ignored, its session "
+	    "ends", lane, (unsigned long long)r->read, what);
 	r->broken = true;
 	r->assembling = false;
 	buf_free(&r->data);
+	atomic_store(&l->broken, 1);
+	wake_if(&l->waiting, &l->wake);
 }
 
 /*
@@ -808,6 +954,8 @@ reader_of(struct shmq *q, unsigned lane, uint64_t *head)
 	r->generation = atomic_load(&l->generation);
 	r->tail = atomic_load(&l->tail);
 	r->acked = r->delivered = atomic_load(&l->acked);
+	r->refused = atomic_load(&l->refused);
+	r->broken = atomic_load(&l->broken) != 0;
 	r->read = r->keep = r->tail;
 	if (*head - r->tail > q->ring_size)
 		set_broken(q, lane, "tail and head are further apart than "
@@ -892,7 +1040,7 @@ chunk_fault(const struct chunk *c, const struct reader *r, uint64_t available)
 static bool
 take_chunk(struct reader *r, const struct chunk *c)
 {
-	if (c->sequence <= r->delivered)
+	if (c->sequence <= r->delivered || c->sequence == r->refused)
 		return false;
 	if (c->offset == 0) {
 		r->assembling = true;
@@ -935,7 +1083,8 @@ read_chunk(struct shmq *q, unsigned lane, uint64_t head)
 		return STEP_NOTHING;
 	}
 	large = is_large(c.total, q->ring_size);
-	if (large && r->unacked && c.sequence > r->delivered)
+	if (large && r->unacked && c.sequence > r->delivered &&
+	    c.sequence != r->refused)
 		return STEP_NOTHING;
 	if (c.offset == 0)
 		buf_reset(&r->data);
@@ -1027,6 +1176,72 @@ shmq_ack(struct shmq *q, unsigned lane, uint64_t sequence)
 	wake_if(&l->waiting, &l->wake);
 }
 
+void
+shmq_begin_again(struct shmq *q)
+{
+	if (!shmq_consume(q))
+		log_fatal("out_of_memory", "no memory for the lanes");
+}
+
+/* A refused message may lie in the ring, to be read by another consumer. */
+static bool
+holds_refused(struct shmq *q, unsigned lane)
+{
+	struct lane *l = lane_at(q, lane);
+	uint64_t refused = atomic_load(&l->refused), head;
+	struct reader *r;
+
+	if (refused == 0 || refused < atomic_load(&l->acked))
+		return false;
+	r = reader_of(q, lane, &head);
+	return r != NULL && !r->broken && r->tail != head;
+}
+
+bool
+shmq_set_gate(struct shmq *q, enum shmq_gate gate)
+{
+	unsigned i;
+
+	if (atomic_load(&q->header->gate) == (uint32_t)gate)
+		return true;
+	for (i = 0; gate == SHMQ_OPEN && i < q->n_lanes; i++)
+		if (holds_refused(q, i))
+			return false;
+	atomic_store(&q->header->gate, (uint32_t)gate);
+	for (i = 0; i < q->n_lanes; i++)
+		wake_if(&lane_at(q, i)->waiting, &lane_at(q, i)->wake);
+	return true;
+}
+
+void
+shmq_refuse_offers(struct shmq *q)
+{
+	struct reader *r;
+	struct lane *l;
+	uint64_t head, wanted;
+	unsigned i;
+
+	for (i = 0; i < q->n_lanes; i++) {
+		l = lane_at(q, i);
+		wanted = atomic_load(&l->withdraw);
+		r = wanted == 0 ? NULL : reader_of(q, i, &head);
+		if (r == NULL || wanted <= r->delivered ||
+		    wanted == r->refused)
+			continue;
+		r->refused = wanted;
+		atomic_store(&l->refused, wanted);
+		wake_if(&l->waiting, &l->wake);
+	}
+}
+
+void
+shmq_nap(struct shmq *q, int timeout_ms)
+{
+	atomic_store(&q->header->sleeping, 1);
+	wait_for(&q->header->doorbell, timeout_ms);
+	atomic_store(&q->header->sleeping, 0);
+}
+
 uint64_t
 shmq_lane_generation(struct shmq *q, unsigned lane)
 {
@@ -1076,8 +1291,12 @@ shmq_lane_free(struct shmq *q, unsigned lane)
 					 : q->ring_size;
 	atomic_store(&l->head, 0);
 	memset(ring_of(l), 0, (size_t)dirty);
+	KILLPOINT("lane_free");
 	atomic_store(&l->tail, 0);
 	atomic_store(&l->acked, 0);
+	atomic_store(&l->withdraw, 0);
+	atomic_store(&l->refused, 0);
+	atomic_store(&l->broken, 0);
 	atomic_store(&l->waiting, 0);
 	atomic_store(&l->used, 0);
 	(void)sem_init(&l->wake, 1, 0);

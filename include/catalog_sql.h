@@ -4,8 +4,9 @@
  * same answer for the same definition.
  *
  * The fingerprint covers the catalog rows that decide what a statement on the
- * table does, by (xmin, ctid): each DDL on them gives new ones, ANALYZE, VACUUM
- * and TRUNCATE do not.  Functions that defaults or checks call are not in it.
+ * table does, its columns' own types included, by (xmin, ctid): each DDL gives
+ * new ones, ANALYZE, VACUUM and TRUNCATE do not.  Functions that defaults or
+ * checks call are not in it.
  *
  * It runs under any search_path: every name and operator is qualified.
  *
@@ -20,6 +21,12 @@
 	"pg_catalog.concat(r.xmin, r.ctid), ',' ORDER BY r.ctid)"            \
 	" FROM pg_catalog." catalog " r WHERE " where "),'|',"
 
+/* The types of c's columns that users made: domains, enums, composites. */
+#define CATALOG_TYPES                                                        \
+	"ANY (SELECT a.atttypid FROM pg_catalog.pg_attribute a"              \
+	" WHERE a.attrelid" CATALOG_EQ "c.oid AND"                           \
+	" a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)"
+
 /* A text expression over c, a row of pg_catalog.pg_class. */
 #define CATALOG_FINGERPRINT                                                  \
 	"pg_catalog.md5(pg_catalog.concat(c.oid,'|',c.relname,'|',"          \
@@ -32,6 +39,9 @@
 	CATALOG_ROWS("pg_trigger", "r.tgrelid" CATALOG_EQ "c.oid")           \
 	CATALOG_ROWS("pg_rewrite", "r.ev_class" CATALOG_EQ "c.oid")          \
 	CATALOG_ROWS("pg_policy", "r.polrelid" CATALOG_EQ "c.oid")           \
+	CATALOG_ROWS("pg_type", "r.oid" CATALOG_EQ CATALOG_TYPES)            \
+	CATALOG_ROWS("pg_constraint", "r.contypid" CATALOG_EQ CATALOG_TYPES) \
+	CATALOG_ROWS("pg_enum", "r.enumtypid" CATALOG_EQ CATALOG_TYPES)      \
 	"''))"
 
 #endif

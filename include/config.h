@@ -21,6 +21,7 @@ enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_PASSWORD };
 enum verification_mode { VERIFICATION_EMBEDDED, VERIFICATION_EXTERNAL };
 /* Like synchronous_commit: what is durable when (DESIGN: "commit levels"). */
 enum commit_level { COMMIT_BEFORE_COMMIT, COMMIT_BEFORE_ACK, COMMIT_ASYNC };
+enum spool_full { SPOOL_FULL_WAIT, SPOOL_FULL_REJECT };
 enum keep_payload { KEEP_MISMATCHES, KEEP_ALL, KEEP_NONE };
 enum failure_policy { POLICY_FORWARD, POLICY_REJECT };
 enum statement_text { STATEMENTS_TEXT, STATEMENTS_NORMALIZED };
@@ -68,8 +69,11 @@ struct config {
 
 	/* [evidence] */
 	int64_t checkpoint_interval;	/* ms */
+	char *checkpoint_command;	/* "" for none */
 	char *origin;			/* "" : as in evidence.key */
 	int commit;			/* enum commit_level */
+	int64_t spool_max_bytes;
+	int on_spool_full;		/* enum spool_full */
 	int keep_payload;		/* enum keep_payload */
 
 	/* [log] */

@@ -58,8 +58,11 @@ typedef bool (*shmq_stop_fn)(void *arg);
 
 /*
  * Copies the message into the lane, waiting for room as needed.  Returns its
- * sequence (from 1); 0 if stop() ended it (EINTR) or it is longer than
- * SHMQ_MAX_MESSAGE (EMSGSIZE).  kind: enum record_kind.
+ * sequence (from 1); 0 if stop() ended it (EINTR), it is longer than
+ * SHMQ_MAX_MESSAGE (EMSGSIZE), or the lane is broken (EBADMSG): then nothing
+ * more can be handed over and the session must end.  kind: enum record_kind.
+ * Never refused: for what has happened already.  A message of less than half
+ * a lane that finds room is there at once; nobody waits for a disk.
  *
  * A message that takes more than half the lane is durable when this returns
  * its sequence: its data must stay at hand until then, because a new consumer
@@ -69,9 +72,45 @@ typedef bool (*shmq_stop_fn)(void *arg);
 PGW_MUSTCHECK uint64_t shmq_send(struct shmq_producer *p, uint8_t kind,
 	const void *data, size_t len, shmq_stop_fn stop, void *arg);
 
-/* Waits until replayd has made the message durable.  False: stop() ended it. */
+/*
+ * Waits until replayd has made the message durable.  False: stop() ended it
+ * (EINTR), or the lane is broken (EBADMSG).
+ */
 PGW_MUSTCHECK bool shmq_wait_acked(struct shmq_producer *p, uint64_t sequence,
 	shmq_stop_fn stop, void *arg);
+
+/*
+ * While the spool cannot take more (its disk, or evidence.spool_max_bytes),
+ * replayd closes the gate: those who have not yet done what they want recorded
+ * wait, or are refused (evidence.on_spool_full).
+ */
+enum shmq_gate { SHMQ_OPEN, SHMQ_CLOSED_WAIT, SHMQ_CLOSED_REFUSE };
+
+enum shmq_answer {
+	SHMQ_OK,
+	SHMQ_STOPPED,	/* by stop() */
+	SHMQ_REFUSED,	/* the disk: 53100 */
+	SHMQ_TOO_LONG,	/* than SHMQ_MAX_MESSAGE */
+	SHMQ_BROKEN	/* the lane: the session must end */
+};
+
+/* Before something is done whose record will come by shmq_send(): waits while
+ * the gate is closed.  SHMQ_OK, SHMQ_STOPPED, SHMQ_REFUSED or SHMQ_BROKEN. */
+PGW_MUSTCHECK enum shmq_answer shmq_admit(struct shmq_producer *p,
+	shmq_stop_fn stop, void *arg);
+
+/*
+ * Sends what can still be undone, and waits until it is durable: SHMQ_OK.
+ * SHMQ_REFUSED: it is not in the spool and will not come there; the consumer,
+ * who alone knows what it has written, said so (or nothing was sent).  After
+ * SHMQ_STOPPED and SHMQ_BROKEN it may become durable or not.
+ */
+PGW_MUSTCHECK enum shmq_answer shmq_offer(struct shmq_producer *p,
+	uint8_t kind, const void *data, size_t len, shmq_stop_fn stop,
+	void *arg);
+
+/* The gate refuses now; only to say so before any work is done. */
+PGW_MUSTCHECK bool shmq_refused(const struct shmq_producer *p);
 
 /* --- replayd: consumer of all lanes --- */
 
@@ -100,7 +139,7 @@ bool shmq_wait(struct shmq *q, int timeout_ms);
  * acknowledged: acknowledge what was given out before shmq_wait().
  *
  * A lane whose content makes no sense is logged once and ignored until its
- * process is dead.
+ * process is dead; its producer's waits end.
  */
 PGW_MUSTCHECK bool shmq_next(struct shmq *q, struct shmq_message *m);
 
@@ -111,6 +150,28 @@ PGW_MUSTCHECK bool shmq_next(struct shmq *q, struct shmq_message *m);
  * acknowledge; shmq_next() then skips it.
  */
 void shmq_ack(struct shmq *q, unsigned lane, uint64_t sequence);
+
+/*
+ * The consumer could not make durable what shmq_next() gave out since the last
+ * acknowledgements: forgets it and becomes a new consumer, to which all of it
+ * is given again.  Ends the process without memory.
+ */
+void shmq_begin_again(struct shmq *q);
+
+/*
+ * Stays as it is when the consumer dies.  SHMQ_OPEN is put off (false) while a
+ * refused message is still in a ring.
+ */
+bool shmq_set_gate(struct shmq *q, enum shmq_gate gate);
+
+/*
+ * With SHMQ_CLOSED_REFUSE, after shmq_begin_again() and before any
+ * shmq_next(): answers SHMQ_REFUSED to all offers whose producers ask.
+ */
+void shmq_refuse_offers(struct shmq *q);
+
+/* Sleeps until a producer rings, whatever the lanes hold, or timeout_ms. */
+void shmq_nap(struct shmq *q, int timeout_ms);
 
 /*
  * The generation of the lane's child, 0 if it never sent anything.  Unique

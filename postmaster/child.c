@@ -21,6 +21,7 @@
 #include "child.h"
 #include "heritage.h"
 #include "ioutil.h"
+#include "killpoint.h"
 #include "procsig.h"
 
 /* Lanes of children that are gone but not yet drained by replayd. */
@@ -144,6 +145,7 @@ child_start(struct child_set *set, const struct config *c,
 	atomic_store(&slot->server_pid, 0);
 	atomic_store(&slot->cancel_key, 0);
 	atomic_store(&slot->state, SESSION_SPARE);
+	KILLPOINT("fork_child");
 	procsig_block(&mask);
 	pid = fork();
 	if (pid == 0)
@@ -273,6 +275,7 @@ child_reaped(struct child_set *set, pid_t pid, int status)
 	set->children[lane].pid = 0;
 	atomic_store(&set->sessions[lane].state, SESSION_FREE);
 	atomic_store(&set->sessions[lane].server_pid, 0);
+	KILLPOINT("child_reaped");
 	shmq_lane_retire(set->queue, lane);
 	return true;
 }

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "buf.h"
 #include "datadir.h"
 #include "ioutil.h"
 #include "log.h"
@@ -28,6 +29,7 @@
 #define PID_FILE "pgwitness.pid"
 #define CONF_FILE "pgwitness.conf"
 #define LEFTOVER_WAIT_SECONDS 10
+#define MAX_CHECKPOINT 65536
 
 /* etc/pgwitness.conf.sample, byte for byte; the compiler runs at the top. */
 __asm__(".pushsection .rodata\n"
@@ -135,12 +137,99 @@ datadir_make_keys(const char *dir)
 	return false;
 }
 
+/* --- the log before --- */
+
+/* Takes one line off; NULL at the end. */
+static char *
+next_line(char **text)
+{
+	char *line = *text;
+	char *end = strchr(line, '\n');
+
+	if (end == NULL)
+		return NULL;
+	*end = '\0';
+	*text = end + 1;
+	return line;
+}
+
+/* base64 of a SHA-256 hash. */
+static bool
+is_root(const char *line)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				     "abcdefghijklmnopqrstuvwxyz0123456789+/";
+
+	return strlen(line) == 44 && strspn(line, digits) == 43 &&
+	       line[43] == '=';
+}
+
+/*
+ * Origin, size, root, an empty line and a signature, which only who has the
+ * old key can check.
+ */
+static bool
+is_checkpoint(const struct buf *b)
+{
+	char *copy = strndup((const char *)b->data, b->len);
+	char *rest = copy, *origin, *size, *root, *empty, *signature;
+	bool ok;
+
+	if (copy == NULL)
+		return false;
+	origin = next_line(&rest);
+	size = origin == NULL ? NULL : next_line(&rest);
+	root = size == NULL ? NULL : next_line(&rest);
+	empty = root == NULL ? NULL : next_line(&rest);
+	signature = empty == NULL ? NULL : next_line(&rest);
+	ok = signature != NULL && *origin != '\0' && *size != '\0' &&
+	     *size != '0' && strlen(size) <= 19 &&
+	     strspn(size, "0123456789") == strlen(size) && is_root(root) &&
+	     *empty == '\0' && strncmp(signature, "\xe2\x80\x94 ", 4) == 0;
+	free(copy);
+	return ok;
+}
+
+/* Ends the process if there is no checkpoint; nothing has been made yet. */
+static void
+read_after(const char *after, struct buf *b)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	io_path(path, sizeof(path), "%s", after);
+	if (stat(after, &st) == 0 && S_ISDIR(st.st_mode))
+		io_path(path, sizeof(path), "%s/log/checkpoint", after);
+	if (!io_read_file(path, b, MAX_CHECKPOINT))
+		log_usage("cannot read \"%s\": %m; --after wants a data "
+			  "directory or its log/checkpoint",
+		    path);
+	if (b->len == 0 || !is_checkpoint(b))
+		log_usage("\"%s\" is not a checkpoint; --after wants a data "
+			  "directory or its log/checkpoint",
+		    path);
+}
+
+static bool
+datadir_keep_after(const char *dir, const struct buf *after)
+{
+	char path[PATH_MAX];
+
+	if (after->len == 0)
+		return true;
+	io_path(path, sizeof(path), "%s/log/after", dir);
+	if (io_replace_file(path, after->data, after->len, 0600))
+		return true;
+	log_error("init_failed", "cannot write \"%s\": %m", path);
+	return false;
+}
+
 /* Leaves an empty directory, so that --init can be tried again. */
 static void
 datadir_undo(const char *dir)
 {
 	static const char *const files[] = { CONF_FILE, "evidence.key",
-		"evidence.pub" };
+		"evidence.pub", "log/after" };
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
@@ -154,11 +243,19 @@ datadir_undo(const char *dir)
 }
 
 int
-datadir_init(const char *dir)
+datadir_init(const char *dir, const char *after)
 {
+	struct buf old = { 0 };
+	bool ok;
+
 	umask(077);
+	if (after != NULL)
+		read_after(after, &old);
 	datadir_make_top(dir);
-	if (!datadir_fill(dir) || !datadir_make_keys(dir)) {
+	ok = datadir_fill(dir) && datadir_keep_after(dir, &old) &&
+	     datadir_make_keys(dir);
+	buf_free(&old);
+	if (!ok) {
 		datadir_undo(dir);
 		return EXIT_CODE_FATAL;
 	}

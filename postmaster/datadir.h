@@ -11,8 +11,13 @@
 
 #include "attr.h"
 
-/* --init.  Returns the exit code; removes what it made if it fails. */
-PGW_MUSTCHECK int datadir_init(const char *dir);
+/*
+ * --init.  after: NULL, or the data directory or checkpoint file of the log
+ * that the new one continues; its checkpoint goes to DIR/log/after, from where
+ * the recorder names it in the first line.  Returns the exit code; removes
+ * what it made if it fails.
+ */
+PGW_MUSTCHECK int datadir_init(const char *dir, const char *after);
 
 /* Ends the process if dir is not ours alone, as PostgreSQL does. */
 void datadir_check(const char *dir);

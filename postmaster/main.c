@@ -23,6 +23,7 @@ struct options {
 	int port;
 	bool check; /* -n */
 	bool init;
+	const char *after;
 };
 
 static const char usage[] =
@@ -30,13 +31,15 @@ static const char usage[] =
     "\n"
     "Usage:\n"
     "  pgwitness -D DIR [-c FILE] [-p PORT] [-n]\n"
-    "  pgwitness --init -D DIR\n"
+    "  pgwitness --init [--after OLD] -D DIR\n"
     "\n"
     "  -D DIR    data directory\n"
     "  -c FILE   configuration, instead of DIR/pgwitness.conf\n"
     "  -p PORT   port to listen on, instead of the configured one\n"
     "  -n        check the configuration, print it, and exit\n"
     "  --init    make a data directory: configuration, evidence key, logs\n"
+    "  --after OLD  with --init: the new evidence log names the one before;\n"
+    "            OLD is its data directory or a checkpoint of it\n"
     "  --help    this text\n"
     "  --version the version\n"
     "\n"
@@ -45,10 +48,11 @@ static const char usage[] =
     "configuration again.  Exit codes: 0 good, 1 ended at once and not\n"
     "drained, 2 usage or configuration, 3 could not run.\n";
 
-enum { OPT_INIT = 256, OPT_HELP, OPT_VERSION };
+enum { OPT_INIT = 256, OPT_AFTER, OPT_HELP, OPT_VERSION };
 
 static const struct option long_options[] = {
 	{ "init", no_argument, NULL, OPT_INIT },
+	{ "after", required_argument, NULL, OPT_AFTER },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -96,6 +100,9 @@ parse_options(int argc, char **argv, struct options *o)
 		case OPT_INIT:
 			o->init = true;
 			break;
+		case OPT_AFTER:
+			o->after = optarg;
+			break;
 		case 'h':
 		case OPT_HELP:
 			print_and_exit(usage);
@@ -108,6 +115,8 @@ parse_options(int argc, char **argv, struct options *o)
 	if (optind < argc)
 		log_usage("unexpected argument \"%s\"; see pgwitness --help",
 		    argv[optind]);
+	if (o->after != NULL && !o->init)
+		log_usage("--after goes with --init");
 	if (o->data_dir == NULL)
 		log_usage("no data directory; give -D DIR, see pgwitness "
 			  "--help");
@@ -204,7 +213,7 @@ main(int argc, char **argv)
 		log_usage("must not run as root; use an ordinary user such as "
 			  "pgwitness");
 	if (o.init)
-		return datadir_init(o.data_dir);
+		return datadir_init(o.data_dir, o.after);
 	c = load_config(&o);
 	if (o.check)
 		return check_config(c, o.port);

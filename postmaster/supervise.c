@@ -18,6 +18,7 @@
 
 #include "datadir.h"
 #include "ioutil.h"
+#include "killpoint.h"
 #include "postmaster.h"
 #include "procsig.h"
 #include "supervise.h"
@@ -87,6 +88,7 @@ supervise_run(struct supervise *s, const struct config *c)
 		supervise_failed(s, "pipe");
 		return;
 	}
+	KILLPOINT("supervise");
 	procsig_block(&mask);
 	pid = fork();
 	if (pid == 0)

@@ -21,23 +21,41 @@
 #define SIGNED_BYTES (KEY_ID_BYTES + KEY_SIGNATURE_BYTES)
 #define MAX_CHECKPOINT 65536
 
-void
-checkpoint_put(const struct checkpoint *c, const struct key_signer *k,
+static void
+put_signature(const struct buf *text, const struct key_signer *k,
 	struct buf *out)
 {
 	uint8_t sig[SIGNED_BYTES];
+
+	memcpy(sig, k->public.id, KEY_ID_BYTES);
+	key_sign(k, text->data, text->len, sig + KEY_ID_BYTES);
+	buf_printf(out, SIGNATURE_MARK "%s ", k->public.name);
+	key_base64(sig, sizeof(sig), out);
+	buf_put_u8(out, '\n');
+}
+
+void
+checkpoint_put_both(const struct checkpoint *c, const struct key_signer *k,
+	const struct key_signer *next, struct buf *out)
+{
 	struct buf text = { 0 };
 
 	buf_printf(&text, "%s\n%" PRIu64 "\n", c->origin, c->size);
 	key_base64(c->root.b, sizeof(c->root.b), &text);
 	buf_put_u8(&text, '\n');
-	memcpy(sig, k->public.id, KEY_ID_BYTES);
-	key_sign(k, text.data, text.len, sig + KEY_ID_BYTES);
 	buf_put(out, text.data, text.len);
-	buf_printf(out, "\n" SIGNATURE_MARK "%s ", k->public.name);
-	key_base64(sig, sizeof(sig), out);
 	buf_put_u8(out, '\n');
+	put_signature(&text, k, out);
+	if (next != NULL)
+		put_signature(&text, next, out);
 	buf_free(&text);
+}
+
+void
+checkpoint_put(const struct checkpoint *c, const struct key_signer *k,
+	struct buf *out)
+{
+	checkpoint_put_both(c, k, NULL, out);
 }
 
 /* One line without its newline; false at the end. */
@@ -88,6 +106,12 @@ parse_text(const void *text, size_t len, struct checkpoint *c)
 		return false;
 	return next_line(&r, &line, &n) &&
 	    key_unbase64(line, n, c->root.b, sizeof(c->root.b));
+}
+
+bool
+checkpoint_parse_text(const void *text, size_t len, struct checkpoint *c)
+{
+	return parse_text(text, len, c);
 }
 
 enum signature { SIGNATURE_GOOD, SIGNATURE_WRONG, SIGNATURE_OTHER };

@@ -30,6 +30,16 @@ struct checkpoint {
 /* Appends text and signature. */
 void checkpoint_put(const struct checkpoint *c, const struct key_signer *k,
 	struct buf *out);
+/* The same with a second signature, by the key that follows; or NULL. */
+void checkpoint_put_both(const struct checkpoint *c,
+	const struct key_signer *k, const struct key_signer *next,
+	struct buf *out);
+
+/*
+ * The three lines alone, of a file whose signatures cannot be checked here.
+ */
+PGW_MUSTCHECK bool checkpoint_parse_text(const void *text, size_t len,
+	struct checkpoint *c);
 
 /*
  * False unless it has the form above and a signature of one of the keys, and

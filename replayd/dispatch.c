@@ -19,6 +19,7 @@
 
 #include "buf.h"
 #include "ioutil.h"
+#include "killpoint.h"
 #include "log.h"
 #include "worker.h"
 
@@ -134,6 +135,7 @@ send_job(const struct lane *l, const struct worker_job *job)
 {
 	ssize_t n;
 
+	KILLPOINT("job");
 	do
 		n = send(l->fd, job, sizeof(*job), MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);

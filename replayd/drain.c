@@ -8,19 +8,27 @@
  * durable and acknowledges it before it reads the lanes again, and knows which
  * transaction an outcome that is still to come belongs to.
  *
- * tx_id is given here, in the order of the spool.
+ * tx_id is given here, in the order of the spool; the record that replaces an
+ * intent has the intent's.
+ *
+ * A group that the disk does not take is forgotten as if the drain had died,
+ * and read again from the lanes, with the same care for what is repeated.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "drain.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "ioutil.h"
+#include "killpoint.h"
 #include "log.h"
+#include "procsig.h"
 #include "record.h"
 #include "shmq.h"
 #include "spool.h"
@@ -31,17 +39,31 @@
 /* A sender of a message this long may wait in shmq_send() for the ack. */
 #define LONG_MESSAGE ((size_t)32 << 10)
 #define MAX_DEAD 64			/* lanes freed per step */
+#define RETRY_US 200000
+#define CALM_US 1000000			/* without failure: it is over */
+
+/* Why the gate is closed, and what the operator was told of it. */
+struct trouble {
+	bool stuck;		/* the last group was not taken */
+	bool full;		/* spool_max_bytes */
+	bool told;
+	int64_t since_us;
+	int64_t last_us;	/* of the last failure */
+	int64_t retry_us;	/* when to try, or to look, again */
+};
 
 struct drain {
 	struct shmq *q;
 	struct spool_writer *spool;
 	struct recorder_shared *shared;
 	int wake_fd;
-	uint64_t next_tx;
 	uint64_t *taken;	/* by lane: last sequence of the group, or 0 */
 	unsigned n_taken;
 	bool urgent;		/* somebody waits for the group */
 	int64_t since_us;	/* when the group got its first message */
+	struct drain_policy policy;
+	bool run_due;		/* the spool does not know of this run */
+	struct trouble trouble;
 	struct drain_counts counts;
 };
 
@@ -90,41 +112,131 @@ publish(struct drain *d)
 		    strerror(errno));
 }
 
+/* --- when the disk does not take it --- */
+
 static void
-sync_spool(struct drain *d)
+close_gate(struct drain *d, const char *why)
 {
-	if (spool_pending(d->spool) == 0)
+	struct trouble *t = &d->trouble;
+	int64_t now = io_monotonic_us();
+
+	t->last_us = now;
+	t->retry_us = now + RETRY_US;
+	(void)shmq_set_gate(d->q, d->policy.refuse ? SHMQ_CLOSED_REFUSE
+						   : SHMQ_CLOSED_WAIT);
+	if (t->told)
 		return;
-	if (!spool_sync(d->spool))
-		log_fatal("spool_write",
-		    "cannot make the spool durable: %s; writers wait until "
-		    "this is repaired (is the disk full?)", strerror(errno));
-	d->counts.syncs++;
-	publish(d);
+	t->told = true;
+	t->since_us = now;
+	log_error("spool_stalled",
+	    "the spool cannot take more records: %s; writers %s until it can; "
+	    "it is tried again every %d ms", why,
+	    d->policy.refuse ? "are refused" : "wait", RETRY_US / 1000);
+}
+
+/* Nothing of the group counts, and all of it is still in the lanes. */
+static void
+forget_group(struct drain *d)
+{
+	int error = errno;
+
+	d->trouble.stuck = true;
+	shmq_begin_again(d->q);
+	memset(d->taken, 0, shmq_lanes(d->q) * sizeof(*d->taken));
+	d->n_taken = 0;
+	d->urgent = false;
+	close_gate(d, strerror(error));
 }
 
 static void
+look_for_room(struct drain *d)
+{
+	struct trouble *t = &d->trouble;
+	int64_t now = io_monotonic_us();
+	char why[96];
+
+	if (d->policy.spool_max_bytes == 0 || (t->full && now < t->retry_us))
+		return;
+	t->full = spool_is_full(d->spool, d->policy.spool_max_bytes);
+	if (!t->full)
+		return;
+	snprintf(why, sizeof(why), "evidence.spool_max_bytes (%llu) is reached",
+	    (unsigned long long)d->policy.spool_max_bytes);
+	close_gate(d, why);
+}
+
+/* After a group that went well, or without any. */
+static void
+open_gate(struct drain *d)
+{
+	struct trouble *t = &d->trouble;
+	int64_t now = io_monotonic_us();
+
+	look_for_room(d);
+	if (t->full || !shmq_set_gate(d->q, SHMQ_OPEN) || !t->told ||
+	    now - t->last_us < CALM_US)
+		return;
+	t->told = false;
+	log_info("spool_resumed",
+	    "the spool takes records again, after %lld ms; writers go on",
+	    (long long)((t->last_us - t->since_us) / 1000));
+}
+
+static bool
+sync_spool(struct drain *d)
+{
+	if (spool_pending(d->spool) == 0)
+		return true;
+	if (!spool_sync(d->spool)) {
+		forget_group(d);
+		return false;
+	}
+	d->counts.syncs++;
+	publish(d);
+	return true;
+}
+
+static bool
 commit_group(struct drain *d)
 {
 	unsigned i, n = shmq_lanes(d->q);
 
-	sync_spool(d);
+	KILLPOINT("taken");
+	if (!sync_spool(d))
+		return false;
 	for (i = 0; i < n && d->n_taken > 0; i++) {
 		if (d->taken[i] == 0)
 			continue;
 		shmq_ack(d->q, i, d->taken[i]);
+		KILLPOINT("acked_one");
 		d->taken[i] = 0;
 	}
 	d->n_taken = 0;
 	d->urgent = false;
+	return true;
+}
+
+static void
+take_intent(struct drain *d, const struct shmq_message *m,
+    const struct spool_origin *from)
+{
+	put_in_doubt(d, m->lane);
+	spool_append_from(d->spool, SPOOL_INTENT,
+	    spool_last_tx_id(d->spool) + 1, from, m->data, m->len);
 }
 
 static void
 take_record(struct drain *d, const struct shmq_message *m,
     const struct spool_origin *from)
 {
-	put_in_doubt(d, m->lane);
-	spool_append_from(d->spool, SPOOL_RECORD, d->next_tx++, from, m->data,
+	struct spool_lane l = lane_state(d, m->lane);
+	uint64_t tx_id = spool_last_tx_id(d->spool) + 1;
+
+	if (l.intent && l.open_tx != 0 && l.generation == m->generation)
+		tx_id = l.open_tx;
+	else
+		put_in_doubt(d, m->lane);
+	spool_append_from(d->spool, SPOOL_RECORD, tx_id, from, m->data,
 	    m->len);
 	d->urgent = true;
 	d->counts.records++;
@@ -160,6 +272,8 @@ take_message(struct drain *d, const struct shmq_message *m)
 		take_record(d, m, &from);
 	else if (m->kind == RECORD_OUTCOME)
 		take_outcome(d, m, &from);
+	else if (m->kind == RECORD_INTENT)
+		take_intent(d, m, &from);
 	else
 		log_error("queue_message_kind",
 		    "lane %u sent a message of unknown kind %u; it is dropped",
@@ -201,6 +315,7 @@ take_dead(struct drain *d, struct dead_lanes *dead)
 		if (lane == SHMQ_NO_LANE || contains(dead, lane))
 			return;
 		put_in_doubt(d, lane);
+		KILLPOINT("dead_lane");
 		dead->lane[dead->n] = lane;
 	}
 }
@@ -229,8 +344,40 @@ group_is_due(const struct drain *d, unsigned n, bool woken)
 	    io_monotonic_us() - d->since_us >= OUTCOME_DELAY_US;
 }
 
+static bool take_over(struct drain *d);
+
+/*
+ * Offers may be refused only while nothing that was read counts (the lanes
+ * were begun again) and nothing of it can still be found in the file.
+ */
+static void
+wait_for_retry(struct drain *d, int timeout_ms)
+{
+	struct trouble *t = &d->trouble;
+	int64_t left = (t->retry_us - io_monotonic_us()) / 1000;
+
+	if (d->policy.refuse && spool_is_cut(d->spool))
+		shmq_refuse_offers(d->q);
+	if (left > 0) {
+		shmq_nap(d->q, left < timeout_ms ? (int)left : timeout_ms);
+		return;
+	}
+	if (!spool_repair(d->spool)) {
+		close_gate(d, strerror(errno));
+		return;
+	}
+	t->stuck = false;
+	(void)take_over(d);
+}
+
 bool
-drain_step(struct drain *d, int timeout_ms)
+drain_is_stuck(const struct drain *d)
+{
+	return d->trouble.stuck;
+}
+
+static bool
+step(struct drain *d, int timeout_ms)
 {
 	bool woken = shmq_wait(d->q, wait_ms(d, timeout_ms));
 	unsigned n = take_group(d), i;
@@ -239,14 +386,74 @@ drain_step(struct drain *d, int timeout_ms)
 
 	take_dead(d, &dead);
 	if (dead.n > 0 || (d->n_taken > 0 && group_is_due(d, n, woken)))
-		commit_group(d);
+		if (!commit_group(d))
+			return true;
 	for (i = 0; i < dead.n; i++)
 		shmq_lane_free(d->q, dead.lane[i]);
 	return busy || dead.n > 0;
 }
 
-/* What the predecessor left: see the top of this file. */
+bool
+drain_step(struct drain *d, int timeout_ms)
+{
+	bool busy;
+
+	if (d->trouble.stuck) {
+		wait_for_retry(d, timeout_ms);
+		return true;
+	}
+	busy = step(d, timeout_ms);
+	if (!d->trouble.stuck)
+		open_gate(d);
+	return busy;
+}
+
+/* --- runs --- */
+
 static void
+put_gap(struct drain *d)
+{
+	char from[IO_TIME_BYTES], to[IO_TIME_BYTES], text[256];
+	int n;
+
+	(void)io_format_time(spool_written_us(d->spool), from);
+	(void)io_format_time(io_now_us(), to);
+	n = snprintf(text, sizeof(text),
+	    "{\"from_time\":\"%s\",\"to_time\":\"%s\","
+	    "\"reason\":\"machine_crash\",\"database\":null,"
+	    "\"count\":null}", from, to);
+	spool_append(d->spool, SPOOL_GAP, 0, text, (size_t)n);
+	log_warning("machine_crash", "the machine stopped under "
+	    "evidence.commit=async: transactions of the moments after %s may "
+	    "have no record", from);
+}
+
+static void
+append_run(struct drain *d, bool clean)
+{
+	struct spool_run run = { .async = d->policy.async, .clean = clean };
+
+	snprintf(run.boot, sizeof(run.boot), "%s", d->policy.boot_id);
+	spool_append_run(d->spool, &run);
+}
+
+static void
+begin_run(struct drain *d)
+{
+	struct spool_run last = *spool_run(d->spool);
+	const char *boot = d->policy.boot_id;
+
+	if (last.async && !last.clean && *last.boot != '\0' &&
+	    *boot != '\0' &&
+	    strncmp(last.boot, boot, sizeof(last.boot) - 1) != 0)
+		put_gap(d);
+	append_run(d, false);
+}
+
+/* --- opening --- */
+
+/* What the predecessor left: see the top of this file. */
+static bool
 take_over(struct drain *d)
 {
 	struct spool_lane l;
@@ -262,24 +469,60 @@ take_over(struct drain *d)
 		else
 			put_in_doubt(d, (unsigned)i);
 	}
-	sync_spool(d);
+	if (d->run_due)
+		begin_run(d);
+	KILLPOINT("start_drain");
+	if (!sync_spool(d))
+		return false;
+	d->run_due = false;
 	publish(d);
+	return true;
+}
+
+static bool
+is_disk_trouble(int error)
+{
+	return error == ENOSPC || error == EDQUOT || error == EIO ||
+	    error == EROFS || error == EACCES || error == EPERM;
+}
+
+/* Only a disk that may come back is waited for. */
+static struct spool_writer *
+open_spool(const char *data_dir)
+{
+	struct pollfd p = { .fd = procsig_fd(), .events = POLLIN };
+	struct spool_writer *w;
+	uint64_t last;
+	bool told = false;
+
+	while ((w = spool_writer_open(data_dir, &last)) == NULL) {
+		if (!is_disk_trouble(errno) || procsig_pending(SIGTERM))
+			log_fatal("spool_open", "cannot open %s/spool: %s",
+			    data_dir, strerror(errno));
+		if (!told)
+			log_error("spool_stalled", "cannot open %s/spool: %s; "
+			    "writers wait until it can be opened", data_dir,
+			    strerror(errno));
+		told = true;
+		(void)poll(&p, 1, RETRY_US / 1000);
+		procsig_drain();
+	}
+	if (told)
+		log_info("spool_resumed", "%s/spool is open", data_dir);
+	return w;
 }
 
 struct drain *
 drain_open(const char *data_dir, int queue_fd, struct recorder_shared *shared)
 {
 	struct drain *d = calloc(1, sizeof(*d));
-	uint64_t last;
 
 	if (d == NULL)
 		log_fatal("out_of_memory", "no memory for the drain");
 	d->shared = shared;
 	d->wake_fd = -1;
-	if ((d->spool = spool_writer_open(data_dir, &last)) == NULL)
-		log_fatal("spool_open", "cannot open %s/spool: %s", data_dir,
-		    strerror(errno));
-	d->next_tx = last + 1;
+	d->policy.boot_id = "";
+	d->spool = open_spool(data_dir);
 	if ((d->q = shmq_attach(queue_fd)) == NULL)
 		log_fatal("queue_attach",
 		    "cannot use descriptor %d as the queue: %s", queue_fd,
@@ -287,8 +530,26 @@ drain_open(const char *data_dir, int queue_fd, struct recorder_shared *shared)
 	d->taken = calloc(shmq_lanes(d->q), sizeof(*d->taken));
 	if (d->taken == NULL)
 		log_fatal("out_of_memory", "no memory for the drain");
-	take_over(d);
+	(void)take_over(d);
 	return d;
+}
+
+void
+drain_begin(struct drain *d, const struct drain_policy *policy)
+{
+	d->policy = *policy;
+	d->run_due = true;
+	if (!d->trouble.stuck)
+		(void)take_over(d);
+}
+
+void
+drain_stop(struct drain *d)
+{
+	if (d->trouble.stuck)
+		return;
+	append_run(d, true);
+	(void)sync_spool(d);
 }
 
 void

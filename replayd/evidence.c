@@ -1,11 +1,11 @@
 /*
  * evidence.c: writes the evidence log and signs its head.
  *
- * On opening, everything is derived again from the files; the tree must have
- * the signed root at the signed size.  From then on the tree only grows, so
- * each new checkpoint follows from the last.  Before replacing log/checkpoint
- * the file is compared with what this process left there: a second writer, or
- * a data directory restored underneath, must not be signed over.
+ * Order at each checkpoint: lines durable, tiles durable, the tiles read again
+ * and compared with the last checkpoint, the new one renamed into place, the
+ * state saved.  Before replacing log/checkpoint the file is compared with what
+ * this process left there: a second writer, or a data directory restored
+ * underneath, must not be signed over.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -22,33 +22,39 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "audit.h"
 #include "blob.h"
 #include "buf.h"
 #include "checkpoint.h"
 #include "evlog.h"
 #include "ioutil.h"
 #include "jsonx.h"
+#include "killpoint.h"
 #include "log.h"
+#include "reopen.h"
+#include "tiles.h"
 
 #define MAX_CHECKPOINT 65536
 /* type, seq, time and prev with their quotes, at their longest */
 #define HEAD_BYTES 256
 #define FLUSH_BYTES 65536
+#define STATE_SHARE 20		/* of the time, one part for saving the state */
 
 struct evidence {
 	char dir[PATH_MAX];
 	int dir_fd;			/* holds the lock */
 	const struct key_signer *signer;
 	int64_t rotate_size;
-	struct audit audit;		/* tree, open transactions */
-	char last_time[40];
+	struct merkle_tree tree;
+	struct tiles_writer *tiles;
+	struct state state;		/* of now, but for size and root */
+	char last_time[40];		/* of the last line before the start */
+	struct buf key_change;		/* `new` of the last KeyChange seen */
 	int fd;				/* the file appended to, -1 before */
-	unsigned file_number;
-	int64_t file_size;		/* with what is still in pending */
+	struct evlog_place end;		/* where the next line goes */
 	struct buf pending;		/* lines not yet written */
-	uint64_t signed_size;
+	struct checkpoint head;		/* the last signed; size 0: none */
 	struct buf checkpoint;		/* bytes of log/checkpoint, if any */
+	int64_t next_save_us;
 };
 
 /* --- opening --- */
@@ -66,7 +72,8 @@ load_checkpoint(struct evidence *e, struct checkpoint *c, struct complaint *w)
 	char why[256];
 
 	io_path(path, sizeof(path), "%s/checkpoint", e->dir);
-	c->size = 0;
+	memset(c, 0, sizeof(*c));
+	snprintf(c->origin, sizeof(c->origin), "%s", e->signer->public.name);
 	if (!io_read_file(path, &e->checkpoint, MAX_CHECKPOINT)) {
 		buf_reset(&e->checkpoint);
 		if (errno == ENOENT)
@@ -86,97 +93,25 @@ load_checkpoint(struct evidence *e, struct checkpoint *c, struct complaint *w)
 		    path, c->origin, e->signer->public.name);
 		return false;
 	}
-	e->signed_size = c->size;
 	return true;
 }
 
+/* Takes over what the self-check found. */
 static bool
-root_is_signed_one(const struct evidence *e, const struct checkpoint *c,
-	struct complaint *w)
+reopen(struct evidence *e, struct complaint *w)
 {
-	struct merkle_hash root;
-	char got[MERKLE_HEX_BYTES];
-	char want[MERKLE_HEX_BYTES];
+	struct reopen r = { .dir = e->dir, .signed_head = &e->head };
 
-	merkle_tree_root(&e->audit.tree, &root);
-	if (memcmp(&root, &c->root, sizeof(root)) == 0)
-		return true;
-	snprintf(w->text, w->size,
-	    "the first %" PRIu64 " lines in %s have root %s, signed was %s: a "
-	    "line was changed", c->size, e->dir, merkle_hex(&root, got),
-	    merkle_hex(&c->root, want));
-	return false;
-}
-
-static bool
-cut_torn_line(const struct evidence *e, const struct evlog_line *line,
-	struct complaint *w)
-{
-	char path[PATH_MAX];
-
-	io_path(path, sizeof(path), "%s/%s", e->dir, line->file);
-	if (truncate(path, line->at) < 0) {
-		snprintf(w->text, w->size, "%s: %s", path, strerror(errno));
+	if (!reopen_log(&r, w->text, w->size)) {
+		reopen_free(&r);
 		return false;
 	}
-	log_warning("torn_line_cut",
-	    "%s: the last line was not complete; its %zu bytes are cut",
-	    path, line->len);
+	e->tree = r.tree;
+	e->tiles = r.tiles;
+	e->state = r.state;
+	e->key_change = r.key_change;
+	e->end = r.end;
 	return true;
-}
-
-static bool
-take_line(struct evidence *e, const struct evlog_line *line,
-	const struct checkpoint *c, struct complaint *w)
-{
-	char why[512];
-
-	switch (audit_line(&e->audit, line->text, line->len, why,
-	    sizeof(why))) {
-	case AUDIT_BROKEN:
-		snprintf(w->text, w->size, "%s:%" PRIu64 ": %s", line->file,
-		    line->number, why);
-		return false;
-	case AUDIT_WRONG:
-		log_warning("evidence_rule_broken", "%s:%" PRIu64 ": %s",
-		    line->file, line->number, why);
-		break;
-	case AUDIT_GOOD:
-		break;
-	}
-	return e->audit.tree.size != c->size || root_is_signed_one(e, c, w);
-}
-
-/* Reads every line; the torn one is cut only if nothing signed is missing. */
-static bool
-rescan(struct evidence *e, const struct checkpoint *c, struct complaint *w)
-{
-	struct evlog *l = evlog_open(e->dir);
-	struct evlog_line line;
-	enum evlog_result r;
-	bool ok = l != NULL;
-
-	while (ok && (r = evlog_next(l, &line, w->text, w->size)) != EVLOG_END)
-		if (r == EVLOG_LINE)
-			ok = take_line(e, &line, c, w);
-		else if (r == EVLOG_TORN && e->audit.tree.size >= c->size) {
-			ok = cut_torn_line(e, &line, w);
-			break;
-		} else if (r == EVLOG_TORN)
-			break;
-		else
-			ok = false;
-	if (ok && e->audit.tree.size < c->size) {
-		snprintf(w->text, w->size,
-		    "%s has %" PRIu64 " lines, but %" PRIu64 " are signed: "
-		    "lines are missing at the end", e->dir,
-		    e->audit.tree.size, c->size);
-		ok = false;
-	}
-	if (l != NULL)
-		e->file_number = evlog_file_number(l);
-	evlog_close(l);
-	return ok;
 }
 
 static void
@@ -184,14 +119,12 @@ open_file(struct evidence *e)
 {
 	char path[PATH_MAX];
 	char name[32];
-	struct stat st;
 
-	evlog_file_name(name, e->file_number);
+	evlog_file_name(name, e->end.file);
 	io_path(path, sizeof(path), "%s/%s", e->dir, name);
 	e->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-	if (e->fd < 0 || fstat(e->fd, &st) < 0 || !io_fsync_dir(e->dir))
+	if (e->fd < 0 || !io_fsync_dir(e->dir))
 		log_fatal("evidence_failed", "%s: %s", path, strerror(errno));
-	e->file_size = st.st_size;
 }
 
 static bool
@@ -218,7 +151,6 @@ evidence_open(const char *log_dir, const struct key_signer *signer,
 {
 	struct complaint w = { error, error_size };
 	struct evidence *e = calloc(1, sizeof(*e));
-	struct checkpoint c;
 
 	if (e == NULL)
 		log_fatal("out_of_memory", "no memory for the evidence log");
@@ -226,16 +158,14 @@ evidence_open(const char *log_dir, const struct key_signer *signer,
 	e->signer = signer;
 	e->rotate_size = rotate_size;
 	e->fd = e->dir_fd = -1;
-	audit_init(&e->audit, NULL);
-	if (!take_lock(e, &w) || !load_checkpoint(e, &c, &w) ||
-	    !rescan(e, &c, &w)) {
+	if (!take_lock(e, &w) || !load_checkpoint(e, &e->head, &w) ||
+	    !reopen(e, &w)) {
 		evidence_close(e);
 		return NULL;
 	}
-	snprintf(e->last_time, sizeof(e->last_time), "%s",
-	    e->audit.last_time);
-	if (e->file_number == 0)
-		e->file_number = 1;
+	memcpy(e->last_time, e->state.last_time, sizeof(e->last_time));
+	if (e->end.file == 0)
+		e->end.file = 1;
 	open_file(e);
 	/* What a former process appended may not be durable yet. */
 	evidence_sync(e);
@@ -253,7 +183,9 @@ evidence_close(struct evidence *e)
 	}
 	if (e->dir_fd >= 0)
 		close(e->dir_fd);
-	audit_free(&e->audit);
+	tiles_writer_close(e->tiles);
+	state_free(&e->state);
+	buf_free(&e->key_change);
 	buf_free(&e->pending);
 	buf_free(&e->checkpoint);
 	free(e);
@@ -264,25 +196,43 @@ evidence_close(struct evidence *e)
 struct txtable *
 evidence_open_transactions(struct evidence *e)
 {
-	return &e->audit.open;
+	return &e->state.open;
+}
+
+struct state_spool *
+evidence_spool(struct evidence *e)
+{
+	return &e->state.spool;
+}
+
+void
+evidence_set_timeline(struct evidence *e, uint64_t timeline)
+{
+	e->state.timeline = timeline;
+}
+
+struct spool_position
+evidence_last_gap(const struct evidence *e)
+{
+	return e->state.gap;
 }
 
 uint64_t
 evidence_highest_tx_id(const struct evidence *e)
 {
-	return e->audit.highest_tx_id;
+	return e->state.open.highest;
 }
 
 uint64_t
 evidence_size(const struct evidence *e)
 {
-	return e->audit.tree.size;
+	return e->tree.size;
 }
 
 void
 evidence_root(const struct evidence *e, struct merkle_hash *out)
 {
-	merkle_tree_root(&e->audit.tree, out);
+	merkle_tree_root(&e->tree, out);
 }
 
 const char *
@@ -294,7 +244,7 @@ evidence_last_time(const struct evidence *e)
 uint64_t
 evidence_unsigned(const struct evidence *e)
 {
-	return e->audit.tree.size - e->signed_size;
+	return e->tree.size - e->head.size;
 }
 
 /* --- appending --- */
@@ -306,7 +256,7 @@ evidence_flush(struct evidence *e)
 		return;
 	if (!io_write_all(e->fd, e->pending.data, e->pending.len))
 		log_fatal("evidence_failed", "%s/evidence-%08u.jsonl: %s",
-		    e->dir, e->file_number, strerror(errno));
+		    e->dir, e->end.file, strerror(errno));
 	buf_reset(&e->pending);
 }
 
@@ -314,10 +264,11 @@ void
 evidence_sync(struct evidence *e)
 {
 	evidence_flush(e);
+	KILLPOINT("evidence_written");
 	if (fdatasync(e->fd) < 0)
 		log_fatal("evidence_failed",
 		    "%s/evidence-%08u.jsonl: fdatasync: %s", e->dir,
-		    e->file_number, strerror(errno));
+		    e->end.file, strerror(errno));
 }
 
 static void
@@ -325,8 +276,31 @@ rotate(struct evidence *e)
 {
 	evidence_sync(e);
 	close(e->fd);
-	e->file_number++;
+	e->end.file++;
+	e->end.offset = e->end.line = 0;
 	open_file(e);
+}
+
+/* A line is `len` bytes long, without its newline. */
+static void
+add_line(struct evidence *e, const char *text, size_t len)
+{
+	if (e->end.offset > 0 &&
+	    e->end.offset + len + 1 > (uint64_t)e->rotate_size)
+		rotate(e);
+	if (e->tree.size % TILES_WIDTH == 0) {
+		e->state.tail = e->end;
+		e->state.tail_seq = e->tree.size + 1;
+	}
+	buf_put(&e->pending, text, len);
+	buf_put_u8(&e->pending, '\n');
+	e->end.offset += len + 1;
+	e->end.line++;
+	merkle_leaf(MERKLE_LOG, text, len, &e->state.last);
+	merkle_tree_append(&e->tree, &e->state.last);
+	tiles_append(e->tiles, &e->state.last);
+	if (e->pending.len >= FLUSH_BYTES)
+		evidence_flush(e);
 }
 
 /* The whole line: type, seq, time and prev, then the members of body. */
@@ -337,10 +311,10 @@ with_head(const struct evidence *e, const char *type, const json_t *body)
 	char time[IO_TIME_BYTES];
 
 	jsonx_set(line, "type", json_string(type));
-	jsonx_set(line, "seq", jsonx_int(e->audit.tree.size + 1));
+	jsonx_set(line, "seq", jsonx_int(e->tree.size + 1));
 	jsonx_set(line, "time",
 	    json_string(io_format_time(io_now_us(), time)));
-	jsonx_set(line, "prev", jsonx_hash(&e->audit.last));
+	jsonx_set(line, "prev", jsonx_hash(&e->state.last));
 	if (json_object_update(line, (json_t *)(uintptr_t)body) != 0)
 		log_fatal("json_failed", "no memory for a line of evidence");
 	return line;
@@ -362,19 +336,11 @@ evidence_append(struct evidence *e, const char *type, json_t *body)
 		line = with_head(e, type, body);
 		text = jsonx_dump(line, &len);
 	}
-	if (e->file_size > 0 &&
-	    e->file_size + (int64_t)len + 1 > e->rotate_size)
-		rotate(e);
-	buf_put(&e->pending, text, len);
-	buf_put_u8(&e->pending, '\n');
-	e->file_size += (int64_t)len + 1;
-	merkle_leaf(MERKLE_LOG, text, len, &e->audit.last);
-	merkle_tree_append(&e->audit.tree, &e->audit.last);
+	add_line(e, text, len);
+	state_follow(&e->state, line);
 	free(text);
 	json_decref(line);
 	json_decref(body);
-	if (e->pending.len >= FLUSH_BYTES)
-		evidence_flush(e);
 }
 
 /* --- signing --- */
@@ -402,25 +368,139 @@ check_nobody_else_signed(const struct evidence *e, const char *path)
 		    "over it", path);
 }
 
+/* The tiles as they lie on the disk: the last head's tree, and this one. */
+static void
+check_follows(const struct evidence *e, const struct checkpoint *c)
+{
+	struct tiles *t = tiles_open(e->dir, c->size);
+	struct merkle_hash before;
+	struct merkle_hash now;
+	char is[MERKLE_HEX_BYTES];
+	char was[MERKLE_HEX_BYTES];
+
+	if (!tiles_root(t, e->head.size, &before) ||
+	    !tiles_root(t, c->size, &now))
+		log_fatal("checkpoint_inconsistent", "%s/%s; nothing is signed "
+		    "over it", e->dir, tiles_error(t));
+	tiles_close(t);
+	if (e->head.size > 0 &&
+	    memcmp(&before, &e->head.root, sizeof(before)) != 0)
+		log_fatal("checkpoint_inconsistent", "the first %" PRIu64
+		    " lines in %s have root %s by their tiles, signed was %s; "
+		    "nothing is signed over it", e->head.size, e->dir,
+		    merkle_hex(&before, is), merkle_hex(&e->head.root, was));
+	if (memcmp(&now, &c->root, sizeof(now)) != 0)
+		log_fatal("checkpoint_inconsistent", "%" PRIu64
+		    " lines have root %s, by their tiles in %s %s; nothing is "
+		    "signed over it", c->size, merkle_hex(&c->root, was),
+		    e->dir, merkle_hex(&now, is));
+}
+
 void
-evidence_checkpoint(struct evidence *e)
+evidence_save_state(struct evidence *e)
+{
+	int64_t start = io_monotonic_us();
+	char path[PATH_MAX];
+
+	if (e->head.size == 0 || evidence_unsigned(e) > 0)
+		return;
+	e->state.size = e->head.size;
+	e->state.root = e->head.root;
+	io_path(path, sizeof(path), "%s/state", e->dir);
+	if (!state_save(path, &e->state))
+		log_fatal("evidence_failed", "%s: %s", path, strerror(errno));
+	e->next_save_us = io_monotonic_us() +
+	    STATE_SHARE * (io_monotonic_us() - start);
+}
+
+static void
+sign(struct evidence *e, const struct key_signer *next)
 {
 	struct checkpoint c;
 	char path[PATH_MAX];
 
-	if (evidence_unsigned(e) == 0)
-		return;
 	evidence_sync(e);
+	tiles_sync(e->tiles);
 	io_path(path, sizeof(path), "%s/checkpoint", e->dir);
 	check_nobody_else_signed(e, path);
+	memset(&c, 0, sizeof(c));
 	snprintf(c.origin, sizeof(c.origin), "%s", e->signer->public.name);
-	c.size = e->audit.tree.size;
-	merkle_tree_root(&e->audit.tree, &c.root);
+	c.size = e->tree.size;
+	merkle_tree_root(&e->tree, &c.root);
+	check_follows(e, &c);
 	buf_reset(&e->checkpoint);
-	checkpoint_put(&c, e->signer, &e->checkpoint);
+	checkpoint_put_both(&c, e->signer, next, &e->checkpoint);
+	KILLPOINT("before_checkpoint");
 	if (!io_replace_file(path, e->checkpoint.data, e->checkpoint.len,
 		0644))
 		log_fatal("checkpoint_failed", "%s: %s", path,
 		    strerror(errno));
-	e->signed_size = c.size;
+	KILLPOINT("after_checkpoint");
+	e->head = c;
+}
+
+void
+evidence_checkpoint(struct evidence *e)
+{
+	if (evidence_unsigned(e) == 0)
+		return;
+	sign(e, NULL);
+	if (io_monotonic_us() >= e->next_save_us)
+		evidence_save_state(e);
+}
+
+/* --- another key --- */
+
+static json_t *
+key_text(const struct key_public *k)
+{
+	struct buf b = { 0 };
+	json_t *v;
+
+	key_public_text(k, &b);
+	v = jsonx_textn(b.data, b.len);
+	buf_free(&b);
+	return v;
+}
+
+static bool
+is_signed_by(const struct evidence *e, const struct key_public *k)
+{
+	struct checkpoint c;
+	char why[256];
+
+	return e->checkpoint.len > 0 &&
+	    checkpoint_parse(e->checkpoint.data, e->checkpoint.len, k, 1, &c,
+		why, sizeof(why));
+}
+
+static bool
+is_logged(const struct evidence *e, const struct key_public *k)
+{
+	struct buf b = { 0 };
+	bool same;
+
+	key_public_text(k, &b);
+	same = b.len == e->key_change.len &&
+	    memcmp(b.data, e->key_change.data, b.len) == 0;
+	buf_free(&b);
+	return same;
+}
+
+void
+evidence_change_key(struct evidence *e, const struct key_signer *next)
+{
+	json_t *body;
+
+	if (!is_signed_by(e, &next->public)) {
+		if (!is_logged(e, &next->public)) {
+			body = jsonx_object();
+			jsonx_set(body, "old", key_text(&e->signer->public));
+			jsonx_set(body, "new", key_text(&next->public));
+			evidence_append(e, "KeyChange", body);
+		}
+		sign(e, next);
+		evidence_save_state(e);
+	}
+	e->signer = next;
 }

@@ -8,6 +8,7 @@
  */
 #include "evlog.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -86,6 +87,44 @@ open_file(struct evlog *l, unsigned number)
 	l->line_at = 0;
 	l->used = l->filled = 0;
 	return 1;
+}
+
+unsigned
+evlog_lowest(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	unsigned lowest = 0;
+
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		char name[32];
+		unsigned n;
+
+		if (sscanf(e->d_name, "evidence-%8u.jsonl", &n) != 1)
+			continue;
+		evlog_file_name(name, n);
+		if (strcmp(name, e->d_name) == 0 && n > 0 &&
+		    (lowest == 0 || n < lowest))
+			lowest = n;
+	}
+	if (d != NULL)
+		closedir(d);
+	return lowest;
+}
+
+bool
+evlog_seek(struct evlog *l, const struct evlog_place *place)
+{
+	int r = open_file(l, place->file);
+
+	if (r != 1) {
+		if (r == 0)
+			errno = ENOENT;
+		return false;
+	}
+	l->line_at = (off_t)place->offset;
+	l->line_number = place->line;
+	return lseek(l->fd, l->line_at, SEEK_SET) == l->line_at;
 }
 
 /* Reads on: 1 if there were bytes, 0 at the end, -1 with errno. */

@@ -36,9 +36,23 @@ struct evlog;
 /* "evidence-NNNNNNNN.jsonl" */
 void evlog_file_name(char out[32], unsigned number);
 
+/* Where a line starts. */
+struct evlog_place {
+	unsigned file;		/* number of its file, from 1 */
+	uint64_t offset;	/* in bytes */
+	uint64_t line;		/* lines before it in its file */
+};
+
 /* NULL only without memory; a directory that cannot be read is EVLOG_WRONG. */
 struct evlog *evlog_open(const char *dir);
 void evlog_close(struct evlog *l);
+
+/* Number of the first file that is there, 0 if none is. */
+unsigned evlog_lowest(const char *dir);
+
+/* Goes on there.  False with errno if the file cannot be opened. */
+PGW_MUSTCHECK bool evlog_seek(struct evlog *l,
+	const struct evlog_place *place);
 
 /*
  * After EVLOG_END or EVLOG_TORN it may be called again and goes on where it

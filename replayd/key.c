@@ -9,6 +9,7 @@
 #include "key.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -128,7 +129,7 @@ key_unbase64(const char *text, size_t len, uint8_t *out, size_t n)
 	    got == n && end == text + len;
 }
 
-/* NAME+HEX(key ID)+BASE64(0x01 || bytes) and a newline. */
+/* NAME+HEX(key ID)+BASE64(0x01 || bytes) */
 static void
 put_key(struct buf *out, const struct key_public *k, const uint8_t *bytes)
 {
@@ -138,8 +139,13 @@ put_key(struct buf *out, const struct key_public *k, const uint8_t *bytes)
 	buf_printf(out, "%s+%02x%02x%02x%02x+", k->name, k->id[0], k->id[1],
 	    k->id[2], k->id[3]);
 	key_base64(material, sizeof(material), out);
-	buf_put_u8(out, '\n');
 	sodium_memzero(material, sizeof(material));
+}
+
+void
+key_public_text(const struct key_public *k, struct buf *out)
+{
+	put_key(out, k, k->bytes);
 }
 
 /* Splits NAME+HEX+BASE64; false if it is not of that form. */
@@ -175,13 +181,46 @@ parse_key(const char *text, size_t len, char name[KEY_NAME_BYTES],
 
 /* --- files --- */
 
+static bool
+save_public(const char *path, const struct key_public *k)
+{
+	struct buf b = { 0 };
+	bool ok;
+
+	put_key(&b, k, k->bytes);
+	buf_put_u8(&b, '\n');
+	ok = io_replace_file(path, b.data, b.len, 0644);
+	buf_free(&b);
+	return ok;
+}
+
+static bool
+save_signer(const char *path, const struct key_signer *k)
+{
+	struct buf b = { 0 };
+	bool ok;
+
+	buf_put_str(&b, SIGNER_PREFIX);
+	put_key(&b, &k->public, k->secret); /* its first half is the seed */
+	buf_put_u8(&b, '\n');
+	ok = io_replace_file(path, b.data, b.len, 0600);
+	sodium_memzero(b.data, b.len);
+	buf_free(&b);
+	return ok;
+}
+
+static bool
+failed(const char *path, char *error, size_t error_size)
+{
+	snprintf(error, error_size, "%s: %s", path, strerror(errno));
+	return false;
+}
+
 bool
 key_save(const struct key_signer *k, const char *dir, char *error,
 	size_t error_size)
 {
-	char path[4096];
-	struct buf b = { 0 };
-	bool ok;
+	char path[PATH_MAX];
 
 	io_path(path, sizeof(path), "%s/evidence.key", dir);
 	if (access(path, F_OK) == 0) {
@@ -189,20 +228,11 @@ key_save(const struct key_signer *k, const char *dir, char *error,
 		    "%s: there is a key already; it is never replaced", path);
 		return false;
 	}
-	buf_put_str(&b, SIGNER_PREFIX);
-	put_key(&b, &k->public, k->secret); /* its first half is the seed */
-	ok = io_replace_file(path, b.data, b.len, 0600);
-	sodium_memzero(b.data, b.len);
-	buf_reset(&b);
-	if (ok) {
-		put_key(&b, &k->public, k->public.bytes);
-		io_path(path, sizeof(path), "%s/evidence.pub", dir);
-		ok = io_replace_file(path, b.data, b.len, 0644);
-	}
-	if (!ok)
-		snprintf(error, error_size, "%s: %s", path, strerror(errno));
-	buf_free(&b);
-	return ok;
+	if (!save_signer(path, k))
+		return failed(path, error, error_size);
+	io_path(path, sizeof(path), "%s/evidence.pub", dir);
+	return save_public(path, &k->public) ||
+	    failed(path, error, error_size);
 }
 
 static bool
@@ -263,27 +293,114 @@ key_load_signer(const char *path, struct key_signer *k, char *error,
 }
 
 bool
+key_public_parse(const char *text, size_t len, struct key_public *k)
+{
+	uint8_t id[KEY_ID_BYTES];
+
+	prepare();
+	memset(k, 0, sizeof(*k));
+	if (!parse_key(text, len, k->name, id, k->bytes))
+		return false;
+	set_id(k);
+	return memcmp(id, k->id, KEY_ID_BYTES) == 0;
+}
+
+bool
 key_load_public(const char *path, struct key_public *k, char *error,
 	size_t error_size)
 {
 	struct buf b = { 0 };
-	uint8_t id[KEY_ID_BYTES];
 	bool ok;
 
-	prepare();
-	memset(k, 0, sizeof(*k));
 	if (!read_key_file(path, &b, error, error_size))
 		return false;
-	ok = parse_key((const char *)b.data, b.len, k->name, id, k->bytes);
-	if (ok) {
-		set_id(k);
-		ok = memcmp(id, k->id, KEY_ID_BYTES) == 0;
-	}
+	ok = b.len > 0 && key_public_parse((const char *)b.data, b.len, k);
 	buf_free(&b);
 	if (!ok)
 		snprintf(error, error_size,
 		    "%s: not a verifier key (NAME+ID+KEY)", path);
 	return ok;
+}
+
+/* --- rotation --- */
+
+bool
+key_prepare_next(const char *dir, struct key_public *next, char *error,
+	size_t error_size)
+{
+	struct key_signer old;
+	struct key_signer k;
+	char path[PATH_MAX];
+	bool ok;
+
+	io_path(path, sizeof(path), "%s/evidence.key", dir);
+	if (!key_load_signer(path, &old, error, error_size))
+		return false;
+	key_forget(&old);
+	io_path(path, sizeof(path), "%s/evidence.key.new", dir);
+	if (access(path, F_OK) == 0) {
+		snprintf(error, error_size,
+		    "%s: a new key waits already; reload pgwitness", path);
+		return false;
+	}
+	ok = key_generate(old.public.name, &k) && save_signer(path, &k);
+	key_forget(&k);
+	if (next != NULL)
+		*next = k.public;
+	return ok || failed(path, error, error_size);
+}
+
+int
+key_load_next(const char *dir, const struct key_public *old,
+	struct key_signer *k, char *error, size_t error_size)
+{
+	char path[PATH_MAX];
+
+	io_path(path, sizeof(path), "%s/evidence.key.new", dir);
+	if (access(path, F_OK) != 0 && errno == ENOENT)
+		return 0;
+	if (!key_load_signer(path, k, error, error_size))
+		return -1;
+	if (strcmp(k->public.name, old->name) == 0)
+		return 1;
+	snprintf(error, error_size, "%s is of %s, not of %s; a log keeps its "
+	    "origin", path, k->public.name, old->name);
+	key_forget(k);
+	return -1;
+}
+
+bool
+key_finish_change(const char *dir, const struct key_public *old,
+	const struct key_public *next, char *error, size_t error_size)
+{
+	char path[PATH_MAX];
+	char from[PATH_MAX];
+
+	io_path(path, sizeof(path), "%s/evidence-%02x%02x%02x%02x.pub", dir,
+	    old->id[0], old->id[1], old->id[2], old->id[3]);
+	if (!save_public(path, old))
+		return failed(path, error, error_size);
+	io_path(from, sizeof(from), "%s/evidence.key.new", dir);
+	io_path(path, sizeof(path), "%s/evidence.key", dir);
+	if (rename(from, path) < 0 || !io_fsync_dir(dir))
+		return failed(path, error, error_size);
+	return key_repair_public(dir, next, error, error_size);
+}
+
+bool
+key_repair_public(const char *dir, const struct key_public *k, char *error,
+	size_t error_size)
+{
+	char path[PATH_MAX];
+	struct key_public there;
+	char why[512];
+
+	io_path(path, sizeof(path), "%s/evidence.pub", dir);
+	if (key_load_public(path, &there, why, sizeof(why)) &&
+	    strcmp(there.name, k->name) == 0 &&
+	    memcmp(there.bytes, k->bytes, sizeof(k->bytes)) == 0)
+		return true;
+	return save_public(path, k) || failed(path, error, error_size);
 }
 
 /* --- signatures --- */

@@ -53,6 +53,8 @@ continued(const struct line_start *s)
 	v = jsonx_object();
 	jsonx_set(v, "size", jsonx_int(s->size));
 	jsonx_set(v, "root", jsonx_hash(&s->root));
+	if (s->continued_origin != NULL)
+		jsonx_set(v, "origin", jsonx_text(s->continued_origin));
 	return v;
 }
 
@@ -96,6 +98,25 @@ line_gap(const char *from_time, const char *reason, uint64_t count)
 	jsonx_set(v, "reason", json_string(reason));
 	jsonx_set(v, "database", json_null());
 	jsonx_set(v, "count", count == 0 ? json_null() : jsonx_int(count));
+	return v;
+}
+
+json_t *
+line_spool_gap(const struct spool_frame *f)
+{
+	json_t *at = jsonx_object();
+	json_t *v = f->payload_len == 0
+	    ? NULL
+	    : json_loadb((const char *)f->payload, f->payload_len,
+		  JSON_REJECT_DUPLICATES, NULL);
+
+	if (!json_is_object(v)) {
+		json_decref(v);
+		v = line_gap("", "gap_unreadable", 0);
+	}
+	jsonx_set(at, "segment", jsonx_int(f->at.segment));
+	jsonx_set(at, "offset", jsonx_int(f->at.offset));
+	jsonx_set(v, "spool", at);
 	return v;
 }
 

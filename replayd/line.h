@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "record.h"
+#include "spool.h"
 #include "txtable.h"
 #include "verdict.h"
 
@@ -20,6 +21,7 @@ struct line_start {
 	uint64_t system_identifier;	/* 0 if not known */
 	uint64_t timeline;		/* 0 if not known */
 	const char *config_file;	/* hashed; may be missing */
+	const char *continued_origin;	/* of another log; NULL: this one */
 	uint64_t size;			/* of the continued log, 0 new */
 	struct merkle_hash root;
 	uint64_t open_records;
@@ -36,6 +38,8 @@ struct line_context {
 json_t *line_start(const struct line_start *s);
 json_t *line_stop(uint64_t open_records, uint64_t open_verdicts);
 json_t *line_gap(const char *from_time, const char *reason, uint64_t count);
+/* The drain's own words (JSON text), from this frame of the spool. */
+json_t *line_spool_gap(const struct spool_frame *f);
 json_t *line_record(uint64_t tx_id, const struct record *r,
 	const struct line_context *c);
 json_t *line_outcome(uint64_t tx_id, const struct record_outcome_message *m);

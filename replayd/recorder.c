@@ -23,13 +23,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "checkpoint.h"
+#include "command.h"
 #include "ioutil.h"
+#include "killpoint.h"
 #include "log.h"
 #include "procsig.h"
 #include "track.h"
 
-#define IDENTITY_WAIT_MS 2000
+#define IDENTITY_WAIT_MS 500
 #define FINISH_WAIT_US (30 * (int64_t)1000000)
+#define COMMAND_WAIT_US (5 * (int64_t)1000000)
+#define MAX_AFTER 65536
 #define ASK_AGAIN_MS 200
 #define FRAMES_PER_ROUND 1000
 #define SEQLOCK_TRIES 100000
@@ -41,12 +46,14 @@ struct recorder {
 	struct recorder_shared *shared;
 	int wake_fd;
 	pid_t drain;
-	struct key_signer key;
+	struct key_signer keys[2];	/* the present one, and one to come */
+	struct key_signer *key;
 	struct track track;
+	struct command *command;
 	struct spool_reader *spool;
+	struct spool_position resume;	/* frames before are in the log */
 	struct spool_position durable;	/* as last told */
 	bool finishing;			/* end of file on wake_fd */
-	uint64_t timeline;
 	uint64_t recycled;		/* segments below are deleted */
 	int64_t next_checkpoint_us;
 	struct pollfd *poll;
@@ -98,8 +105,6 @@ read_answers(struct recorder *r)
 
 	while ((n = recv(r->track.resolver_fd, &a, sizeof(a),
 		    MSG_DONTWAIT)) == (ssize_t)sizeof(a)) {
-		if (a.kind == RESOLVER_IDENTITY)
-			r->timeline = a.timeline;
 		track_answer(&r->track, &a);
 	}
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -115,18 +120,53 @@ read_answers(struct recorder *r)
 static void
 load_key(struct recorder *r)
 {
+	const char *dir = r->config->data_dir;
 	char path[PATH_MAX];
 	char error[512];
 
-	io_path(path, sizeof(path), "%s/evidence.key", r->config->data_dir);
-	if (!key_load_signer(path, &r->key, error, sizeof(error)))
+	r->key = &r->keys[0];
+	io_path(path, sizeof(path), "%s/evidence.key", dir);
+	if (!key_load_signer(path, r->key, error, sizeof(error)))
 		log_fatal("evidence_key", "%s; make one with witnessctl keygen",
 		    error);
 	if (*r->config->origin != '\0' &&
-	    strcmp(r->config->origin, r->key.public.name) != 0)
+	    strcmp(r->config->origin, r->key->public.name) != 0)
 		log_fatal("evidence_key",
 		    "evidence.origin is %s but %s is of %s; a log keeps its "
-		    "origin", r->config->origin, path, r->key.public.name);
+		    "origin", r->config->origin, path, r->key->public.name);
+	if (!key_repair_public(dir, &r->key->public, error, sizeof(error)))
+		log_fatal("evidence_key", "%s", error);
+}
+
+/* If witnessctl rotate-key left a new key: the protocol is in key.h. */
+static void
+change_key(struct recorder *r)
+{
+	struct key_signer *next = &r->keys[r->key == &r->keys[0]];
+	const char *dir = r->config->data_dir;
+	char error[512];
+
+	switch (key_load_next(dir, &r->key->public, next, error,
+	    sizeof(error))) {
+	case 0:
+		return;
+	case 1:
+		break;
+	default:
+		log_error("evidence_key", "%s; the old key goes on", error);
+		return;
+	}
+	evidence_change_key(r->track.evidence, next);
+	KILLPOINT("key_signed");
+	if (!key_finish_change(dir, &r->key->public, &next->public, error,
+		sizeof(error)))
+		log_fatal("evidence_key", "%s", error);
+	key_forget(r->key);
+	r->key = next;
+	command_note(r->command, evidence_size(r->track.evidence));
+	log_info("key_changed", "the evidence log is signed with key "
+	    "%02x%02x%02x%02x from now on", next->public.id[0],
+	    next->public.id[1], next->public.id[2], next->public.id[3]);
 }
 
 /* The server's identity, if it answers soon. */
@@ -154,26 +194,60 @@ open_log(struct recorder *r)
 
 	config_log_path(r->config, ".", dir, sizeof(dir));
 	dir[strlen(dir) - strlen("/.")] = '\0';
-	r->track.evidence = evidence_open(dir, &r->key,
+	r->track.evidence = evidence_open(dir, r->key,
 	    r->config->log_rotate_size, error, sizeof(error));
 	if (r->track.evidence == NULL)
 		log_fatal("evidence_refused",
 		    "nothing is signed until this is explained: %s", error);
+	r->command = command_new(dir, r->config->checkpoint_command);
+	if (evidence_unsigned(r->track.evidence) <
+	    evidence_size(r->track.evidence))
+		command_note(r->command, evidence_size(r->track.evidence) -
+		    evidence_unsigned(r->track.evidence));
+	change_key(r);
+}
+
+/* pgwitness --init --after left the other log's checkpoint for us. */
+static void
+name_the_old_log(const struct recorder *r, struct line_start *s,
+	struct checkpoint *old)
+{
+	struct buf b = { 0 };
+	char path[PATH_MAX];
+
+	config_log_path(r->config, "after", path, sizeof(path));
+	if (io_read_file(path, &b, MAX_AFTER) && b.len > 0) {
+		if (!checkpoint_parse_text(b.data, b.len, old))
+			log_fatal("evidence_after",
+			    "%s is not a checkpoint; make the data directory "
+			    "again", path);
+		if (strcmp(old->origin, s->origin) == 0)
+			log_fatal("evidence_after",
+			    "%s is of the same origin, %s; two logs must not "
+			    "have one", path, s->origin);
+		s->continued_origin = old->origin;
+		s->size = old->size;
+		s->root = old->root;
+	}
+	buf_free(&b);
 }
 
 static void
 write_start(struct recorder *r)
 {
 	struct evidence *e = r->track.evidence;
-	struct line_start s = { .origin = r->key.public.name,
+	struct checkpoint old;
+	struct line_start s = { .origin = r->key->public.name,
 		.system_identifier = r->track.context.system_identifier,
-		.timeline = r->timeline,
+		.timeline = r->track.timeline,
 		.config_file = r->config->file,
 		.size = evidence_size(e),
 		.next_tx_id = evidence_highest_tx_id(e) + 1 };
 	uint64_t verdicts;
 
 	evidence_root(e, &s.root);
+	if (s.size == 0)
+		name_the_old_log(r, &s, &old);
 	track_count(&r->track, &s.open_records, &verdicts);
 	evidence_append(e, "Start", line_start(&s));
 }
@@ -185,10 +259,11 @@ start(struct recorder *r, const int *worker_fds, unsigned n_workers)
 
 	load_key(r);
 	start_resolver(r);
+	KILLPOINT("start_recorder");
 	open_log(r);
 	t->config = r->config;
 	t->open = evidence_open_transactions(t->evidence);
-	t->highest_tx_id = evidence_highest_tx_id(t->evidence);
+	t->spool = evidence_spool(t->evidence);
 	t->dispatch = dispatch_new(worker_fds, n_workers);
 	t->n_workers = n_workers;
 	t->context.row_data = r->config->log_row_data;
@@ -203,12 +278,21 @@ start(struct recorder *r, const int *worker_fds, unsigned n_workers)
 		log_fatal("spool_open", "cannot read the spool in %s: %s",
 		    r->config->data_dir, strerror(errno));
 	write_start(r);
+	if (track_resume(t))
+		r->resume = t->spool->next;
 	log_info("recorder_started", "the evidence log has %" PRIu64
 	    " lines, %zu transactions are open", evidence_size(t->evidence),
 	    t->open->n);
 }
 
 /* --- rounds --- */
+
+static bool
+is_before(struct spool_position a, struct spool_position b)
+{
+	return a.segment < b.segment ||
+	    (a.segment == b.segment && a.offset < b.offset);
+}
 
 /* True if there is more to take. */
 static bool
@@ -225,7 +309,8 @@ follow_spool(struct recorder *r)
 				track_started(&r->track);
 			return false;
 		}
-		track_frame(&r->track, &f);
+		if (!is_before(f.at, r->resume))
+			track_frame(&r->track, &f);
 	}
 	return true;
 }
@@ -244,6 +329,7 @@ recycle(struct recorder *r)
 	lowest = track_lowest_segment(&r->track);
 	if (lowest <= r->recycled)
 		return;
+	KILLPOINT("recycle");
 	spool_recycle(r->config->data_dir, lowest);
 	r->recycled = lowest;
 }
@@ -257,6 +343,7 @@ sign_if_due(struct recorder *r)
 	    now < r->next_checkpoint_us)
 		return;
 	evidence_checkpoint(r->track.evidence);
+	command_note(r->command, evidence_size(r->track.evidence));
 	recycle(r);
 	r->next_checkpoint_us = now + r->config->checkpoint_interval * 1000;
 }
@@ -266,11 +353,12 @@ static int
 wait_ms(const struct recorder *r, bool more)
 {
 	int64_t left = r->next_checkpoint_us - io_monotonic_us();
-	int ms = -1;
+	int ms = command_wait_ms(r->command);
 
 	if (more)
 		return 0;
-	if (evidence_unsigned(r->track.evidence) > 0)
+	if (evidence_unsigned(r->track.evidence) > 0 &&
+	    (ms < 0 || ms > left / 1000))
 		ms = left <= 0 ? 0 : (int)(left / 1000) + 1;
 	if (r->track.unasked && r->track.resolver_fd >= 0 &&
 	    (ms < 0 || ms > ASK_AGAIN_MS))
@@ -296,8 +384,10 @@ wait_and_read(struct recorder *r, bool more)
 		return;
 	if (p[POLL_SIGNAL].revents != 0) {
 		procsig_drain();
-		if (procsig_take(SIGHUP))
+		if (procsig_take(SIGHUP)) {
 			log_reopen();
+			change_key(r);
+		}
 	}
 	if (p[POLL_WAKE].revents != 0)
 		read_wake(r);
@@ -317,6 +407,7 @@ one_round(struct recorder *r, bool more)
 	dispatch_send(r->track.dispatch);
 	evidence_flush(r->track.evidence);
 	sign_if_due(r);
+	command_step(r->command);
 	return more;
 }
 
@@ -328,6 +419,20 @@ verdicts_are_awaited(const struct recorder *r, int64_t since_us)
 	return dispatch_living(r->track.dispatch) > 0 &&
 	    dispatch_open(r->track.dispatch) > 0 &&
 	    io_monotonic_us() - since_us < FINISH_WAIT_US;
+}
+
+/* The last checkpoint shall leave the host, too; but not at any price. */
+static void
+finish_command(struct recorder *r)
+{
+	int64_t until = io_monotonic_us() + COMMAND_WAIT_US;
+
+	command_step(r->command);
+	while (!command_is_idle(r->command) && io_monotonic_us() < until) {
+		(void)poll(NULL, 0, command_wait_ms(r->command));
+		command_step(r->command);
+	}
+	command_free(r->command);
 }
 
 static PGW_NORETURN void
@@ -344,8 +449,11 @@ finish(struct recorder *r)
 	evidence_append(r->track.evidence, "Stop",
 	    line_stop(records, verdicts));
 	evidence_checkpoint(r->track.evidence);
+	evidence_save_state(r->track.evidence);
 	recycle(r);
-	key_forget(&r->key);
+	command_note(r->command, evidence_size(r->track.evidence));
+	finish_command(r);
+	key_forget(r->key);
 	log_info("recorder_stopped", "%" PRIu64 " records without outcome, %"
 	    PRIu64 " without verdict", records, verdicts);
 	exit(0);

@@ -14,12 +14,13 @@
  * recorder finish, stop the verifier, exit 0.  SIGHUP: reload the log level,
  * reopen the log, pass it on.  End of file on --life-fd: the postmaster died;
  * the same once the lanes are quiet.
- * Exit: 0 done, 1 the recorder died, 2 usage, 3 the world is broken (disk).
- * All processes below end with this one.
+ * Exit: 0 done, 1 the recorder died at the end, 2 usage, 3 the world is broken
+ * (disk).  All processes below end with this one.
  *
- * The verifier may die (it ends if a worker or the cluster does): then it and
- * the recorder, which holds the sockets to the workers, are started again
- * while the drain goes on.
+ * The verifier may die (it ends if a worker or the cluster does), and so may
+ * the recorder (a full disk): then both are ended, for the recorder holds the
+ * sockets to the workers, and started again, throttled, while the drain goes
+ * on.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -48,6 +49,7 @@
 #include "verifier.h"
 
 #define TICK_MS 100
+#define STUCK_US 10000000		/* at the end, for a disk to come back */
 #define QUIET_US 1000000		/* of the lanes, without a postmaster */
 #define RESTART_MIN_US 1000000
 #define RESTART_MAX_US 60000000
@@ -65,6 +67,7 @@ struct helpers {
 	pid_t recorder;			/* 0: does not run */
 	pid_t verifier;
 	int wake_fd;			/* -1: the recorder was told to end */
+	bool said;			/* that the recorder ends early */
 	unsigned n_workers;		/* 0: no verifier */
 	int64_t started_us;
 	int64_t delay_us;		/* before the next start */
@@ -77,6 +80,7 @@ struct replayd {
 	struct drain *drain;
 	struct helpers helpers;
 	bool orphaned;			/* the postmaster is gone */
+	char boot_id[40];
 };
 
 /* --- helpers --- */
@@ -231,30 +235,49 @@ finish_recorder(struct replayd *r)
 	h->wake_fd = -1;
 }
 
+/* What lived long starts again soon; else twice as late each time. */
 static void
-recorder_ended(struct helpers *h, int status)
+delay_restart(struct helpers *h)
 {
-	h->recorder = 0;
-	if (h->wake_fd == -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return;
-	log_error("recorder_ended",
-	    "the recorder ended unexpectedly (status 0x%x); replayd ends, too, "
-	    "and is started again", (unsigned)status);
-	exit(1);
-}
-
-/* One that lived long starts again soon; else twice as late each time. */
-static void
-verifier_ended(struct replayd *r, int status)
-{
-	struct helpers *h = &r->helpers;
 	int64_t lived = io_monotonic_us() - h->started_us;
 
-	h->verifier = 0;
 	if (lived > RESTART_MAX_US || h->delay_us == 0)
 		h->delay_us = RESTART_MIN_US;
 	else if (h->delay_us < RESTART_MAX_US / 2)
 		h->delay_us *= 2;
+}
+
+/* The verifier, whose sockets lead nowhere now, is ended with it. */
+static void
+recorder_ended(struct replayd *r, int status)
+{
+	struct helpers *h = &r->helpers;
+
+	h->recorder = 0;
+	if (h->wake_fd == -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return;
+	delay_restart(h);
+	if (!h->said)
+		log_error("recorder_ended", "the recorder ended (status "
+		    "0x%x); records are kept in the spool, it starts again in "
+		    "%lld s, and later if it ends again", (unsigned)status,
+		    (long long)(h->delay_us / 1000000));
+	h->said = true;
+	h->started_us = io_monotonic_us();
+	finish_recorder(r);
+	if (h->verifier != 0)
+		kill(h->verifier, SIGTERM);
+}
+
+static void
+verifier_ended(struct replayd *r, int status)
+{
+	struct helpers *h = &r->helpers;
+
+	h->verifier = 0;
+	if (h->recorder == 0)
+		return;			/* it was ended with the recorder */
+	delay_restart(h);
 	log_error("verifier_ended",
 	    "the verifier ended (status 0x%x); records are kept, it starts "
 	    "again in %lld s", (unsigned)status,
@@ -274,7 +297,12 @@ watch_helpers(struct replayd *r)
 		verifier_ended(r, status);
 	if (h->recorder != 0 &&
 	    waitpid(h->recorder, &status, WNOHANG) == h->recorder)
-		recorder_ended(h, status);
+		recorder_ended(r, status);
+	if (h->said && h->recorder != 0 &&
+	    io_monotonic_us() - h->started_us > RESTART_MAX_US) {
+		h->said = false;
+		log_info("recorder_resumed", "the recorder runs again");
+	}
 	if (h->recorder == 0 && h->verifier == 0 &&
 	    io_monotonic_us() - h->started_us >= h->delay_us)
 		start_helpers(r);
@@ -291,18 +319,22 @@ wait_for_end(pid_t pid)
 	return status;
 }
 
-static void
+/* False: the recorder did not finish; the next one goes on. */
+static bool
 stop_helpers(struct replayd *r)
 {
 	struct helpers *h = &r->helpers;
 
+	int status = 0;
+
 	finish_recorder(r);
 	if (h->recorder != 0)
-		recorder_ended(h, wait_for_end(h->recorder));
-	if (h->verifier == 0)
-		return;
-	kill(h->verifier, SIGTERM);
-	(void)wait_for_end(h->verifier);
+		status = wait_for_end(h->recorder);
+	if (h->verifier != 0) {
+		kill(h->verifier, SIGTERM);
+		(void)wait_for_end(h->verifier);
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 /* --- the process --- */
@@ -362,14 +394,35 @@ run(struct replayd *r)
 	}
 }
 
-static void
+/* Nobody is left who waits, but for async what is in the lanes counts. */
+static bool
+empty_lanes(struct replayd *r)
+{
+	int64_t since = io_monotonic_us();
+
+	while (drain_step(r->drain, drain_is_stuck(r->drain) ? TICK_MS : 0)) {
+		if (!drain_is_stuck(r->drain))
+			since = io_monotonic_us();
+		else if (io_monotonic_us() - since > STUCK_US)
+			return false;
+	}
+	drain_stop(r->drain);
+	return true;
+}
+
+static int
 finish(struct replayd *r)
 {
 	struct drain_counts c;
+	bool emptied = empty_lanes(r), done = stop_helpers(r);
 
-	while (drain_step(r->drain, 0))
-		;
-	stop_helpers(r);
+	if (!emptied)
+		log_error("records_lost", "the spool took nothing for %d s; "
+		    "what was in the lanes and not acknowledged is lost",
+		    STUCK_US / 1000000);
+	if (!done)
+		log_error("recorder_ended", "the recorder could not finish; "
+		    "records are kept in the spool");
 	c = drain_counts(r->drain);
 	log_info("replayd_stopped",
 	    "replayd ends: %llu messages, %llu records, %llu syncs",
@@ -377,6 +430,7 @@ finish(struct replayd *r)
 	    (unsigned long long)c.syncs);
 	drain_close(r->drain);
 	config_free(r->config);
+	return emptied ? (done ? 0 : 1) : 3;
 }
 
 static void
@@ -389,6 +443,33 @@ open_log(const struct config *c)
 		log_fatal("log_open", "cannot open %s: %s", path,
 		    strerror(errno));
 	log_set_level((enum log_level)c->log_level);
+}
+
+/* "" if it cannot be read. */
+static const char *
+boot_id(char *out, size_t size)
+{
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd == -1 ? -1 : read(fd, out, size - 1);
+
+	out[n > 0 ? n : 0] = '\0';
+	out[strcspn(out, "\n")] = '\0';
+	if (fd != -1)
+		close(fd);
+	return out;
+}
+
+static void
+begin_run(struct replayd *r)
+{
+	const struct config *c = r->config;
+	struct drain_policy p = { .spool_max_bytes =
+		(uint64_t)c->spool_max_bytes,
+		.refuse = c->on_spool_full == SPOOL_FULL_REJECT,
+		.async = c->commit == COMMIT_ASYNC,
+		.boot_id = boot_id(r->boot_id, sizeof(r->boot_id)) };
+
+	drain_begin(r->drain, &p);
 }
 
 static void
@@ -407,6 +488,7 @@ start(struct replayd *r)
 		log_fatal("out_of_memory", "no shared memory: %s",
 		    strerror(errno));
 	r->drain = drain_open(c->data_dir, r->options.queue_fd, r->shared);
+	begin_run(r);
 	r->helpers.wake_fd = -1;
 	if (c->enable_verification && c->backend_user[0] != '\0')
 		r->helpers.n_workers = c->replay_workers < MAX_WORKERS
@@ -504,6 +586,5 @@ main(int argc, char **argv)
 	procsig_catch(SIGCHLD);
 	start(&r);
 	run(&r);
-	finish(&r);
-	return 0;
+	return finish(&r);
 }

@@ -3,8 +3,18 @@
  *
  * One connection of the witness role, made when there is something to ask and
  * again when it breaks, with backoff.  A transaction that is in progress (or
- * prepared) is asked for again; `unknown` is only what the server cannot know:
- * forgotten, of the future, or of another server.
+ * prepared) is asked for again, for as long as it takes; `unknown` is only
+ * what the server cannot know: forgotten, of the future, or of another server.
+ * A server on another timeline (restored, failed over) gives the same xids to
+ * other transactions, so its answer about an older one means nothing.  One in
+ * recovery is as good as unreachable.
+ *
+ * A server that crashed may give xids again whose WAL was never flushed.  What
+ * was asked for before its restart and is not below the next xid of the
+ * checkpoint that ended its recovery never got there: as good as a future xid.
+ *
+ * Who the server is, is asked on every connection and every CHECK_MS, so that
+ * a change is said also when nothing is in doubt.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -22,20 +32,32 @@
 #include <unistd.h>
 
 #include "ioutil.h"
+#include "killpoint.h"
 #include "log.h"
 #include "procsig.h"
 
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 10000
+#define CHECK_MS 30000
 #define FUTURE_XID_STATE "22023"	/* invalid_parameter_value */
+
+struct question {
+	struct resolver_request q;
+	uint64_t started;		/* of the server, when it was asked */
+};
 
 struct resolver {
 	const struct config *config;
 	int fd;
 	PGconn *conn;			/* NULL: not connected */
-	uint64_t system_identifier;
-	bool identity_sent;
-	struct resolver_request *asked;	/* not yet answered */
+	struct resolver_pace pace;
+	uint64_t system_identifier;	/* 0: not known */
+	uint64_t timeline;
+	uint64_t started;		/* the server's start, us; 0 not known */
+	uint64_t recovered_xid;		/* next at that start, at least */
+	bool asked_identity;		/* once, with or without success */
+	bool told_unreachable;
+	struct question *asked;		/* not yet answered */
 	size_t n;
 	size_t cap;
 	int backoff_ms;
@@ -73,8 +95,11 @@ take_request(struct resolver *r)
 			log_fatal("out_of_memory",
 			    "no memory for transactions in doubt");
 	}
-	r->asked[r->n++] = q;
-	r->backoff_ms = BACKOFF_MIN_MS;
+	if (q.timeline == 0)
+		q.timeline = r->timeline;
+	r->asked[r->n].started = r->started;
+	r->asked[r->n++].q = q;
+	r->backoff_ms = r->pace.backoff_min;
 }
 
 /* --- the server --- */
@@ -108,27 +133,85 @@ number_at(const PGresult *res, int column)
 	return strtoull(PQgetvalue(res, 0, column), NULL, 10);
 }
 
+/* A change is said once, to the operator and to the recorder. */
+static void
+take_identity(struct resolver *r, uint64_t system, uint64_t timeline)
+{
+	const struct resolver_answer a = { .kind = RESOLVER_IDENTITY,
+		.system_identifier = system,
+		.timeline = timeline };
+
+	if (r->asked_identity && system == r->system_identifier &&
+	    timeline == r->timeline)
+		return;
+	if (r->system_identifier != 0 && system != 0)
+		log_error("server_changed", "the server is another one now: "
+		    "system %" PRIu64 " timeline %" PRIu64 ", before system %"
+		    PRIu64 " timeline %" PRIu64 " (restored from a backup, or "
+		    "failed over); what was in doubt there stays unknown",
+		    system, timeline, r->system_identifier, r->timeline);
+	r->asked_identity = true;
+	if (system != 0) {
+		r->system_identifier = system;
+		r->timeline = timeline;
+	}
+	tell(r, &a);
+}
+
+enum identity { IDENTITY_KNOWN, IDENTITY_IN_RECOVERY, IDENTITY_NOT_KNOWN };
+
+static enum identity
+read_identity(struct resolver *r, const PGresult *res, uint64_t *system,
+	uint64_t *timeline)
+{
+	uint64_t started;
+
+	if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1)
+		return IDENTITY_NOT_KNOWN;
+	if (PQgetisnull(res, 0, 1))
+		return IDENTITY_IN_RECOVERY;
+	*system = number_at(res, 0);
+	*timeline = strtoull(PQgetvalue(res, 0, 1), NULL, 16);
+	started = number_at(res, 2);
+	if (started != r->started)
+		r->recovered_xid = number_at(res, 3);
+	r->started = started;
+	return IDENTITY_KNOWN;
+}
+
+/*
+ * The timeline that is written now: pg_control_checkpoint() still has the old
+ * one for a while after a promotion.
+ */
 static bool
 ask_identity(struct resolver *r)
 {
-	struct resolver_answer a = { .kind = RESOLVER_IDENTITY };
 	PGresult *res = PQexec(r->conn,
-	    "SELECT s.system_identifier, c.timeline_id"
+	    "SELECT s.system_identifier,"
+	    " CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN"
+	    " pg_catalog.substr(pg_catalog.pg_walfile_name("
+	    "pg_catalog.pg_current_wal_lsn()), 1, 8) END,"
+	    " (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time())"
+	    " * 1000000)::pg_catalog.int8,"
+	    " pg_catalog.split_part(c.next_xid, ':', 1)::pg_catalog.int8"
+	    " * 4294967296 +"
+	    " pg_catalog.split_part(c.next_xid, ':', 2)::pg_catalog.int8"
 	    " FROM pg_catalog.pg_control_system() s,"
 	    " pg_catalog.pg_control_checkpoint() c");
+	uint64_t system = 0, timeline = 0;
+	enum identity identity = read_identity(r, res, &system, &timeline);
 
-	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1) {
-		a.system_identifier = number_at(res, 0);
-		a.timeline = number_at(res, 1);
-	} else
+	PQclear(res);
+	if (PQstatus(r->conn) != CONNECTION_OK)
+		return false;
+	if (identity == IDENTITY_IN_RECOVERY)
+		return false;
+	if (identity == IDENTITY_NOT_KNOWN && !r->asked_identity)
 		log_warning("server_identity",
 		    "the witness role cannot read the system identifier: %s",
 		    PQerrorMessage(r->conn));
-	PQclear(res);
-	r->system_identifier = a.system_identifier;
-	r->identity_sent = true;
-	tell(r, &a);
-	return PQstatus(r->conn) == CONNECTION_OK;
+	take_identity(r, system, timeline);
+	return true;
 }
 
 static bool
@@ -138,11 +221,18 @@ connected(struct resolver *r)
 		return true;
 	disconnect(r);
 	r->conn = open_connection(r->config);
-	if (PQstatus(r->conn) == CONNECTION_OK && ask_identity(r))
+	if (PQstatus(r->conn) == CONNECTION_OK && ask_identity(r)) {
+		if (r->told_unreachable)
+			log_info("server_reachable", "the witness role is "
+			    "connected to the server again");
+		r->told_unreachable = false;
 		return true;
-	log_info("server_unreachable",
-	    "the witness role cannot connect to the server: %s",
-	    PQerrorMessage(r->conn));
+	}
+	if (!r->told_unreachable)
+		log_warning("server_unreachable", "the witness role cannot "
+		    "connect to the server, or it is in recovery: %s",
+		    PQerrorMessage(r->conn));
+	r->told_unreachable = true;
 	disconnect(r);
 	return false;
 }
@@ -158,7 +248,8 @@ set_outcome(struct resolver_answer *a, enum record_outcome o,
 }
 
 static enum answer
-judge_status(const PGresult *res, struct resolver_answer *a)
+judge_status(const PGresult *res, const struct resolver_request *q,
+	struct resolver_answer *a)
 {
 	const char *status = PQgetvalue(res, 0, 0);
 
@@ -167,28 +258,38 @@ judge_status(const PGresult *res, struct resolver_answer *a)
 	else if (strcmp(status, "committed") == 0)
 		set_outcome(a, OUTCOME_COMMITTED, "");
 	else if (strcmp(status, "aborted") == 0)
-		set_outcome(a, OUTCOME_ABORTED, "");
+		set_outcome(a, OUTCOME_ABORTED,
+		    q->synchronous_commit_off ? "synchronous_commit_off" : "");
 	else
 		return ANSWER_LATER;
 	return ANSWER_FINAL;
 }
 
 static enum answer
-judge(const PGresult *res, struct resolver_answer *a)
+judge(const PGresult *res, const struct resolver_request *q,
+	struct resolver_answer *a)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
 	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1)
-		return judge_status(res, a);
+		return judge_status(res, q, a);
 	if (state == NULL || strcmp(state, FUTURE_XID_STATE) != 0)
 		return ANSWER_BROKEN;
 	set_outcome(a, OUTCOME_UNKNOWN, "future_xid");
 	return ANSWER_FINAL;
 }
 
-static enum answer
-ask(struct resolver *r, const struct resolver_request *q)
+static bool
+may_be_given_again(const struct resolver *r, const struct question *x)
 {
+	return x->started != 0 && x->started != r->started &&
+	    x->q.xid >= r->recovered_xid;
+}
+
+static enum answer
+ask(struct resolver *r, const struct question *x)
+{
+	const struct resolver_request *q = &x->q;
 	struct resolver_answer a = { .kind = RESOLVER_OUTCOME,
 		.tx_id = q->tx_id };
 	char xid[24];
@@ -199,17 +300,31 @@ ask(struct resolver *r, const struct resolver_request *q)
 	if (q->system_identifier != 0 && r->system_identifier != 0 &&
 	    q->system_identifier != r->system_identifier)
 		set_outcome(&a, OUTCOME_UNKNOWN, "other_system");
+	else if (q->timeline != 0 && r->timeline != 0 &&
+	    q->timeline != r->timeline)
+		set_outcome(&a, OUTCOME_UNKNOWN, "other_timeline");
+	else if (may_be_given_again(r, x))
+		set_outcome(&a, OUTCOME_UNKNOWN, "future_xid");
 	else {
 		PGresult *res = PQexecParams(r->conn,
 		    "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)",
 		    1, NULL, values, NULL, NULL, 0);
 
-		answer = judge(res, &a);
+		answer = judge(res, q, &a);
 		PQclear(res);
 	}
+	KILLPOINT("resolver_answer");
 	if (answer == ANSWER_FINAL)
 		tell(r, &a);
 	return answer;
+}
+
+static void
+back_off(struct resolver *r)
+{
+	r->backoff_ms = r->backoff_ms * 2 < r->pace.backoff_max
+	    ? r->backoff_ms * 2
+	    : r->pace.backoff_max;
 }
 
 /* One round over all that are not answered; in doubt again in a while. */
@@ -233,29 +348,42 @@ ask_all(struct resolver *r)
 			r->asked[kept++] = r->asked[i];
 	}
 	r->n = kept;
-	r->backoff_ms = r->backoff_ms * 2 < BACKOFF_MAX_MS
-	    ? r->backoff_ms * 2
-	    : BACKOFF_MAX_MS;
+	back_off(r);
+}
+
+/*
+ * When to come again.  With something to ask backoff decides; without it the
+ * server's identity is looked at, which also finds that it went away.
+ */
+static int
+next_ms(struct resolver *r)
+{
+	int was = r->backoff_ms;
+
+	if (r->n > 0) {
+		ask_all(r);
+		return was;
+	}
+	if (r->conn != NULL && !ask_identity(r))
+		disconnect(r);
+	if (connected(r))
+		return r->pace.check;
+	back_off(r);
+	return was;
 }
 
 static PGW_NORETURN void
 resolver_main(struct resolver *r)
 {
 	struct pollfd p = { .fd = r->fd, .events = POLLIN };
-	int64_t due = 0;
+	int64_t due = 0, left;
 
-	r->backoff_ms = BACKOFF_MIN_MS;
+	r->backoff_ms = r->pace.backoff_min;
 	for (;;) {
-		bool work = r->n > 0 || !r->identity_sent;
-		int64_t left = (due - io_monotonic_us()) / 1000;
-		int was = r->backoff_ms;
-
-		if (work && left <= 0) {
-			ask_all(r);
-			due = io_monotonic_us() + (int64_t)was * 1000;
-			continue;
-		}
-		if (poll(&p, 1, work ? (int)left + 1 : -1) > 0) {
+		left = (due - io_monotonic_us()) / 1000;
+		if (left <= 0)
+			due = io_monotonic_us() + (int64_t)next_ms(r) * 1000;
+		else if (poll(&p, 1, (int)left + 1) > 0) {
 			take_request(r);
 			due = 0;
 		}
@@ -265,7 +393,17 @@ resolver_main(struct resolver *r)
 int
 resolver_start(const struct config *config)
 {
-	struct resolver r = { .config = config };
+	static const struct resolver_pace pace = { BACKOFF_MIN_MS,
+		BACKOFF_MAX_MS, CHECK_MS };
+
+	return resolver_start_paced(config, &pace);
+}
+
+int
+resolver_start_paced(const struct config *config,
+	const struct resolver_pace *pace)
+{
+	struct resolver r = { .config = config, .pace = *pace };
 	pid_t parent = getpid();
 	pid_t pid;
 	sigset_t saved;

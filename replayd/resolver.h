@@ -17,7 +17,7 @@
 
 /* From the resolver; one datagram each. */
 enum resolver_kind {
-	RESOLVER_IDENTITY,	/* once connected: who the server is */
+	RESOLVER_IDENTITY,	/* who the server is: first, and when it changed */
 	RESOLVER_OUTCOME	/* final: committed, aborted or unknown */
 };
 
@@ -25,7 +25,7 @@ struct resolver_answer {
 	enum resolver_kind kind;
 	uint64_t tx_id;
 	enum record_outcome outcome;
-	char reason[32];	/* of unknown */
+	char reason[32];	/* of unknown; of aborted, if it has one */
 	uint64_t system_identifier;
 	uint64_t timeline;
 };
@@ -35,6 +35,15 @@ struct resolver_request {
 	uint64_t tx_id;
 	uint64_t xid;
 	uint64_t system_identifier;	/* where it ran, 0 if not known */
+	uint64_t timeline;		/* likewise; 0: the present one */
+	bool synchronous_commit_off;	/* so a crash may have lost it */
+};
+
+/* For tests; all in ms. */
+struct resolver_pace {
+	int backoff_min;
+	int backoff_max;
+	int check;		/* who the server is, with nothing to ask */
 };
 
 /*
@@ -42,5 +51,7 @@ struct resolver_request {
  * when that end is closed, or with its parent.
  */
 PGW_MUSTCHECK int resolver_start(const struct config *config);
+PGW_MUSTCHECK int resolver_start_paced(const struct config *config,
+	const struct resolver_pace *pace);
 
 #endif

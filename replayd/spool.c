@@ -17,9 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "ioutil.h"
+#include "killpoint.h"
 #include "log.h"
 
 #define MAGIC 0x70677350u		/* "pgsP" */
@@ -29,18 +31,34 @@
 #define WINDOW ((uint64_t)64 << 10)	/* bytes a reader reads at once */
 #define KEEP_GROUP ((size_t)16 << 20)
 #define MAX_LANES 65536u
-#define STATE_LANE 28			/* bytes per lane in SPOOL_STATE */
+#define STATE_VERSION 0x50475332u	/* "PGS2" */
+#define STATE_LANE 32			/* bytes per lane in SPOOL_STATE */
+#define STATE_ASYNC 1u
+#define STATE_CLEAN 2u
+#define SPARE_BYTES ((uint64_t)1 << 20)	/* free, to try again */
+
+/* What the frames say, up to some point. */
+struct state {
+	uint64_t last_tx_id;
+	struct spool_run run;
+	struct spool_lane *lanes;
+	size_t n_lanes;
+};
 
 struct spool_writer {
 	char dir[PATH_MAX];		/* DIR/spool */
 	int fd;
-	bool failed;			/* after an error nothing counts */
+	bool dirty;			/* there may be bytes behind end */
+	bool spoiled;			/* an fdatasync of it failed */
+	bool rotate;			/* the next segment is due */
+	uint64_t wanted;		/* bytes of the group that failed */
 	struct spool_position end;	/* of what is durable */
-	uint64_t last_tx_id;
+	uint64_t total;			/* of all segments, at most */
+	int64_t written_us;
 	uint64_t segment_bytes;
 	struct buf group;
-	struct spool_lane *lanes;
-	size_t n_lanes;
+	struct state now;		/* with the group */
+	struct state durable;		/* without it */
 };
 
 struct spool_reader {
@@ -95,6 +113,24 @@ segment_range(const char *dir, uint64_t *lowest, uint64_t *highest)
 	return true;
 }
 
+static uint64_t
+segments_bytes(const char *dir)
+{
+	uint64_t total = 0;
+	struct dirent *e;
+	struct stat st;
+	DIR *d;
+
+	if ((d = opendir(dir)) == NULL)
+		return 0;
+	while ((e = readdir(d)) != NULL)
+		if (segment_of(e->d_name) != 0 &&
+		    fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+			total += (uint64_t)st.st_size;
+	closedir(d);
+	return total;
+}
+
 /* --- frames --- */
 
 static void
@@ -146,80 +182,127 @@ crc_holds(const uint8_t *header, const uint8_t *payload, size_t len)
 
 /* --- state of the lanes --- */
 
-static struct spool_lane *
-lane_of(struct spool_writer *w, uint32_t lane)
+static void
+make_lanes(struct state *s, size_t n)
 {
 	struct spool_lane *l;
-	size_t n = w->n_lanes == 0 ? 64 : w->n_lanes;
+
+	if (n <= s->n_lanes)
+		return;
+	if ((l = realloc(s->lanes, n * sizeof(*l))) == NULL)
+		log_fatal("out_of_memory", "no memory for %zu lanes", n);
+	memset(l + s->n_lanes, 0, (n - s->n_lanes) * sizeof(*l));
+	s->lanes = l;
+	s->n_lanes = n;
+}
+
+static struct spool_lane *
+lane_of(struct state *s, uint32_t lane)
+{
+	size_t n = s->n_lanes == 0 ? 64 : s->n_lanes;
 
 	if (lane >= MAX_LANES)
 		log_fatal("spool_lane", "lane %u in the spool is impossible",
 		    lane);
-	if (lane < w->n_lanes)
-		return &w->lanes[lane];
 	while (n <= lane)
 		n *= 2;
-	if ((l = realloc(w->lanes, n * sizeof(*l))) == NULL)
-		log_fatal("out_of_memory", "no memory for %zu lanes", n);
-	memset(l + w->n_lanes, 0, (n - w->n_lanes) * sizeof(*l));
-	w->lanes = l;
-	w->n_lanes = n;
-	return &w->lanes[lane];
+	make_lanes(s, n);
+	return &s->lanes[lane];
 }
 
 static void
-follow(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
+copy_state(struct state *to, const struct state *from)
+{
+	make_lanes(to, from->n_lanes);
+	to->last_tx_id = from->last_tx_id;
+	to->run = from->run;
+	if (to->n_lanes > from->n_lanes)
+		memset(to->lanes + from->n_lanes, 0,
+		    (to->n_lanes - from->n_lanes) * sizeof(*to->lanes));
+	if (from->n_lanes > 0)
+		memcpy(to->lanes, from->lanes,
+		    from->n_lanes * sizeof(*to->lanes));
+}
+
+static void
+follow(struct state *s, enum spool_kind kind, uint64_t tx_id,
     const struct spool_origin *from)
 {
 	struct spool_lane *l;
 
-	if (tx_id > w->last_tx_id)
-		w->last_tx_id = tx_id;
+	if (tx_id > s->last_tx_id)
+		s->last_tx_id = tx_id;
 	if (from->generation == 0)
 		return;
-	l = lane_of(w, from->lane);
+	l = lane_of(s, from->lane);
 	l->generation = from->generation;
 	l->sequence = from->sequence;
-	l->open_tx = kind == SPOOL_RECORD ? tx_id : 0;
+	l->intent = kind == SPOOL_INTENT;
+	l->open_tx = kind == SPOOL_RECORD || l->intent ? tx_id : 0;
 }
 
 static void
-put_state(struct spool_writer *w, struct buf *b)
+put_state(const struct state *s, struct buf *b)
 {
 	static const struct spool_origin none;
 	const struct spool_lane *l;
 	struct buf payload = { 0 };
 	size_t i;
 
-	for (i = 0; i < w->n_lanes; i++) {
-		l = &w->lanes[i];
+	buf_put_u32(&payload, STATE_VERSION);
+	buf_put_u8(&payload, (uint8_t)((s->run.async ? STATE_ASYNC : 0) |
+	    (s->run.clean ? STATE_CLEAN : 0)));
+	buf_put_u32(&payload, (uint32_t)strlen(s->run.boot));
+	buf_put(&payload, s->run.boot, strlen(s->run.boot));
+	for (i = 0; i < s->n_lanes; i++) {
+		l = &s->lanes[i];
 		if (l->generation == 0)
 			continue;
 		buf_put_u32(&payload, (uint32_t)i);
 		buf_put_u64(&payload, l->generation);
 		buf_put_u64(&payload, l->sequence);
 		buf_put_u64(&payload, l->open_tx);
+		buf_put_u32(&payload, l->intent ? 1 : 0);
 	}
-	put_frame(b, SPOOL_STATE, w->last_tx_id, &none, payload.data,
+	put_frame(b, SPOOL_STATE, s->last_tx_id, &none, payload.data,
 	    payload.len);
 	buf_free(&payload);
 }
 
-static void
-get_state(struct spool_writer *w, const struct spool_frame *f)
+static bool
+get_run(struct rd *r, struct spool_run *run)
+{
+	uint32_t version = rd_u32(r), flags = rd_u8(r), n = rd_u32(r);
+	const void *boot = n < sizeof(run->boot) ? rd_bytes(r, n) : NULL;
+
+	if (version != STATE_VERSION || r->bad || boot == NULL)
+		return false;
+	memset(run, 0, sizeof(*run));
+	memcpy(run->boot, boot, n);
+	run->async = (flags & STATE_ASYNC) != 0;
+	run->clean = (flags & STATE_CLEAN) != 0;
+	return true;
+}
+
+static bool
+get_state(struct state *s, const struct spool_frame *f)
 {
 	struct rd r = rd_init(f->payload, f->payload_len);
 	struct spool_lane *l;
 	uint32_t lane;
 
-	w->last_tx_id = f->tx_id;
+	if (!get_run(&r, &s->run))
+		return false;
+	s->last_tx_id = f->tx_id;
 	while (rd_left(&r) >= STATE_LANE) {
 		lane = rd_u32(&r);
-		l = lane_of(w, lane);
+		l = lane_of(s, lane);
 		l->generation = rd_u64(&r);
 		l->sequence = rd_u64(&r);
 		l->open_tx = rd_u64(&r);
+		l->intent = rd_u32(&r) == 1;
 	}
+	return true;
 }
 
 /* --- reading --- */
@@ -424,19 +507,29 @@ static bool
 open_for_append(struct spool_writer *w, uint64_t segment, uint64_t offset)
 {
 	char path[PATH_MAX];
+	int fd;
 
 	segment_path(w->dir, segment, "", path);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd == -1)
+		return false;
+	if (lseek(fd, (off_t)offset, SEEK_SET) == -1) {
+		close(fd);
+		return false;
+	}
 	if (w->fd != -1)
 		close(w->fd);
-	w->fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (w->fd == -1 || lseek(w->fd, (off_t)offset, SEEK_SET) == -1)
-		return false;
+	w->fd = fd;
 	w->end.segment = segment;
 	w->end.offset = offset;
 	return true;
 }
 
-/* The new segment has its name only when its state is durable. */
+/*
+ * The new segment has its name only when its state is durable.  If this fails
+ * the segment before it must not grow, for the new one may be there: it is
+ * called again.
+ */
 static bool
 begin_segment(struct spool_writer *w, uint64_t segment)
 {
@@ -447,12 +540,18 @@ begin_segment(struct spool_writer *w, uint64_t segment)
 
 	segment_path(w->dir, segment, ".new", temp);
 	segment_path(w->dir, segment, "", path);
-	put_state(w, &b);
+	put_state(&w->durable, &b);
 	size = b.len;
+	KILLPOINT("segment_begin");
 	done = write_whole_file(temp, &b) && rename(temp, path) == 0 &&
 	    io_fsync_dir(w->dir);
 	buf_free(&b);
-	return done && open_for_append(w, segment, size);
+	if (!done || !open_for_append(w, segment, size))
+		return false;
+	KILLPOINT("segment_begun");
+	w->total += size;
+	w->rotate = false;
+	return true;
 }
 
 /*
@@ -474,6 +573,17 @@ cut_tail(struct spool_writer *w, uint64_t size)
 	return ftruncate(w->fd, (off_t)at) == 0 && fsync(w->fd) == 0;
 }
 
+static int64_t
+written_us(const struct spool_reader *r)
+{
+	struct stat st;
+
+	if (fstat(r->fd, &st) == -1)
+		return 0;
+	return (int64_t)st.st_mtim.tv_sec * 1000000 +
+	    st.st_mtim.tv_nsec / 1000;
+}
+
 /* Follows all whole frames of the last segment; *end is behind them. */
 static bool
 replay_segment(struct spool_writer *w, struct spool_reader *r,
@@ -486,7 +596,8 @@ replay_segment(struct spool_writer *w, struct spool_reader *r,
 	if (!open_segment(r, segment))
 		return false;
 	size = segment_size(r);
-	if (!get_frame(r, at, size, &f) || f.kind != SPOOL_STATE) {
+	if (!get_frame(r, at, size, &f) || f.kind != SPOOL_STATE ||
+	    !get_state(&w->now, &f)) {
 		log_error("spool_damaged",
 		    "%s/%016llu does not begin with its state; restore the "
 		    "file, or move the whole data directory away",
@@ -494,9 +605,11 @@ replay_segment(struct spool_writer *w, struct spool_reader *r,
 		errno = EBADMSG;
 		return false;
 	}
-	get_state(w, &f);
 	for (at = f.next; get_frame(r, at, size, &f); at = f.next)
-		follow(w, f.kind, f.tx_id, &f.from);
+		if (f.kind != SPOOL_STATE)
+			follow(&w->now, f.kind, f.tx_id, &f.from);
+		else if (!get_state(&w->now, &f))
+			break;
 	*end = at.offset;
 	return true;
 }
@@ -512,6 +625,8 @@ go_on(struct spool_writer *w, uint64_t segment)
 		return false;
 	done = replay_segment(w, r, segment, &end);
 	size = done ? segment_size(r) : 0;
+	w->written_us = done ? written_us(r) : 0;
+	copy_state(&w->durable, &w->now);
 	spool_reader_close(r);
 	return done && open_for_append(w, segment, end) && cut_tail(w, size);
 }
@@ -532,6 +647,7 @@ open_last(struct spool_writer *w, const char *dir)
 	if (!make_directory(dir, w->dir) ||
 	    !segment_range(w->dir, &lowest, &highest))
 		return false;
+	w->total = segments_bytes(w->dir);
 	return highest == 0 ? begin_segment(w, 1) : go_on(w, highest);
 }
 
@@ -549,7 +665,7 @@ spool_writer_open(const char *dir, uint64_t *last_tx_id)
 		spool_writer_close(w);
 		return NULL;
 	}
-	*last_tx_id = w->last_tx_id;
+	*last_tx_id = w->now.last_tx_id;
 	return w;
 }
 
@@ -563,7 +679,8 @@ spool_writer_close(struct spool_writer *w)
 	if (w->fd != -1)
 		close(w->fd);
 	buf_free(&w->group);
-	free(w->lanes);
+	free(w->now.lanes);
+	free(w->durable.lanes);
 	free(w);
 	errno = saved;
 }
@@ -582,7 +699,7 @@ spool_append_from(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
 		log_fatal("spool_payload", "a payload of %zu bytes is longer "
 		    "than the spool can hold", len);
 	put_frame(&w->group, kind, tx_id, from, payload, len);
-	follow(w, kind, tx_id, from);
+	follow(&w->now, kind, tx_id, from);
 }
 
 void
@@ -597,8 +714,33 @@ spool_append(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
 const struct spool_lane *
 spool_lanes(const struct spool_writer *w, size_t *n)
 {
-	*n = w->n_lanes;
-	return w->lanes;
+	*n = w->now.n_lanes;
+	return w->now.lanes;
+}
+
+uint64_t
+spool_last_tx_id(const struct spool_writer *w)
+{
+	return w->now.last_tx_id;
+}
+
+const struct spool_run *
+spool_run(const struct spool_writer *w)
+{
+	return &w->now.run;
+}
+
+void
+spool_append_run(struct spool_writer *w, const struct spool_run *run)
+{
+	w->now.run = *run;
+	put_state(&w->now, &w->group);
+}
+
+int64_t
+spool_written_us(const struct spool_writer *w)
+{
+	return w->written_us;
 }
 
 size_t
@@ -607,45 +749,125 @@ spool_pending(const struct spool_writer *w)
 	return w->group.len;
 }
 
+static void
+reset_group(struct spool_writer *w)
+{
+	if (w->group.cap > KEEP_GROUP)
+		buf_free(&w->group);
+	buf_reset(&w->group);
+}
+
+/* Behind `end` again, and nothing there. */
+static bool
+cut(struct spool_writer *w)
+{
+	if (!w->dirty)
+		return true;
+	if (ftruncate(w->fd, (off_t)w->end.offset) == -1 ||
+	    lseek(w->fd, (off_t)w->end.offset, SEEK_SET) == -1)
+		return false;
+	w->dirty = false;
+	return true;
+}
+
 /*
  * After a failed fdatasync the kernel may call pages clean that never reached
- * the disk.  The group is cut off, so that the next process does not find it
- * in the page cache and believe it.
+ * the disk, so the next one of that file means nothing.  The group is cut off,
+ * so that no reader finds it in the page cache and believes it.
  */
 static bool
 give_up(struct spool_writer *w)
 {
 	int saved = errno;
 
-	w->failed = true;
-	if (ftruncate(w->fd, (off_t)w->end.offset) == -1)
-		log_error("spool_truncate", "cannot cut %s/%016llu: %s",
-		    w->dir, (unsigned long long)w->end.segment,
-		    strerror(errno));
+	w->wanted = w->group.len;
+	copy_state(&w->now, &w->durable);
+	reset_group(w);
+	(void)cut(w);
 	errno = saved;
+	return false;
+}
+
+/* Else a full disk would be filled with segments that hold nothing. */
+static bool
+disk_has_room(const struct spool_writer *w)
+{
+	struct statvfs v;
+
+	if (statvfs(w->dir, &v) == -1)
+		return false;
+	if ((uint64_t)v.f_bavail * v.f_frsize >= w->wanted + SPARE_BYTES)
+		return true;
+	errno = ENOSPC;
+	return false;
+}
+
+bool
+spool_repair(struct spool_writer *w)
+{
+	if (!cut(w))
+		return false;
+	if (!w->spoiled)
+		return w->wanted == 0 || disk_has_room(w);
+	/* The cut must hold before anything follows it elsewhere. */
+	if (!disk_has_room(w) || fsync(w->fd) == -1 ||
+	    !begin_segment(w, w->end.segment + 1))
+		return false;
+	w->spoiled = false;
+	return true;
+}
+
+bool
+spool_is_cut(const struct spool_writer *w)
+{
+	return !w->dirty;
+}
+
+bool
+spool_is_full(struct spool_writer *w, uint64_t max)
+{
+	if (w->total >= max)
+		w->total = segments_bytes(w->dir);
+	return w->total >= max;
+}
+
+static bool
+write_group(struct spool_writer *w)
+{
+	const struct buf *g = &w->group;
+
+	w->dirty = true;
+	if (!io_write_all(w->fd, g->data, g->len))
+		return false;
+	KILLPOINT("spool_written");
+	if (fdatasync(w->fd) == 0)
+		return true;
+	w->spoiled = true;
 	return false;
 }
 
 bool
 spool_sync(struct spool_writer *w)
 {
-	struct buf *g = &w->group;
-
-	if (w->failed) {
-		errno = EIO;
-		return false;
-	}
-	if (g->len == 0)
+	if (w->group.len == 0)
 		return true;
-	if (!io_write_all(w->fd, g->data, g->len) || fdatasync(w->fd) == -1)
+	if ((w->dirty || w->spoiled) && !spool_repair(w))
 		return give_up(w);
-	w->end.offset += g->len;
-	if (g->cap > KEEP_GROUP)
-		buf_free(g);
-	buf_reset(g);
-	if (w->end.offset >= w->segment_bytes &&
-	    !begin_segment(w, w->end.segment + 1))
+	if (w->rotate && !begin_segment(w, w->end.segment + 1))
 		return give_up(w);
+	if (!write_group(w))
+		return give_up(w);
+	w->dirty = false;
+	w->wanted = 0;
+	w->end.offset += w->group.len;
+	w->total += w->group.len;
+	KILLPOINT("spool_durable");
+	reset_group(w);
+	copy_state(&w->durable, &w->now);
+	/* If this fails the next group finds out. */
+	w->rotate = w->end.offset >= w->segment_bytes;
+	if (w->rotate)
+		(void)begin_segment(w, w->end.segment + 1);
 	return true;
 }
 

@@ -16,7 +16,16 @@
  * see: the highest tx_id given so far, and per lane its generation, the last
  * sequence that is durable and the transaction whose outcome is not known.
  * So the last segment alone tells a restarted drain where it was, whatever was
- * recycled.  A segment gets its name only when that frame is durable.
+ * recycled.  A segment gets its name only when that frame is durable.  Another
+ * such frame is written where a run of the drain begins and where it ends.
+ * Its payload:
+ *
+ *	u32 version (0x50475332)  u8 flags (1 async, 2 clean stop)
+ *	u32 length and text of the machine's boot_id
+ *	per lane: u32 lane  u64 generation  u64 sequence  u64 open_tx
+ *	          u32 1 if open_tx is an intent only
+ *
+ * What cannot be written is taken back: see spool_sync().
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -34,7 +43,15 @@ enum spool_kind {
 	SPOOL_RECORD = 1,	/* payload: record_encode(); tx_id is new */
 	SPOOL_OUTCOME = 2,	/* payload: record_outcome_encode() */
 	SPOOL_IN_DOUBT = 3,	/* no payload: no outcome will come */
-	SPOOL_STATE = 4		/* inside spool.c only */
+	/*
+	 * payload: record_encode(); tx_id is new.  The SPOOL_RECORD of the same
+	 * tx_id replaces it; SPOOL_OUTCOME or SPOOL_IN_DOUBT instead of that
+	 * says that no record will come.  Other tx_ids may lie in between.
+	 */
+	SPOOL_INTENT = 4,
+	/* payload: JSON text of a Gap's own members; tx_id 0 */
+	SPOOL_GAP = 5,
+	SPOOL_STATE = 6		/* inside spool.c only */
 };
 
 #define SPOOL_MAX_PAYLOAD ((size_t)1 << 30)
@@ -50,7 +67,15 @@ struct spool_origin {
 struct spool_lane {
 	uint64_t generation;	/* 0: never seen */
 	uint64_t sequence;	/* the last in the spool */
-	uint64_t open_tx;	/* a record without outcome yet, 0 if none */
+	uint64_t open_tx;	/* without outcome yet, 0 if none */
+	bool intent;		/* of open_tx there is only an intent */
+};
+
+/* One run of the drain, from its start to its stop. */
+struct spool_run {
+	char boot[40];		/* the machine's boot_id; "" not known */
+	bool async;		/* evidence.commit=async was in force */
+	bool clean;		/* it was stopped */
 };
 
 struct spool_position {
@@ -80,8 +105,8 @@ PGW_MUSTCHECK struct spool_writer *spool_writer_open(const char *dir,
 /* Adds to the group; nothing is durable yet. */
 void spool_append(struct spool_writer *w, enum spool_kind kind,
 	uint64_t tx_id, const void *payload, size_t len);
-/* The same; and the lane's state follows: a record opens tx_id, others close
- * it. */
+/* The same; and the lane's state follows: a record or an intent opens tx_id,
+ * others close it. */
 void spool_append_from(struct spool_writer *w, enum spool_kind kind,
 	uint64_t tx_id, const struct spool_origin *from, const void *payload,
 	size_t len);
@@ -90,11 +115,28 @@ void spool_append_from(struct spool_writer *w, enum spool_kind kind,
 const struct spool_lane *spool_lanes(const struct spool_writer *w, size_t *n);
 /* Bytes in the group that are not yet durable. */
 size_t spool_pending(const struct spool_writer *w);
+/* The highest tx_id, with all that was appended. */
+uint64_t spool_last_tx_id(const struct spool_writer *w);
 /*
- * Writes the group and fdatasyncs it.  False with errno: the segment is then
- * finished, nothing in the group counts as durable; the process must end.
+ * Writes the group and fdatasyncs it.  False with errno: the group is gone,
+ * and everything is as after the last good one; spool_repair() must come
+ * first, then the group can be appended again.  After a failed fdatasync what
+ * follows goes to another segment.
  */
 PGW_MUSTCHECK bool spool_sync(struct spool_writer *w);
+/* Makes the spool writable again after spool_sync() failed.  False with errno:
+ * not yet. */
+PGW_MUSTCHECK bool spool_repair(struct spool_writer *w);
+/* Nothing of a group that was given up is left in its file. */
+bool spool_is_cut(const struct spool_writer *w);
+/* Bytes of all segments have reached max. */
+PGW_MUSTCHECK bool spool_is_full(struct spool_writer *w, uint64_t max);
+
+/* The last run that spool_append_run() wrote, durable or not. */
+const struct spool_run *spool_run(const struct spool_writer *w);
+void spool_append_run(struct spool_writer *w, const struct spool_run *run);
+/* When the spool was last written before it was opened, us since 1970. */
+int64_t spool_written_us(const struct spool_writer *w);
 /* Closes without a sync. */
 void spool_writer_close(struct spool_writer *w);
 /* A segment is finished when it is at least this long (64 MB; for tests). */

@@ -1,9 +1,13 @@
 /*
  * track.c: record, outcome, verdict: one evidence line each, in that order.
  *
- * The table of open transactions says what the log has.  tx_ids of records
- * only grow, so one that is not in the table and not above the highest is
- * closed, and a frame about it is a repetition after a restart.
+ * The table of open transactions says what the log has, and evidence_append()
+ * changes it.  A tx_id that is not in the table and not new is closed, and a
+ * frame about it is a repetition after a restart.  The drain numbers frames
+ * as they come, so ids of which no frame was seen before a higher one are
+ * lost; ids of intents come into the log late, or never.
+ *
+ * An intent gets no line until it is known that no record will replace it.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -17,6 +21,7 @@
 
 #include "bundle.h"
 #include "jsonx.h"
+#include "killpoint.h"
 #include "log.h"
 
 #define MAX_LOGGED_MISMATCHES 10
@@ -71,7 +76,6 @@ end_with_verdict(struct track *t, const struct txn *x,
 	evidence_append(t->evidence, "VerificationResult",
 	    line_verdict(x, v, bundle));
 	log_verdict(v);
-	txtable_remove(t->open, x->tx_id);
 }
 
 static void
@@ -100,6 +104,14 @@ settle(struct track *t, struct txn *x)
 	dispatch_push(t->dispatch, x->tx_id, x->at);
 }
 
+static bool
+read_again(struct track *t, const struct txn *x, struct spool_frame *f)
+{
+	if (t->records == NULL)
+		t->records = spool_reader_open(t->config->data_dir);
+	return t->records != NULL && spool_read(t->records, x->at, f);
+}
+
 /* False: no bundle; the verdict is written without one. */
 static bool
 keep_bundle(struct track *t, const struct txn *x, const struct verdict *v,
@@ -112,9 +124,7 @@ keep_bundle(struct track *t, const struct txn *x, const struct verdict *v,
 
 	if (t->config->keep_payload == KEEP_NONE)
 		return false;
-	if (t->bundles == NULL)
-		t->bundles = spool_reader_open(t->config->data_dir);
-	if (t->bundles == NULL || !spool_read(t->bundles, x->at, &f) ||
+	if (!read_again(t, x, &f) ||
 	    !record_decode(f.payload, f.payload_len, t->arena, &r)) {
 		log_error("bundle_failed", "the record of transaction %" PRIu64
 		    " cannot be read from the spool", x->tx_id);
@@ -169,27 +179,22 @@ track_verdict(void *arg, const uint8_t *bytes, size_t n)
 
 /* --- outcomes --- */
 
+/* x may be gone after it. */
 static void
 take_outcome(struct track *t, struct txn *x,
 	const struct record_outcome_message *m)
 {
+	uint64_t tx_id = x->tx_id;
+
 	if (m->xid != 0 && x->xid == 0)
 		x->xid = m->xid;
 	if (m->outcome == OUTCOME_PREPARED && x->prepared)
 		return;
 	evidence_append(t->evidence, "TransactionOutcome",
 	    line_outcome(x->tx_id, m));
-	if (m->outcome == OUTCOME_PREPARED) {
-		x->prepared = true;
-		return;
-	}
-	if (m->outcome != OUTCOME_COMMITTED) {
-		txtable_remove(t->open, x->tx_id);
-		return;
-	}
-	x->final = true;
-	x->outcome = OUTCOME_COMMITTED;
-	settle(t, x);
+	x = txtable_find(t->open, tx_id);
+	if (x != NULL)
+		settle(t, x);
 }
 
 static void
@@ -206,7 +211,7 @@ static bool
 ask(const struct track *t, struct txn *x)
 {
 	const struct resolver_request q = { x->tx_id, x->xid,
-		x->system_identifier };
+		x->system_identifier, x->timeline, x->may_be_lost };
 
 	x->asked = send(t->resolver_fd, &q, sizeof(q),
 		       MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(q);
@@ -240,6 +245,28 @@ put_in_doubt(struct track *t, struct txn *x)
 		take_unknown(t, x, "no_xid");
 }
 
+/* A restored backup, or a standby that was promoted: said in the log. */
+static void
+take_identity(struct track *t, const struct resolver_answer *a)
+{
+	bool known = t->context.system_identifier != 0;
+
+	if (known &&
+	    (a->system_identifier != t->context.system_identifier ||
+		a->timeline != t->timeline)) {
+		log_warning("server_changed", "the server was system %" PRIu64
+		    " on timeline %" PRIu64 ", now %" PRIu64 " on timeline %"
+		    PRIu64, t->context.system_identifier, t->timeline,
+		    a->system_identifier, a->timeline);
+		evidence_append(t->evidence, "Gap",
+		    line_gap("", "server_changed", 0));
+	}
+	t->context.system_identifier = a->system_identifier;
+	t->timeline = a->timeline;
+	if (t->evidence != NULL)
+		evidence_set_timeline(t->evidence, a->timeline);
+}
+
 void
 track_answer(struct track *t, const struct resolver_answer *a)
 {
@@ -248,7 +275,7 @@ track_answer(struct track *t, const struct resolver_answer *a)
 	struct txn *x;
 
 	if (a->kind == RESOLVER_IDENTITY) {
-		t->context.system_identifier = a->system_identifier;
+		take_identity(t, a);
 		return;
 	}
 	x = txtable_find(t->open, a->tx_id);
@@ -308,6 +335,15 @@ decode_record(const struct track *t, const struct spool_frame *f,
 	r->capture_reason = "record_unreadable";
 }
 
+static bool
+may_be_lost(const struct record *r)
+{
+	for (size_t i = 0; i < r->n_settings; i++)
+		if (strcmp(r->settings[i].name, "synchronous_commit") == 0)
+			return strcmp(r->settings[i].value, "off") == 0;
+	return false;
+}
+
 /* Remembers what outcome and verdict will need. */
 static void
 remember(const struct track *t, struct txn *x, const struct spool_frame *f,
@@ -316,6 +352,7 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 	const char *reason = reason_not_to_replay(t, r);
 
 	x->at = f->at;
+	x->may_be_lost = may_be_lost(r);
 	if (r->xid != 0)
 		x->xid = r->xid;
 	x->has_roots = r->has_images;
@@ -326,18 +363,22 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 		log_fatal("out_of_memory", "no memory for a transaction");
 }
 
+/* Ids below it of which neither record nor intent was seen. */
 static void
 note_gap(struct track *t, uint64_t tx_id)
 {
-	uint64_t lost = tx_id - t->highest_tx_id - 1;
+	uint64_t seen = t->spool->seen_tx_id > t->open->highest
+	    ? t->spool->seen_tx_id
+	    : t->open->highest;
 
-	if (lost == 0)
+	if (tx_id <= seen + 1)
 		return;
 	log_error("records_lost", "%" PRIu64 " records between transaction %"
-	    PRIu64 " and %" PRIu64 " are not in the spool", lost,
-	    t->highest_tx_id, tx_id);
+	    PRIu64 " and %" PRIu64 " are not in the spool", tx_id - seen - 1,
+	    seen, tx_id);
 	evidence_append(t->evidence, "Gap",
-	    line_gap(evidence_last_time(t->evidence), "spool_lost", lost));
+	    line_gap(evidence_last_time(t->evidence), "spool_lost",
+		tx_id - seen - 1));
 }
 
 /*
@@ -351,35 +392,108 @@ refuse_spool(const struct track *t)
 	log_fatal("spool_lost",
 	    "the spool in %s is not the one of the evidence log, which has "
 	    "records up to transaction %" PRIu64 "; bring spool/ back or begin "
-	    "a new data directory", t->config->data_dir, t->highest_tx_id);
+	    "a new data directory", t->config->data_dir, t->open->highest);
+}
+
+/* True if the log has nothing of it yet, and no intent of it was seen. */
+static bool
+is_unseen(struct track *t, const struct spool_frame *f)
+{
+	bool unseen = txtable_find(t->open, f->tx_id) == NULL;
+
+	if (unseen && t->started && f->tx_id <= t->spool->seen_tx_id)
+		refuse_spool(t);
+	unseen = unseen && txtable_is_new(t->open, f->tx_id);
+	if (unseen)
+		note_gap(t, f->tx_id);
+	if (f->tx_id > t->spool->seen_tx_id) {
+		t->spool->seen_tx_id = f->tx_id;
+		t->spool->last = f->at;
+	}
+	return unseen;
+}
+
+/* Writes the line of a record, of which at most an intent was there. */
+static struct txn *
+write_record(struct track *t, uint64_t tx_id, const struct record *r)
+{
+	struct txn *x;
+
+	evidence_append(t->evidence, "StateCommitmentRecord",
+	    line_record(tx_id, r, &t->context));
+	log_warnings(t, tx_id, r);
+	x = txtable_find(t->open, tx_id);
+	if (x == NULL)
+		log_fatal("track", "transaction %" PRIu64
+		    " is not open after its record", tx_id);
+	return x;
 }
 
 static void
 take_record(struct track *t, const struct spool_frame *f)
 {
+	bool unseen = is_unseen(t, f);
 	struct txn *x = txtable_find(t->open, f->tx_id);
 	struct record r;
 
-	if (f->tx_id > t->seen_tx_id) {
-		t->seen_tx_id = f->tx_id;
-		t->record_segment = f->at.segment;
-	}
-	if (f->tx_id <= t->highest_tx_id && t->started)
-		refuse_spool(t);
-	if (x == NULL && f->tx_id <= t->highest_tx_id)
+	if (x == NULL && !unseen)
 		return;
+	KILLPOINT("recorder_record");
 	decode_record(t, f, &r);
-	if (x == NULL) {
-		note_gap(t, f->tx_id);
-		evidence_append(t->evidence, "StateCommitmentRecord",
-		    line_record(f->tx_id, &r, &t->context));
-		log_warnings(t, f->tx_id, &r);
-		t->highest_tx_id = f->tx_id;
-		x = txtable_add(t->open, f->tx_id);
-		x->system_identifier = t->context.system_identifier;
-	}
+	if (x == NULL || x->intent_only)
+		x = write_record(t, f->tx_id, &r);
 	remember(t, x, f, &r);
 	settle(t, x);
+}
+
+static void
+take_intent(struct track *t, const struct spool_frame *f)
+{
+	struct txn *x;
+
+	if (!is_unseen(t, f))
+		return;
+	x = txtable_add(t->open, f->tx_id);
+	x->intent_only = true;
+	x->at = f->at;
+}
+
+/* No record will come: what was announced is all there is. */
+static struct txn *
+write_intent(struct track *t, struct txn *x)
+{
+	uint64_t tx_id = x->tx_id;
+	struct spool_frame f;
+	struct record r;
+
+	if (read_again(t, x, &f))
+		decode_record(t, &f, &r);
+	else {
+		log_error("record_unreadable", "the intent of transaction %"
+		    PRIu64 " cannot be read from the spool", tx_id);
+		memset(&r, 0, sizeof(r));
+		f = (struct spool_frame){ .at = x->at, .tx_id = tx_id };
+		r.capture_reason = "record_unreadable";
+	}
+	if (r.capture_reason == NULL || *r.capture_reason == '\0')
+		r.capture_reason = "only the intent is known";
+	r.capture = CAPTURE_LOST;
+	r.intent = true;
+	r.has_images = false;
+	r.n_tables = 0;
+	x = write_record(t, tx_id, &r);
+	remember(t, x, &f, &r);
+	return x;
+}
+
+static void
+take_gap(struct track *t, const struct spool_frame *f)
+{
+	struct spool_position last = evidence_last_gap(t->evidence);
+
+	if (f->at.segment > last.segment ||
+	    (f->at.segment == last.segment && f->at.offset > last.offset))
+		evidence_append(t->evidence, "Gap", line_spool_gap(f));
 }
 
 static void
@@ -399,23 +513,44 @@ take_outcome_frame(struct track *t, struct txn *x, const struct spool_frame *f)
 		put_in_doubt(t, x);
 }
 
+/* The end of a transaction that is open. */
+static void
+take_end(struct track *t, const struct spool_frame *f)
+{
+	struct txn *x = txtable_find(t->open, f->tx_id);
+
+	if (x == NULL || x->final)
+		return;
+	if (x->intent_only)
+		x = write_intent(t, x);
+	if (f->kind == SPOOL_OUTCOME)
+		take_outcome_frame(t, x, f);
+	else
+		put_in_doubt(t, x);
+}
+
 void
 track_frame(struct track *t, const struct spool_frame *f)
 {
-	struct txn *x;
-
 	arena_reset(t->arena);
-	if (f->kind == SPOOL_RECORD) {
+	switch (f->kind) {
+	case SPOOL_RECORD:
 		take_record(t, f);
-		return;
+		break;
+	case SPOOL_INTENT:
+		take_intent(t, f);
+		break;
+	case SPOOL_GAP:
+		take_gap(t, f);
+		break;
+	case SPOOL_OUTCOME:
+	case SPOOL_IN_DOUBT:
+		take_end(t, f);
+		break;
+	case SPOOL_STATE:
+		break;
 	}
-	x = txtable_find(t->open, f->tx_id);
-	if (x == NULL || x->final)
-		return;
-	if (f->kind == SPOOL_OUTCOME)
-		take_outcome_frame(t, x, f);
-	else if (f->kind == SPOOL_IN_DOUBT)
-		put_in_doubt(t, x);
+	t->spool->next = f->next;
 }
 
 /* --- the start, and the end --- */
@@ -430,11 +565,47 @@ start_one(struct track *t, struct txn *x)
 {
 	uint64_t tx_id = x->tx_id;
 
+	if (x->intent_only)
+		return true;
 	if (x->at.segment == 0 && x->final)
 		end_without_replay(t, x, "record_lost");
 	else if (!x->final && (x->xid != 0 || x->at.segment == 0))
 		put_in_doubt(t, x);
 	return txtable_find(t->open, tx_id) != NULL;
+}
+
+/* The frame of the highest tx_id must be where the state says. */
+static bool
+is_the_same_spool(struct track *t)
+{
+	const struct state_spool *s = t->spool;
+	struct txn last = { .at = s->last };
+	struct spool_frame f;
+
+	return s->next.segment != 0 && s->seen_tx_id != 0 &&
+	    read_again(t, &last, &f) && f.tx_id == s->seen_tx_id;
+}
+
+bool
+track_resume(struct track *t)
+{
+	struct txn *x;
+	size_t i = 0;
+
+	if (!is_the_same_spool(t)) {
+		memset(t->spool, 0, sizeof(*t->spool));
+		return false;
+	}
+	/* Settling one that shall not be replayed removes it. */
+	while ((x = txtable_next(t->open, &i)) != NULL) {
+		uint64_t tx_id = x->tx_id;
+
+		t->unasked = t->unasked || x->in_doubt;
+		settle(t, x);
+		if (txtable_find(t->open, tx_id) == NULL)
+			i--;
+	}
+	return true;
 }
 
 void
@@ -443,7 +614,7 @@ track_started(struct track *t)
 	struct txn *x;
 	size_t i = 0;
 
-	if (t->seen_tx_id < t->highest_tx_id)
+	if (t->spool->seen_tx_id < t->open->highest)
 		refuse_spool(t);
 	t->started = true;
 	/* Removing moves others back into the slot: look at it again. */
@@ -455,7 +626,7 @@ track_started(struct track *t)
 uint64_t
 track_lowest_segment(const struct track *t)
 {
-	uint64_t segment = t->record_segment;
+	uint64_t segment = t->spool->last.segment;
 	struct txn *x;
 	size_t i = 0;
 
@@ -475,6 +646,6 @@ track_count(const struct track *t, uint64_t *records, uint64_t *verdicts)
 	while ((x = txtable_next(t->open, &i)) != NULL)
 		if (x->final)
 			++*verdicts;
-		else
+		else if (!x->intent_only)
 			++*records;
 }

@@ -28,15 +28,19 @@ struct track {
 	unsigned n_workers;
 	int resolver_fd;		/* -1: nobody can be asked */
 	struct line_context context;
+	uint64_t timeline;		/* of the server, 0 if not known */
 	struct arena *arena;		/* of one frame */
-	uint64_t highest_tx_id;		/* of all records in the log */
-	struct spool_reader *bundles;	/* reads records again; NULL at first */
+	struct state_spool *spool;	/* the evidence log's */
+	struct spool_reader *records;	/* reads them again; NULL at first */
 	bool unasked;			/* a txn is in_doubt but not asked */
 	bool started;			/* the spool was read to its end once */
-	uint64_t seen_tx_id;		/* highest record in the spool */
-	uint64_t record_segment;	/* where it is, 0 if none was seen */
 };
 
+/*
+ * Before the first frame: goes on with what the saved state knows.  False: the
+ * spool is not the one it knows; it must be read from its oldest frame.
+ */
+PGW_MUSTCHECK bool track_resume(struct track *t);
 /* A frame of the spool; what the log has already is passed over. */
 void track_frame(struct track *t, const struct spool_frame *f);
 /* A verdict's bytes from a worker; matches dispatch_fn, arg is the track. */
@@ -53,8 +57,8 @@ void track_ask(struct track *t);
 void track_started(struct track *t);
 
 /*
- * The lowest segment that is needed: by an open transaction, or because the
- * last record is in it.
+ * The lowest segment that is needed: by an open transaction or an intent, or
+ * because the last record is in it.
  */
 uint64_t track_lowest_segment(const struct track *t);
 /* Records without final outcome, and committed ones without verdict. */

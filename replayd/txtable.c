@@ -27,13 +27,14 @@ txtable_free(struct txtable *t)
 	for (size_t i = 0; i < t->n_slots; i++)
 		free(t->slots[i].unverifiable);
 	free(t->slots);
+	free(t->skipped);
 	memset(t, 0, sizeof(*t));
 }
 
 struct txn *
 txtable_find(const struct txtable *t, uint64_t tx_id)
 {
-	if (t->n_slots == 0)
+	if (t->n_slots == 0 || tx_id == 0)
 		return NULL;
 	for (size_t i = home_of(t, tx_id);; i = (i + 1) & (t->n_slots - 1)) {
 		if (t->slots[i].tx_id == tx_id)
@@ -106,6 +107,81 @@ txtable_remove(struct txtable *t, uint64_t tx_id)
 	}
 	memset(&t->slots[hole], 0, sizeof(*t->slots));
 	t->n--;
+}
+
+/* --- the ids that the log has --- */
+
+/* The range that holds tx_id; n_skipped if none does. */
+static size_t
+range_of(const struct txtable *t, uint64_t tx_id)
+{
+	size_t i = t->n_skipped;
+
+	/* What comes late is mostly recent. */
+	while (i-- > 0)
+		if (tx_id >= t->skipped[i].from)
+			return tx_id <= t->skipped[i].to ? i : t->n_skipped;
+	return t->n_skipped;
+}
+
+static void
+insert_range(struct txtable *t, size_t at, struct txtable_range r)
+{
+	struct txtable_range *list =
+	    realloc(t->skipped, (t->n_skipped + 1) * sizeof(*list));
+
+	if (list == NULL)
+		log_fatal("out_of_memory", "no memory for %zu gaps",
+		    t->n_skipped + 1);
+	memmove(list + at + 1, list + at,
+	    (t->n_skipped - at) * sizeof(*list));
+	list[at] = r;
+	t->skipped = list;
+	t->n_skipped++;
+}
+
+static void
+take_out(struct txtable *t, size_t i, uint64_t tx_id)
+{
+	struct txtable_range *r = &t->skipped[i];
+	struct txtable_range rest = { tx_id + 1, r->to };
+
+	r->to = tx_id - 1;
+	if (r->from <= r->to) {
+		if (rest.from <= rest.to)
+			insert_range(t, i + 1, rest);
+	} else if (rest.from <= rest.to)
+		*r = rest;
+	else {
+		memmove(r, r + 1, (t->n_skipped - i - 1) * sizeof(*r));
+		t->n_skipped--;
+	}
+}
+
+bool
+txtable_is_new(const struct txtable *t, uint64_t tx_id)
+{
+	return tx_id > t->highest || range_of(t, tx_id) < t->n_skipped;
+}
+
+bool
+txtable_take_id(struct txtable *t, uint64_t tx_id)
+{
+	size_t i;
+
+	if (tx_id > t->highest) {
+		struct txtable_range gap = { t->highest + 1, tx_id - 1 };
+
+		if (gap.from <= gap.to)
+			insert_range(t, t->n_skipped, gap);
+		t->highest = tx_id;
+		return true;
+	}
+	i = range_of(t, tx_id);
+	if (i == t->n_skipped)
+		return false;
+	take_out(t, i, tx_id);
+	return true;
 }
 
 struct txn *

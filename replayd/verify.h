@@ -17,9 +17,9 @@ struct verify_options {
 	const char *log_dir;
 	const struct key_public *keys;
 	size_t n_keys;
-	const char *const *old;		/* paths of older checkpoints */
+	const char *const *old; /* paths of older checkpoints */
 	size_t n_old;
-	bool final;			/* nothing may be pending or unsigned */
+	bool final; /* nothing may be pending or unsigned */
 	bool json;
 };
 

@@ -2,7 +2,8 @@
  * witnessctl.c: the program for people who read and check evidence.
  *
  * main() and the table of subcommands; each is a function in
- * witnessctl_*.c.  Reads only, but for keygen.
+ * witnessctl_*.c.  Writes only what it is asked to make: keys, proofs, an
+ * export.
  *
  * Exit: 0 good, 1 bad news, 2 usage or configuration, 3 could not run.
  *
@@ -26,6 +27,8 @@ enum {
 	OPT_VERDICT,
 	OPT_TABLE,
 	OPT_ORIGIN,
+	OPT_OUT,
+	OPT_TLOG,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -39,6 +42,8 @@ static const struct option options[] = {
 	{ "verdict", required_argument, NULL, OPT_VERDICT },
 	{ "table", required_argument, NULL, OPT_TABLE },
 	{ "origin", required_argument, NULL, OPT_ORIGIN },
+	{ "out", required_argument, NULL, OPT_OUT },
+	{ "tlog", required_argument, NULL, OPT_TLOG },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -47,33 +52,51 @@ static const struct option options[] = {
 static const struct command {
 	const char *name;
 	int (*run)(const struct witnessctl_args *a);
+	size_t max_words;
 	const char *usage;
 	const char *help;
 } commands[] = {
-	{ "status", witnessctl_status, "-D DIR [--json]",
-	    "processes, backlog, coverage per verdict and reason" },
-	{ "tail", witnessctl_tail,
+	{ "status", witnessctl_status, 0, "-D DIR [--json]",
+	    "processes, backlog, lag, coverage per verdict and reason" },
+	{ "tail", witnessctl_tail, 0,
 	    "-D DIR [-f] [--verdict V] [--table T] [--json]",
-	    "readable evidence lines" },
-	{ "show", witnessctl_show, "-D DIR TXID [--json]",
-	    "one transaction: statements, tables, outcome, verdict" },
-	{ "verify", witnessctl_verify,
-	    "--log DIR/log --key FILE.pub [--checkpoint OLD]... [--final] "
+	    "the last evidence lines, readable; -f: and those that come" },
+	{ "show", witnessctl_show, 1, "-D DIR TXID [--json]",
+	    "one transaction: statements, rows while kept, outcome, verdict" },
+	{ "verify", witnessctl_verify, 0,
+	    "--log DIR/log --key FILE.pub... [--checkpoint OLD]... [--final] "
 	    "[--json]",
-	    "checks an evidence log offline" },
-	{ "keygen", witnessctl_keygen, "-D DIR [--origin NAME]",
+	    "checks an evidence log offline: lines, tree, tiles, signatures" },
+	{ "prove", witnessctl_prove, 1, "-D DIR TXID [--out DIR] [--json]",
+	    "writes a proof for each line of a transaction (C2SP tlog-proof)" },
+	{ "check", witnessctl_check, 256, "PROOF... --key FILE.pub... [--json]",
+	    "checks proofs of one transaction offline and prints its lines" },
+	{ "export", witnessctl_export, 0, "-D DIR --tlog OUTDIR [--json]",
+	    "the signed log as C2SP tlog-tiles: checkpoint, hash tiles, "
+	    "entries" },
+	{ "keygen", witnessctl_keygen, 0, "-D DIR [--origin NAME] [--json]",
 	    "makes DIR/evidence.key and DIR/evidence.pub" },
+	{ "rotate-key", witnessctl_rotate_key, 0, "-D DIR [--json]",
+	    "makes the next key; the log and the next checkpoint name both" },
 };
+
+static void
+print_command(FILE *out, const struct command *c)
+{
+	fprintf(out, "  %s %s\n        %s\n", c->name, c->usage, c->help);
+}
 
 static void
 print_usage(FILE *out)
 {
 	fprintf(out, "usage: witnessctl COMMAND [OPTION]...\n\n");
 	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++)
-		fprintf(out, "  %s %s\n        %s\n", commands[i].name,
-		    commands[i].usage, commands[i].help);
-	fprintf(out, "\nExit code: 0 good, 1 bad news, 2 usage or "
-		     "configuration, 3 could not run.\n");
+		print_command(out, &commands[i]);
+	fprintf(out,
+	    "\n-c FILE names another configuration than DIR/pgwitness.conf; "
+	    "--log DIR\nstands for the log of -D where only that is read.\n"
+	    "\nExit code: 0 good, 1 bad news, 2 usage or configuration, "
+	    "3 could not run.\n");
 }
 
 static void
@@ -123,6 +146,12 @@ take_option(struct witnessctl_args *a, int opt)
 	case OPT_ORIGIN:
 		a->origin = optarg;
 		break;
+	case OPT_OUT:
+		a->out_dir = optarg;
+		break;
+	case OPT_TLOG:
+		a->tlog_dir = optarg;
+		break;
 	case OPT_HELP:
 		print_usage(stdout);
 		exit(EXIT_GOOD);
@@ -156,11 +185,22 @@ main(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "D:c:f", options, NULL)) != -1)
 		take_option(&a, opt);
 	c = command_named(optind < argc ? argv[optind] : NULL);
-	if (c == NULL || argc - optind > 2) {
+	if (c == NULL) {
+		if (optind < argc)
+			fprintf(stderr,
+			    "witnessctl: there is no command "
+			    "'%s'\n",
+			    argv[optind]);
 		print_usage(stderr);
 		return EXIT_USAGE;
 	}
-	if (optind + 1 < argc)
-		a.word = argv[optind + 1];
+	for (int i = optind + 1; i < argc; i++)
+		add(a.words, &a.n_words, sizeof(a.words) / sizeof(*a.words),
+		    argv[i]);
+	if (a.n_words > c->max_words) {
+		fprintf(stderr, "usage: witnessctl\n");
+		print_command(stderr, c);
+		return EXIT_USAGE;
+	}
 	return c->run(&a);
 }

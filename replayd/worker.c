@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "killpoint.h"
 #include "log.h"
 #include "procsig.h"
 #include "record.h"
@@ -88,6 +89,7 @@ write_verdict(struct worker *w, const struct verdict *v)
 	buf_put_u32(&w->out, 0);
 	verdict_encode(v, &w->out);
 	buf_set_u32(&w->out, 0, (uint32_t)(w->out.len - 4));
+	KILLPOINT("worker_verdict");
 	pfd.fd = w->fd;
 	while (done < w->out.len) {
 		ssize_t n = write(w->fd, w->out.data + done, w->out.len - done);
@@ -121,6 +123,7 @@ run_job(struct worker *w, const struct worker_job *job, struct verdict *v)
 {
 	struct record r;
 
+	KILLPOINT("worker_job");
 	memset(v, 0, sizeof(*v));
 	v->tx_id = job->tx_id;
 	v->statement = -1;

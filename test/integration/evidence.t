@@ -62,6 +62,8 @@ like($out, qr/verified/, 'the verdict');
 isnt($rc, 0, 'show of what is not there');
 ($rc) = $p->witnessctl('no-such-command');
 is($rc, 2, 'an unknown command: exit 2');
+($rc, $out) = $p->witnessctl('show', 'x');
+is($rc, 2, 'show without a number: exit 2');
 
 # --- verify ---
 
@@ -82,6 +84,18 @@ is(($p->evidence)[-1]{type}, 'Stop', 'the last line is Stop');
 # --- every edit is found ---
 
 my $copy = "$dir/../copy";
+
+# Written from replayd/README alone, without code of ours.
+sub second_opinion
+{
+	my ($log, @args) = @_;
+	return run(['perl', "$ENV{PGW_SRC}/test/support/second_verifier.pl", $log,
+		"$dir/evidence.pub", @args]);
+}
+($rc, $out, $err) = second_opinion("$dir/log", '--final', '--checkpoint', $old);
+is($rc, 0, 'the second verifier agrees: OK') or diag("$out$err");
+like($out, qr/^lines: (\d+)\npending: 0\nOK$/m, 'and has seen the lines');
+
 sub tampered
 {
 	my ($name, $edit, @args) = @_;
@@ -96,6 +110,8 @@ sub tampered
 		$copy, '--key', "$dir/evidence.pub", @args]);
 	is($status, 1, "$name: found") or diag("$o$e");
 	unlike($o, qr/^OK\b/m, "$name: not OK");
+	($status, $o, $e) = second_opinion($copy, @args);
+	is($status, 1, "$name: the second verifier agrees") or diag("$o$e");
 }
 my @l = split /^/, slurp(($p->evidence_files)[0]);
 tampered('a changed byte', sub { $_[0] =~ s/row 7/row 8/r });
@@ -119,6 +135,38 @@ tampered('the log rolled back to an older signed state', sub {
 	my ($size) = slurp($old) =~ /\n(\d+)\n/;
 	join '', @l[0 .. $size - 1] }, '--checkpoint', "$dir/log/checkpoint");
 
+tampered('a missing tile', sub { run(['rm', '-r', "$copy/tile/0"]); undef });
+tampered('an extra tile', sub { spew("$copy/tile/0/500", 'x' x 8192); undef });
+
+# --- proofs, export ---
+
+my $proofs = "$dir/../proofs";
+mkdir $proofs or die;
+my $id = $tx[5]{tx_id};
+($rc, $out, $err) = $p->witnessctl('prove', $id, '--out', $proofs);
+is($rc, 0, 'prove') or diag($err);
+my @proofs = map { "$proofs/$id-$_.tlog-proof" } qw(record outcome verdict);
+is((grep { -s } @proofs), 3, 'a proof of record, outcome and verdict');
+my @check = (program('witnessctl'), 'check', '--key', "$dir/evidence.pub");
+($rc, $out, $err) = run([@check, @proofs]);
+is($rc, 0, 'check') or diag("$out$err");
+like($out, qr/^tx_id $id: .*VerificationResult verified/m, 'says what is proven');
+($rc, $out) = $p->witnessctl('prove', $tx[6]{tx_id}, '--out', $proofs);
+($rc, $out, $err) = run([@check, @proofs, glob "$proofs/$tx[6]{tx_id}-*"]);
+is($rc, 1, 'proofs of two transactions');
+like($err, qr/the proof before has $id/, 'are told apart');
+spew($proofs[0], slurp($proofs[0]) =~ s/^index (\d+)/'index ' . ($1 + 1)/emr);
+($rc) = run([@check, $proofs[0]]);
+is($rc, 1, 'a changed proof');
+($rc, $out, $err) = $p->witnessctl('export', '--tlog', "$dir/../tlog");
+is($rc, 0, 'export') or diag($err);
+is(slurp("$dir/../tlog/checkpoint"), slurp("$dir/log/checkpoint"),
+	'the checkpoint');
+my ($bundle) = glob "$dir/../tlog/tile/entries/000";
+is(join('', map { "$_\n" } unpack '(n/a*)*', slurp($bundle)),
+	join('', @l[0 .. 255]), '256 lines in a bundle');
+is(slurp("$dir/../tlog/tile/0/000"), slurp("$dir/log/tile/0/000"), 'the tile');
+
 # A whole log under another key.
 my $other = PGW::Proxy->new($c, no_start => 1);
 ($rc) = run([program('witnessctl'), 'verify', '--log', "$dir/log", '--key',
@@ -141,4 +189,21 @@ is((grep { $lines[$_]{seq} != $_ + 1 } 0 .. $#lines), 0, 'seq goes on');
 is(@ids, keys %{{ map { $_ => 1 } @ids }}, 'no tx_id twice');
 my ($start) = grep { $_->{type} eq 'Start' && $_->{seq} > 1 } @lines;
 ok($start->{continued}{size}, 'Start says what it continues');
+
+# --- another key, the first file moved away ---
+
+$p->start;
+($rc, $out, $err) = $p->witnessctl('rotate-key');
+is($rc, 0, 'rotate-key') or diag("$out$err");
+$p->witness("insert into t values (3000, 'under the new key')");
+is($p->stop('TERM'), 0, 'stops under the new key');
+my @former = glob "$dir/evidence-*.pub";
+is(@former, 1, 'the former verifier key is kept');
+($rc, $out, $err) = $p->verify('--final', '--key', $former[0], '--checkpoint', $old);
+is($rc, 0, 'verify over a key change') or diag("$out$err");
+like($out, qr/^key change at seq \d+/m, 'names it');
+($rc, $out, $err) = second_opinion("$dir/log", '--final', '--checkpoint', $old);
+is($rc, 0, 'the second verifier agrees') or diag("$out$err");
+($rc) = $p->verify('--final', '--checkpoint', $old);
+is($rc, 1, 'the old checkpoint needs the former key');
 done_testing;

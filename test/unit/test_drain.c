@@ -19,6 +19,8 @@
 
 #include <cmocka.h>
 
+#include "../support/faultdisk.c"
+
 #include "../../replayd/drain.h"
 #include "../../replayd/spool.h"
 #include "ioutil.h"
@@ -259,6 +261,391 @@ restart_knows_what_is_open(void **state)
 	shmq_detach(q);
 }
 
+/* --- intents --- */
+
+static void
+retire(struct shmq *q, struct shmq_producer *p, unsigned lane)
+{
+	shmq_producer_close(p);
+	shmq_lane_retire(q, lane);
+}
+
+static void
+record_replaces_its_intent(void **state)
+{
+	struct shmq *q = shmq_create(2, LANE_BYTES);
+	struct drain *d = drain_open(dir, shmq_fd(q), shared);
+	unsigned a = shmq_lane_take(q), b = shmq_lane_take(q);
+	struct shmq_producer *pa = shmq_producer_join(q, a);
+	struct shmq_producer *pb = shmq_producer_join(q, b);
+	struct spool_reader *r = spool_reader_open(dir);
+
+	(void)state;
+	send(pa, RECORD_INTENT, "a");
+	drain_all(d);
+	drain_close(d);
+	send(pb, RECORD_INTENT, "b");
+	send(pb, RECORD_TRANSACTION, "b images");
+	d = drain_open(dir, shmq_fd(q), shared);
+	drain_all(d);
+	send(pa, RECORD_TRANSACTION, "a images");
+	send(pa, RECORD_OUTCOME, "a done");
+	send(pa, RECORD_INTENT, "a again");
+	send(pa, RECORD_INTENT, "a instead");
+	send(pa, RECORD_OUTCOME, "a rolled back");
+	send(pa, RECORD_INTENT, "a dies");
+	drain_all(d);
+	retire(q, pa, a);
+	retire(q, pb, b);
+	drain_all(d);
+	expect(r, SPOOL_INTENT, 1, "a");
+	expect(r, SPOOL_INTENT, 2, "b");
+	expect(r, SPOOL_RECORD, 2, "b images");
+	expect(r, SPOOL_RECORD, 1, "a images");
+	expect(r, SPOOL_OUTCOME, 1, "a done");
+	expect(r, SPOOL_INTENT, 3, "a again");
+	expect(r, SPOOL_IN_DOUBT, 3, "");
+	expect(r, SPOOL_INTENT, 4, "a instead");
+	expect(r, SPOOL_OUTCOME, 4, "a rolled back");
+	expect(r, SPOOL_INTENT, 5, "a dies");
+	expect(r, SPOOL_IN_DOUBT, 5, "");
+	expect(r, SPOOL_IN_DOUBT, 2, "");
+	expect_end(r);
+	spool_reader_close(r);
+	drain_close(d);
+	shmq_detach(q);
+}
+
+static void
+boot_is_over_for_an_intent(void **state)
+{
+	struct shmq *q = shmq_create(1, LANE_BYTES);
+	struct drain *d = drain_open(dir, shmq_fd(q), shared);
+	unsigned a = shmq_lane_take(q);
+	struct shmq_producer *p = shmq_producer_join(q, a);
+	struct spool_reader *r = spool_reader_open(dir);
+
+	(void)state;
+	send(p, RECORD_INTENT, "a");
+	drain_all(d);
+	drain_close(d);
+	shmq_producer_close(p);
+	shmq_detach(q);
+	q = shmq_create(1, LANE_BYTES);
+	d = drain_open(dir, shmq_fd(q), shared);
+	expect(r, SPOOL_INTENT, 1, "a");
+	expect(r, SPOOL_IN_DOUBT, 1, "");
+	expect_end(r);
+	spool_reader_close(r);
+	drain_close(d);
+	shmq_detach(q);
+}
+
+/* --- runs --- */
+
+static void
+run_once(const char *boot, bool async, bool stop)
+{
+	struct shmq *q = shmq_create(1, LANE_BYTES);
+	struct drain *d = drain_open(dir, shmq_fd(q), shared);
+	struct drain_policy policy = { .async = async, .boot_id = boot };
+
+	drain_begin(d, &policy);
+	if (stop)
+		drain_stop(d);
+	drain_close(d);
+	shmq_detach(q);
+}
+
+static unsigned
+gaps(void)
+{
+	struct spool_reader *r = spool_reader_open(dir);
+	struct spool_frame f;
+	unsigned n;
+
+	for (n = 0; spool_next(r, published(), &f); n++) {
+		assert_int_equal(f.kind, SPOOL_GAP);
+		assert_memory_equal(f.payload, "{\"from_time\":\"20", 16);
+	}
+	spool_reader_close(r);
+	return n;
+}
+
+static void
+machine_crash_under_async_is_a_gap(void **state)
+{
+	(void)state;
+	run_once("boot 1", false, false);
+	run_once("boot 2", true, true);		/* nothing was async */
+	run_once("boot 3", true, false);	/* it was stopped */
+	run_once("boot 3", true, false);	/* no reboot */
+	run_once("", true, false);		/* not known */
+	assert_int_equal(gaps(), 0);
+	run_once("boot 4", true, false);
+	assert_int_equal(gaps(), 0);
+	run_once("boot 5", false, false);
+	assert_int_equal(gaps(), 1);
+	run_once("boot 6", true, false);
+	assert_int_equal(gaps(), 1);
+}
+
+/* --- a disk that fails --- */
+
+static unsigned reap(struct shmq *q, pid_t *pids, unsigned n);
+
+static void
+break_disk(const char *text)
+{
+	char path[96];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/faults", dir);
+	assert_int_equal(0, setenv("FAULTDISK", path, 1));
+	assert_non_null(f = fopen(path, "w"));
+	fprintf(f, "%s", text);
+	fclose(f);
+}
+
+static void
+mend_disk(void)
+{
+	assert_int_equal(0, unlink(getenv("FAULTDISK")));
+	unsetenv("FAULTDISK");
+}
+
+/* In bounded time, whatever the time of the next try is. */
+static void
+drain_until(struct drain *d, bool stuck)
+{
+	int64_t since = io_monotonic_us();
+
+	while (drain_is_stuck(d) != stuck) {
+		(void)drain_step(d, 50);
+		assert_true(io_monotonic_us() - since < 10000000);
+	}
+}
+
+static void
+writer_waits_for_the_disk(const char *faults)
+{
+	struct shmq *q = shmq_create(2, LANE_BYTES);
+	struct drain *d = drain_open(dir, shmq_fd(q), shared);
+	unsigned a = shmq_lane_take(q), b = shmq_lane_take(q);
+	struct shmq_producer *pa = shmq_producer_join(q, a);
+	struct shmq_producer *pb = shmq_producer_join(q, b);
+	struct spool_reader *r = spool_reader_open(dir);
+	uint64_t s;
+
+	send(pa, RECORD_TRANSACTION, "a");
+	drain_all(d);
+	send(pa, RECORD_OUTCOME, "a done");
+	s = send(pa, RECORD_TRANSACTION, "a2");
+	send(pb, RECORD_TRANSACTION, "b");
+	break_disk(faults);
+	drain_until(d, true);
+	assert_false(shmq_refused(pa));
+	assert_int_equal(shmq_admit(pa, always, NULL), SHMQ_STOPPED);
+	assert_false(shmq_wait_acked(pa, s, always, NULL));
+	(void)drain_step(d, 300);
+	(void)drain_step(d, 300);
+	assert_false(shmq_wait_acked(pa, s, always, NULL));
+	expect(r, SPOOL_RECORD, 1, "a");
+	expect_end(r);
+	retire(q, pb, b);
+	mend_disk();
+	drain_until(d, false);
+	drain_all(d);
+	assert_true(shmq_wait_acked(pa, s, always, NULL));
+	assert_int_equal(shmq_admit(pa, always, NULL), SHMQ_OK);
+	expect(r, SPOOL_RECORD, 2, "b");
+	expect(r, SPOOL_OUTCOME, 1, "a done");
+	expect(r, SPOOL_RECORD, 3, "a2");
+	expect(r, SPOOL_IN_DOUBT, 2, "");
+	expect_end(r);
+	drain_close(d);
+	d = drain_open(dir, shmq_fd(q), shared);
+	expect_end(r);
+	spool_reader_close(r);
+	drain_close(d);
+	shmq_producer_close(pa);
+	shmq_detach(q);
+}
+
+static void
+full_disk_makes_writers_wait(void **state)
+{
+	(void)state;
+	writer_waits_for_the_disk("write 28 /spool/\n");
+}
+
+static void
+failed_write_makes_writers_wait(void **state)
+{
+	(void)state;
+	writer_waits_for_the_disk("write 5 /spool/\nftruncate 5 /spool/\n");
+}
+
+static void
+failed_fsync_is_not_believed(void **state)
+{
+	struct spool_writer *w;
+	uint64_t last;
+
+	(void)state;
+	writer_waits_for_the_disk("fdatasync 5 /spool/\n");
+	w = spool_writer_open(dir, &last);
+	assert_int_equal(last, 3);
+	assert_true(spool_end(w).segment > 1);
+	spool_writer_close(w);
+}
+
+static void
+readonly_disk_makes_writers_wait(void **state)
+{
+	(void)state;
+	writer_waits_for_the_disk("write 30 /spool/\nopen 30 /spool/\n"
+	    "ftruncate 30 /spool/\nfdatasync 30 /spool/\n"
+	    "fsync 30 /spool\n");
+}
+
+/* Offers until the disk is mended; says by its exit status how often. */
+static void
+offer_main(struct shmq *q, unsigned lane, size_t bytes, int report)
+{
+	struct shmq_producer *p = shmq_producer_open(q, lane);
+	char *text = calloc(1, bytes);
+	enum shmq_answer a;
+	uint32_t i;
+
+	for (i = 1; i <= 40; i++) {
+		memcpy(text, &lane, 4);
+		memcpy(text + 4, &i, 4);
+		a = shmq_offer(p, RECORD_TRANSACTION, text, bytes, NULL, NULL);
+		text[0] = a == SHMQ_OK ? 'y' : a == SHMQ_REFUSED ? 'n' : '?';
+		text[1] = (char)lane;
+		text[2] = (char)i;
+		if (syscall(SYS_write, report, text, (size_t)3) != 3)
+			_exit(1);
+		if (a == SHMQ_REFUSED)
+			usleep(2000);
+		else if (shmq_send(p, RECORD_OUTCOME, "done", 4, NULL,
+		    NULL) == 0)
+			_exit(2);
+	}
+	_exit(0);
+}
+
+enum { OFFERERS = 4, OFFERS = 40 };
+
+/* Each answer against what is in the spool: refused is never there. */
+static void
+check_answers(int report)
+{
+	bool there[OFFERERS][OFFERS + 1] = { { false } };
+	struct spool_reader *r = spool_reader_open(dir);
+	unsigned yes = 0, no = 0;
+	struct spool_frame f;
+	uint32_t key[2];
+	char a[3];
+
+	while (spool_next(r, published(), &f)) {
+		if (f.kind != SPOOL_RECORD)
+			continue;
+		memcpy(key, f.payload, sizeof(key));
+		assert_false(there[key[0]][key[1]]);
+		there[key[0]][key[1]] = true;
+	}
+	while (read(report, a, 3) == 3) {
+		assert_int_equal(there[(int)a[1]][(int)a[2]], a[0] == 'y');
+		yes += a[0] == 'y';
+		no += a[0] == 'n';
+	}
+	print_message("%u offers taken, %u refused\n", yes, no);
+	assert_int_equal(yes + no, OFFERERS * OFFERS);
+	assert_true(yes > 0 && no > 0);
+	spool_reader_close(r);
+}
+
+static void
+refused_offers_never_become_durable(void **state)
+{
+	struct shmq *q = shmq_create(OFFERERS, LANE_BYTES);
+	struct drain *d = drain_open(dir, shmq_fd(q), shared);
+	struct drain_policy policy = { .refuse = true, .boot_id = "" };
+	pid_t pids[OFFERERS];
+	unsigned i, lane, n;
+	int report[2];
+
+	(void)state;
+	drain_begin(d, &policy);
+	assert_int_equal(0, pipe2(report, O_NONBLOCK));
+	for (i = 0; i < OFFERERS; i++) {
+		lane = shmq_lane_take(q);
+		if ((pids[i] = fork()) == 0)
+			offer_main(q, lane, i % 2 == 0 ? 300 : 200000,
+			    report[1]);
+	}
+	for (n = 0; reap(q, pids, OFFERERS) > 0; n++) {
+		if (n % 40 == 10)
+			break_disk(n % 80 == 10 ? "fdatasync 5 /spool/\n"
+						: "write 28 /spool/\n");
+		else if (n % 40 == 20)
+			mend_disk();
+		(void)drain_step(d, 20);
+		if (n % 7 == 3) {	/* a drain that dies at any point */
+			drain_close(d);
+			d = drain_open(dir, shmq_fd(q), shared);
+			drain_begin(d, &policy);
+		}
+	}
+	unsetenv("FAULTDISK");
+	drain_until(d, false);
+	drain_all(d);
+	drain_all(d);
+	check_answers(report[0]);
+	close(report[0]);
+	close(report[1]);
+	drain_close(d);
+	shmq_detach(q);
+}
+
+static void
+full_spool_takes_outcomes_and_refuses_offers(void **state)
+{
+	struct shmq *q = shmq_create(1, LANE_BYTES);
+	struct drain *d = drain_open(dir, shmq_fd(q), shared);
+	struct drain_policy policy = { .refuse = true, .boot_id = "",
+		.spool_max_bytes = 600 };
+	unsigned lane = shmq_lane_take(q);
+	struct shmq_producer *p = shmq_producer_join(q, lane);
+	char text[600] = "";
+	uint64_t s;
+
+	(void)state;
+	drain_begin(d, &policy);
+	assert_false(shmq_refused(p));
+	s = shmq_send(p, RECORD_TRANSACTION, text, sizeof(text), always, NULL);
+	drain_all(d);
+	assert_true(shmq_wait_acked(p, s, always, NULL));
+	assert_true(shmq_refused(p));
+	assert_int_equal(shmq_offer(p, RECORD_TRANSACTION, text, 1, NULL,
+	    NULL), SHMQ_REFUSED);
+	s = send(p, RECORD_OUTCOME, "done");
+	while (!shmq_wait_acked(p, s, always, NULL))
+		assert_true(drain_step(d, 100));
+	policy.spool_max_bytes = 60000;
+	drain_begin(d, &policy);
+	while (shmq_refused(p))
+		(void)drain_step(d, 50);
+	s = send(p, RECORD_TRANSACTION, "more");
+	drain_all(d);
+	assert_true(shmq_wait_acked(p, s, always, NULL));
+	shmq_producer_close(p);
+	drain_close(d);
+	shmq_detach(q);
+}
+
 /* --- processes --- */
 
 static void
@@ -274,6 +661,9 @@ writer_main(struct shmq *q, unsigned lane, unsigned count, size_t max)
 		n = 8 + (i % 50 == 0 ? max : i * 37 % 900);
 		memcpy(data, &lane, 4);
 		memcpy(data + 4, &i, 4);
+		if (i % 3 == 0 && shmq_send(p, RECORD_INTENT, data,
+		    i % 60 == 0 ? max : 8, NULL, NULL) == 0)
+			_exit(1);
 		s = shmq_send(p, RECORD_TRANSACTION, data, n, NULL, NULL);
 		if (s == 0 || !shmq_wait_acked(p, s, NULL, NULL))
 			_exit(1);
@@ -322,7 +712,8 @@ static void
 check_spool(void)
 {
 	uint32_t record[WRITERS] = { 0 }, outcome[WRITERS] = { 0 }, key[2];
-	uint64_t tx[WRITERS] = { 0 }, last = 0, ignored;
+	uint64_t tx[WRITERS] = { 0 }, intent[WRITERS] = { 0 };
+	uint64_t last = 0, ignored;
 	struct spool_writer *w = spool_writer_open(dir, &ignored);
 	struct spool_reader *r = spool_reader_open(dir);
 	struct spool_frame f;
@@ -332,8 +723,13 @@ check_spool(void)
 		assert_int_not_equal(f.kind, SPOOL_IN_DOUBT);
 		memcpy(key, f.payload, sizeof(key));
 		assert_true(key[0] < WRITERS);
-		if (f.kind == SPOOL_RECORD) {
+		if (f.kind == SPOOL_INTENT) {
 			assert_int_equal(f.tx_id, ++last);
+			assert_int_equal(key[1], record[key[0]] + 1);
+			intent[key[0]] = f.tx_id;
+		} else if (f.kind == SPOOL_RECORD) {
+			assert_int_equal(f.tx_id, key[1] % 3 == 0
+			    ? intent[key[0]] : ++last);
 			assert_int_equal(key[1], ++record[key[0]]);
 			tx[key[0]] = f.tx_id;
 		} else {
@@ -421,6 +817,15 @@ main(void)
 		TEST(outcomes_alone_become_durable_soon),
 		TEST(dead_child_leaves_its_transaction_in_doubt),
 		TEST(restart_knows_what_is_open),
+		TEST(record_replaces_its_intent),
+		TEST(boot_is_over_for_an_intent),
+		TEST(machine_crash_under_async_is_a_gap),
+		TEST(full_disk_makes_writers_wait),
+		TEST(failed_write_makes_writers_wait),
+		TEST(failed_fsync_is_not_believed),
+		TEST(readonly_disk_makes_writers_wait),
+		TEST(refused_offers_never_become_durable),
+		TEST(full_spool_takes_outcomes_and_refuses_offers),
 		TEST(killed_drain_loses_and_repeats_nothing),
 		TEST(many_writers_share_a_sync),
 	};

@@ -14,13 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../include/ioutil.h"
-#include "../../replayd/audit.h"
+#include "../../include/log.h"
+#include "../../replayd/checkpoint.h"
 #include "../../replayd/evidence.h"
 #include "../../replayd/evlog.h"
 #include "../../replayd/jsonx.h"
+#include "../../replayd/tiles.h"
 
 #define BIG (1 << 20)
 
@@ -370,6 +373,302 @@ lines_begin_with_type_seq_time_prev(void **state)
 	json_decref(line);
 }
 
+/* --- the short start --- */
+
+/* A path on the same file system, outside of the log. */
+static const char *
+beside(const char *what)
+{
+	static char path[128];
+
+	io_path(path, sizeof(path), "%s.%s", dir, what);
+	return path;
+}
+
+#define MANY 700
+
+/* 700 records in files of some 20 lines; each tenth is still open. */
+static void
+make_long_log(void)
+{
+	struct evidence *e = open_log(4000);
+
+	for (uint64_t i = 1; i <= MANY / 2; i++) {
+		append(e, i, "StateCommitmentRecord");
+		append(e, i, "TransactionOutcome");
+		if (i % 10 != 0)
+			append(e, i, "VerificationResult");
+		if (i % 100 == 0)
+			evidence_checkpoint(e);
+	}
+	evidence_checkpoint(e);
+	evidence_save_state(e);
+	evidence_close(e);
+}
+
+static void
+assert_goes_on(void)
+{
+	struct evidence *e = open_log(4000);
+	struct merkle_hash root;
+	struct merkle_hash tiled;
+	struct tiles *t;
+
+	assert_int_equal(evidence_unsigned(e), 0);
+	assert_int_equal(evidence_open_transactions(e)->n, MANY / 2 / 10);
+	assert_int_equal(evidence_highest_tx_id(e), MANY / 2);
+	append(e, MANY, "StateCommitmentRecord");
+	evidence_checkpoint(e);
+	evidence_root(e, &root);
+	t = tiles_open(dir, evidence_size(e));
+	assert_true(tiles_root(t, evidence_size(e), &tiled));
+	assert_memory_equal(&root, &tiled, sizeof(root));
+	tiles_close(t);
+	evidence_close(e);
+}
+
+static void
+the_state_is_enough_if_leading_files_are_gone(void **state)
+{
+	(void)state;
+	make_long_log();
+	for (unsigned i = 1; i <= 5; i++) {
+		char name[32];
+
+		evlog_file_name(name, i);
+		assert_int_equal(unlink(path_of(name)), 0);
+	}
+	assert_goes_on();
+}
+
+static void
+without_state_the_lines_are_read(void **state)
+{
+	(void)state;
+	make_long_log();
+	assert_int_equal(unlink(path_of("state")), 0);
+	assert_goes_on();
+}
+
+static void
+a_damaged_state_is_not_believed(void **state)
+{
+	(void)state;
+	make_long_log();
+	change_byte("state", 100);
+	assert_goes_on();
+}
+
+static void
+an_older_state_is_caught_up(void **state)
+{
+	struct evidence *e;
+
+	(void)state;
+	make_long_log();
+	assert_int_equal(link(path_of("state"), beside("state")),
+	    0);
+	e = open_log(4000);
+	append(e, 10, "VerificationResult");
+	append(e, MANY, "StateCommitmentRecord");
+	evidence_checkpoint(e);
+	evidence_save_state(e);
+	evidence_close(e);
+	assert_int_equal(rename(beside("state"), path_of("state")),
+	    0);
+	e = open_log(4000);
+	assert_int_equal(evidence_unsigned(e), 0);
+	assert_int_equal(evidence_open_transactions(e)->n, MANY / 2 / 10);
+	assert_null(txtable_find(evidence_open_transactions(e), 10));
+	assert_non_null(txtable_find(evidence_open_transactions(e), MANY));
+	evidence_close(e);
+}
+
+static void
+lost_tiles_are_made_from_the_lines(void **state)
+{
+	(void)state;
+	make_long_log();
+	assert_int_equal(unlink(path_of("tile/0/001")), 0);
+	assert_int_equal(rename(path_of("tile"), beside("tile")),
+	    0);
+	assert_goes_on();
+	assert_int_equal(access(path_of("tile/0/001"), F_OK), 0);
+	assert_int_equal(nftw(beside("tile"), remove_one, 8,
+			     FTW_DEPTH | FTW_PHYS),
+	    0);
+}
+
+static void
+a_changed_tile_is_made_again(void **state)
+{
+	(void)state;
+	make_long_log();
+	change_byte("tile/1/000.p/3", 40);
+	assert_goes_on();
+}
+
+/* The last file, and a byte in its first line. */
+static void
+a_changed_line_of_the_tail_is_named(void **state)
+{
+	char want[64];
+	char name[32];
+	unsigned n = 1;
+
+	(void)state;
+	make_long_log();
+	do
+		evlog_file_name(name, ++n);
+	while (access(path_of(name), F_OK) == 0);
+	evlog_file_name(name, n - 1);
+	change_byte(name, 60);
+	assert_false(can_open());
+	snprintf(want, sizeof(want), "%s:1 (seq ", name);
+	assert_non_null(strstr(error, want));
+	assert_non_null(strstr(error, "the line was changed"));
+}
+
+/* Ends as the process would: true if it signed. */
+static bool
+signs(struct evidence *e)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		log_set_level(LOG_FATAL_);
+		evidence_checkpoint(e);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void
+what_does_not_follow_from_the_last_is_not_signed(void **state)
+{
+	struct evidence *e;
+	struct stat before;
+	struct stat after;
+
+	(void)state;
+	make_long_log();
+	e = open_log(4000);
+	append(e, MANY, "StateCommitmentRecord");
+	evidence_flush(e);
+	change_byte("tile/1/000.p/3", 40);
+	assert_int_equal(stat(path_of("checkpoint"), &before), 0);
+	assert_false(signs(e));
+	assert_int_equal(stat(path_of("checkpoint"), &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	change_byte("tile/1/000.p/3", 40);
+	assert_true(signs(e));
+	evidence_close(e);
+}
+
+static void
+every_signed_size_has_its_partial_tile(void **state)
+{
+	struct evidence *e = open_log(BIG);
+	char name[64];
+
+	(void)state;
+	for (uint64_t i = 1; i <= 300; i++) {
+		append(e, i, "StateCommitmentRecord");
+		if (i % 7 != 0)
+			continue;
+		evidence_checkpoint(e);
+		snprintf(name, sizeof(name), "tile/0/%03d.p/%d",
+		    (int)(i / 256), (int)(i % 256));
+		assert_int_equal(access(path_of(name), F_OK), 0);
+	}
+	assert_int_not_equal(access(path_of("tile/0/000.p"), F_OK), 0);
+	evidence_close(e);
+}
+
+/* --- another key --- */
+
+static json_t *
+change_to(struct evidence *e, const struct key_signer *next)
+{
+	evidence_change_key(e, next);
+	evidence_flush(e);
+	return last_line();
+}
+
+static bool
+is_signed_by(const struct key_signer *k)
+{
+	struct checkpoint c;
+
+	return checkpoint_load(path_of("checkpoint"), &k->public, 1, &c,
+	    error, sizeof(error));
+}
+
+static void
+a_new_key_is_logged_once_and_signs_with_the_old(void **state)
+{
+	struct key_signer old = key;
+	struct key_signer next;
+	struct evidence *e;
+	json_t *line;
+
+	(void)state;
+	assert_true(key_generate("test/log", &next));
+	make_log();
+	e = open_log(BIG);
+	line = change_to(e, &next);
+	assert_string_equal(jsonx_get(line, "type"), "KeyChange");
+	json_decref(line);
+	assert_true(is_signed_by(&old));
+	assert_true(is_signed_by(&next));
+	assert_int_equal(evidence_size(e), 4);
+	evidence_close(e);
+	/* It died before the files were renamed. */
+	e = open_log(BIG);
+	line = change_to(e, &next);
+	assert_int_equal(jsonx_get_int(line, "seq"), 4);
+	json_decref(line);
+	append(e, 3, "StateCommitmentRecord");
+	evidence_checkpoint(e);
+	assert_false(is_signed_by(&old));
+	assert_true(is_signed_by(&next));
+	evidence_close(e);
+	assert_false(can_open());
+	key = next;
+	assert_true(can_open());
+}
+
+/* It died behind KeyChange, before the checkpoint. */
+static void
+a_key_change_that_was_not_signed_is_not_repeated(void **state)
+{
+	struct key_signer next;
+	struct evidence *e;
+	struct buf old = { 0 };
+	json_t *line;
+
+	(void)state;
+	assert_true(key_generate("test/log", &next));
+	make_log();
+	assert_true(io_read_file(path_of("checkpoint"), &old, 4096));
+	e = open_log(BIG);
+	json_decref(change_to(e, &next));
+	evidence_close(e);
+	assert_true(io_replace_file(path_of("checkpoint"), old.data, old.len,
+	    0644));
+	buf_free(&old);
+	e = open_log(BIG);
+	assert_int_equal(evidence_unsigned(e), 1);
+	line = change_to(e, &next);
+	assert_int_equal(jsonx_get_int(line, "seq"), 4);
+	json_decref(line);
+	assert_true(is_signed_by(&key));
+	assert_true(is_signed_by(&next));
+	evidence_close(e);
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -386,7 +685,19 @@ main(void)
 		test(a_long_part_becomes_a_blob),
 		test(text_that_is_not_utf8_becomes_hex),
 		test(lines_begin_with_type_seq_time_prev),
+		test(the_state_is_enough_if_leading_files_are_gone),
+		test(without_state_the_lines_are_read),
+		test(a_damaged_state_is_not_believed),
+		test(an_older_state_is_caught_up),
+		test(lost_tiles_are_made_from_the_lines),
+		test(a_changed_tile_is_made_again),
+		test(a_changed_line_of_the_tail_is_named),
+		test(what_does_not_follow_from_the_last_is_not_signed),
+		test(every_signed_size_has_its_partial_tile),
+		test(a_new_key_is_logged_once_and_signs_with_the_old),
+		test(a_key_change_that_was_not_signed_is_not_repeated),
 	};
 
+	log_set_level(LOG_ERROR_);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,6 +94,68 @@ a_key_that_others_can_read_is_refused(void **state)
 	assert_false(key_load_signer(key_path, &k, error, sizeof(error)));
 }
 
+/* Each step may be repeated after a crash behind it. */
+static void
+a_key_is_rotated_in_steps(void **state)
+{
+	struct key_signer old;
+	struct key_signer next;
+	struct key_public public;
+	char path[96];
+	char id[96];
+
+	(void)state;
+	assert_true(key_generate("a", &old));
+	assert_true(key_save(&old, dir, error, sizeof(error)));
+	assert_int_equal(key_load_next(dir, &old.public, &next, error,
+			     sizeof(error)),
+	    0);
+	assert_true(key_prepare_next(dir, &public, error, sizeof(error)));
+	assert_false(key_prepare_next(dir, NULL, error, sizeof(error)));
+	assert_int_equal(key_load_next(dir, &old.public, &next, error,
+			     sizeof(error)),
+	    1);
+	assert_memory_equal(&public, &next.public, sizeof(public));
+	assert_true(key_finish_change(dir, &old.public, &next.public, error,
+	    sizeof(error)));
+	assert_true(key_load_public(pub_path, &public, error, sizeof(error)));
+	assert_memory_equal(&public, &next.public, sizeof(public));
+	io_path(id, sizeof(id), "%s/evidence-%02x%02x%02x%02x.pub", dir,
+	    old.public.id[0], old.public.id[1], old.public.id[2],
+	    old.public.id[3]);
+	assert_true(key_load_public(id, &public, error, sizeof(error)));
+	assert_memory_equal(&public, &old.public, sizeof(public));
+	assert_int_equal(unlink(id), 0);
+	io_path(path, sizeof(path), "%s/evidence.key.new", dir);
+	assert_int_not_equal(access(path, F_OK), 0);
+	/* It died before evidence.pub was replaced. */
+	assert_int_equal(unlink(pub_path), 0);
+	assert_true(key_repair_public(dir, &next.public, error,
+	    sizeof(error)));
+	assert_true(key_load_public(pub_path, &public, error, sizeof(error)));
+	assert_memory_equal(&public, &next.public, sizeof(public));
+}
+
+static void
+a_new_key_of_another_name_is_refused(void **state)
+{
+	struct key_signer old;
+	struct key_signer next;
+	struct key_signer got;
+	char path[96];
+
+	(void)state;
+	assert_true(key_generate("b", &next));
+	assert_true(key_save(&next, dir, error, sizeof(error)));
+	io_path(path, sizeof(path), "%s/evidence.key.new", dir);
+	assert_int_equal(rename(key_path, path), 0);
+	assert_true(key_generate("a", &old));
+	assert_int_equal(key_load_next(dir, &old.public, &got, error,
+			     sizeof(error)),
+	    -1);
+	assert_int_equal(unlink(path), 0);
+}
+
 #define SUMDB_KEY "Ac4zctda0e5eza+HJyk9SxEdh+s3Ux18htTTAD8OuAn8"
 
 /* The verifier key of the Go checksum database, as it is published. */
@@ -199,6 +261,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		test(a_key_comes_back_from_its_files),
 		test(a_key_is_never_replaced),
+		test(a_key_is_rotated_in_steps),
+		test(a_new_key_of_another_name_is_refused),
 		test(a_key_that_others_can_read_is_refused),
 		test(a_published_verifier_key_is_understood),
 		test(what_is_no_key_is_refused),

@@ -66,6 +66,7 @@ set_up(void **state)
 		.file = strdup("/nonexistent"),
 		.log_directory = strdup("log"),
 		.origin = strdup(""),
+		.checkpoint_command = strdup(""),
 		.backend_user = strdup("witness"),
 		.backend_host = strdup("/nonexistent"),
 		.backend_dbname = strdup("postgres"),
@@ -101,6 +102,7 @@ tear_down(void **state)
 	free(config.file);
 	free(config.log_directory);
 	free(config.origin);
+	free(config.checkpoint_command);
 	free(config.backend_user);
 	free(config.backend_host);
 	free(config.backend_dbname);
@@ -563,6 +565,332 @@ another_spool_is_refused(void **state)
 	close(worker);
 }
 
+/* --- intents --- */
+
+static void
+put_intent(uint64_t tx_id)
+{
+	static struct record_statement statement = { "UPDATE t SET a = 2", 18,
+		"UPDATE", 0 };
+	struct record r = { .intent = true,
+		.capture = CAPTURE_EXACT,
+		.statements = &statement,
+		.n_statements = 1 };
+	struct buf b = { 0 };
+
+	record_encode(&r, &b);
+	spool_append(spool, SPOOL_INTENT, tx_id, b.data, b.len);
+	buf_free(&b);
+}
+
+static json_t *
+line_of(const char *type, uint64_t tx_id)
+{
+	struct evlog *l = evlog_open(log_dir);
+	struct evlog_line line;
+	char error[256];
+	json_t *found = NULL;
+
+	while (evlog_next(l, &line, error, sizeof(error)) == EVLOG_LINE) {
+		json_t *v = json_loadb(line.text, line.len, 0, NULL);
+
+		if (found == NULL && strcmp(jsonx_get(v, "type"), type) == 0 &&
+		    jsonx_get_int(v, "tx_id") == tx_id)
+			found = json_incref(v);
+		json_decref(v);
+	}
+	evlog_close(l);
+	assert_non_null(found);
+	return found;
+}
+
+static void
+a_record_replaces_its_intent(void **state)
+{
+	(void)state;
+	start();
+	put_intent(1);
+	(void)put_record(2, CAPTURE_RACE, 701);
+	put_outcome(2, OUTCOME_ABORTED);
+	(void)put_record(1, CAPTURE_RACE, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Verif 1");
+	stop();
+	assert_string_equal(summary(), "Start 0  |State 2  |"
+	    "Trans 2 aborted |State 1  |Trans 1 committed |"
+	    "Verif 1 unverifiable capture_race|Stop 0  |");
+}
+
+static void
+only_an_intent_is_a_lost_capture(void **state)
+{
+	json_t *line;
+
+	(void)state;
+	start();
+	put_intent(1);
+	publish();
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	publish();
+	wait_for("Trans 1 unknown no_xid");
+	stop();
+	line = line_of("StateCommitmentRecord", 1);
+	assert_string_equal(jsonx_get(line, "capture"), "capture_lost");
+	assert_true(json_is_true(json_object_get(line, "intent")));
+	assert_null(json_object_get(line, "pre_root_captured"));
+	assert_int_equal(
+	    json_array_size(json_object_get(line, "query_sequence")), 1);
+	json_decref(line);
+	assert_log_is_good();
+}
+
+static void
+an_intent_outlives_the_recorder(void **state)
+{
+	(void)state;
+	start();
+	put_intent(1);
+	(void)put_record(2, CAPTURE_RACE, 701);
+	put_outcome(2, OUTCOME_ABORTED);
+	put_intent(3);
+	publish();
+	wait_for("Trans 2 aborted");
+	stop();
+	start();
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	(void)put_record(3, CAPTURE_RACE, 702);
+	put_outcome(3, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Trans 1 unknown no_xid");
+	wait_for("Verif 3");
+	kill_it();
+	start();
+	(void)put_record(4, CAPTURE_RACE, 703);
+	put_outcome(4, OUTCOME_ABORTED);
+	publish();
+	wait_for("Trans 4 aborted");
+	stop();
+	assert_string_equal(summary(), "Start 0  |State 2  |Trans 2 aborted |"
+	    "Stop 0  |Start 0  |State 1  |Trans 1 unknown no_xid|State 3  |"
+	    "Trans 3 committed |Verif 3 unverifiable capture_race|Start 0  |"
+	    "State 4  |Trans 4 aborted |Stop 0  |");
+}
+
+static void
+a_gap_of_the_drain_is_logged_once(void **state)
+{
+	static const char gap[] = "{\"from_time\":\"2026-01-01T00:00:00Z\","
+	    "\"reason\":\"machine_down\",\"count\":null}";
+	json_t *line;
+
+	(void)state;
+	start();
+	spool_append(spool, SPOOL_GAP, 0, gap, sizeof(gap) - 1);
+	publish();
+	wait_for("Gap 0  machine_down");
+	kill_it();
+	start();
+	stop();
+	assert_string_equal(summary(), "Start 0  |Gap 0  machine_down|"
+	    "Start 0  |Stop 0  |");
+	line = line_of("Gap", 0);
+	assert_string_equal(jsonx_get(line, "from_time"),
+	    "2026-01-01T00:00:00Z");
+	json_decref(line);
+}
+
+static void
+an_outcome_says_who_and_why(void **state)
+{
+	struct record_outcome_message m = { OUTCOME_ABORTED, 0, "drain",
+		"spool_full" };
+	struct buf b = { 0 };
+	json_t *line;
+
+	(void)state;
+	start();
+	(void)put_record(1, CAPTURE_EXACT, 700);
+	record_outcome_encode(&m, &b);
+	spool_append(spool, SPOOL_OUTCOME, 1, b.data, b.len);
+	buf_free(&b);
+	publish();
+	wait_for("Trans 1 aborted spool_full");
+	stop();
+	line = line_of("TransactionOutcome", 1);
+	assert_string_equal(jsonx_get(line, "resolved_by"), "drain");
+	json_decref(line);
+}
+
+/* --- the saved state --- */
+
+/* What was queued, in doubt or done before is so again, from the state. */
+static void
+a_stopped_recorder_goes_on_where_it_was(void **state)
+{
+	struct merkle_hash one;
+
+	(void)state;
+	start();
+	one = put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	(void)put_record(2, CAPTURE_EXACT, 701);
+	publish();
+	(void)take_job();
+	wait_for("State 2");
+	assert_int_equal(shutdown(worker, SHUT_RDWR), 0);
+	stop();
+	start();
+	assert_int_equal(take_job().tx_id, 1);
+	give_verdict(1, VERDICT_VERIFIED, one);
+	put_outcome(2, OUTCOME_ABORTED);
+	publish();
+	wait_for("Verif 1 verified");
+	wait_for("Trans 2 aborted");
+	stop();
+	assert_log_is_good();
+}
+
+/* --- key, command, the log before --- */
+
+static bool
+has_file(const char *name)
+{
+	char path[160];
+
+	io_path(path, sizeof(path), "%s/%s", dir, name);
+	return access(path, F_OK) == 0;
+}
+
+static void
+wait_for_file(const char *name, bool there)
+{
+	int64_t until = io_monotonic_us() + (int64_t)WAIT_MS * 1000;
+
+	while (has_file(name) != there) {
+		if (io_monotonic_us() > until)
+			fail_msg("%s: %s", name, there ? "missing" : "there");
+		(void)poll(NULL, 0, 5);
+	}
+}
+
+static void
+assert_key_is(const struct key_public *want)
+{
+	struct key_signer signer;
+	struct key_public public;
+	char path[160];
+	char error[256];
+
+	io_path(path, sizeof(path), "%s/evidence.key", dir);
+	assert_true(key_load_signer(path, &signer, error, sizeof(error)));
+	assert_memory_equal(signer.public.bytes, want->bytes,
+	    sizeof(want->bytes));
+	io_path(path, sizeof(path), "%s/evidence.pub", dir);
+	assert_true(key_load_public(path, &public, error, sizeof(error)));
+	assert_memory_equal(public.bytes, want->bytes, sizeof(want->bytes));
+}
+
+static void
+a_new_key_is_taken_at_reload(void **state)
+{
+	struct key_public next;
+	char error[256];
+	char name[32];
+
+	(void)state;
+	start();
+	wait_for("Start");
+	assert_true(key_prepare_next(dir, &next, error, sizeof(error)));
+	assert_false(key_prepare_next(dir, NULL, error, sizeof(error)));
+	assert_int_equal(kill(recorder, SIGHUP), 0);
+	wait_for("KeyCh");
+	wait_for_file("evidence.key.new", false);
+	stop();
+	assert_key_is(&next);
+	snprintf(name, sizeof(name), "evidence-%02x%02x%02x%02x.pub",
+	    key.public.id[0], key.public.id[1], key.public.id[2],
+	    key.public.id[3]);
+	assert_true(has_file(name));
+	start();
+	stop();
+	key.public = next;
+	assert_log_is_good();
+}
+
+static void
+a_new_key_is_taken_at_start(void **state)
+{
+	struct key_public next;
+	char error[256];
+	char path[160];
+
+	(void)state;
+	start();
+	stop();
+	assert_true(key_prepare_next(dir, &next, error, sizeof(error)));
+	start();
+	stop();
+	assert_key_is(&next);
+	/* It died between the two renames of the last step. */
+	io_path(path, sizeof(path), "%s/evidence.pub", dir);
+	assert_int_equal(unlink(path), 0);
+	start();
+	stop();
+	assert_key_is(&next);
+	key.public = next;
+	assert_log_is_good();
+}
+
+static void
+checkpoints_leave_the_host(void **state)
+{
+	char command[256];
+
+	(void)state;
+	snprintf(command, sizeof(command),
+	    "test -e %s/fail && rm %s/fail && exit 1; cp %%p %s/sent-%%s", dir,
+	    dir, dir);
+	free(config.checkpoint_command);
+	config.checkpoint_command = strdup(command);
+	assert_int_equal(mkdir(log_dir, 0700), 0);
+	assert_false(has_file("sent-1"));
+	snprintf(command, sizeof(command), "%s/fail", dir);
+	close(open(command, O_CREAT | O_WRONLY, 0600));
+	start();
+	/* The first try fails and is made again. */
+	wait_for_file("sent-1", true);
+	assert_false(has_file("fail"));
+	stop();
+	/* Stop is the second line. */
+	assert_true(has_file("sent-2"));
+}
+
+static void
+the_log_before_is_named_in_the_first_line(void **state)
+{
+	static const char old[] = "other/log\n12\n"
+	    "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n\n"
+	    "\xe2\x80\x94 other/log AAAA\n";
+	const json_t *continued;
+	char path[160];
+	json_t *line;
+
+	(void)state;
+	assert_int_equal(mkdir(log_dir, 0700), 0);
+	io_path(path, sizeof(path), "%s/after", log_dir);
+	assert_true(io_replace_file(path, old, sizeof(old) - 1, 0600));
+	start();
+	stop();
+	line = line_of("Start", 0);
+	continued = json_object_get(line, "continued");
+	assert_string_equal(jsonx_get(continued, "origin"), "other/log");
+	assert_int_equal(jsonx_get_int(continued, "size"), 12);
+	assert_string_equal(jsonx_get(continued, "root"),
+	    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	json_decref(line);
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -581,6 +909,16 @@ main(void)
 		test(a_lost_worker_does_not_stop_the_recorder),
 		test(finished_segments_are_recycled),
 		test(another_spool_is_refused),
+		test(a_record_replaces_its_intent),
+		test(only_an_intent_is_a_lost_capture),
+		test(an_intent_outlives_the_recorder),
+		test(a_gap_of_the_drain_is_logged_once),
+		test(an_outcome_says_who_and_why),
+		test(a_stopped_recorder_goes_on_where_it_was),
+		test(a_new_key_is_taken_at_reload),
+		test(a_new_key_is_taken_at_start),
+		test(checkpoints_leave_the_host),
+		test(the_log_before_is_named_in_the_first_line),
 	};
 
 	log_set_level(LOG_FATAL_);

@@ -409,7 +409,11 @@ corrupted_chunk_breaks_its_lane_alone(void **state)
 	assert_true(shmq_next(q, &m));
 	assert_int_equal(m.lane, b);
 	assert_false(shmq_next(q, &m));
-	assert_true(send_one(pa, a, 2, 50, always, NULL));
+	assert_false(send_one(pa, a, 2, 50, NULL, NULL));
+	assert_int_equal(errno, EBADMSG);
+	assert_false(shmq_wait_acked(pa, 1, NULL, NULL));
+	assert_int_equal(errno, EBADMSG);
+	assert_int_equal(shmq_offer(pa, 1, "", 0, NULL, NULL), SHMQ_BROKEN);
 	assert_false(shmq_next(q, &m));
 	assert_false(shmq_wait(q, 1));
 	shmq_ack(q, b, 1);
@@ -428,6 +432,103 @@ corrupted_chunk_breaks_its_lane_alone(void **state)
 	shmq_producer_close(pa);
 	shmq_producer_close(pb);
 	munmap(base, size);
+	shmq_detach(q);
+}
+
+static void
+small_message_waits_for_nobody(void **state)
+{
+	struct shmq *q = make(1);
+	unsigned lane = shmq_lane_take(q);
+	struct shmq_producer *p = shmq_producer_join(q, lane);
+	int64_t start = io_monotonic_us();
+
+	(void)state;
+	/* no consumer ever looked: half of the lane goes in at once */
+	assert_true(send_one(p, lane, 1, 60000, NULL, NULL));
+	assert_true(send_one(p, lane, 2, 60000, NULL, NULL));
+	assert_true(io_monotonic_us() - start < 1000000);
+	assert_false(send_one(p, lane, 3, 60000, always, NULL));
+	assert_int_equal(errno, EINTR);
+	shmq_producer_close(p);
+	shmq_detach(q);
+}
+
+static void
+gate_decides_what_is_offered(void **state)
+{
+	struct shmq *q = make(1);
+	unsigned lane = shmq_lane_take(q);
+	struct shmq_producer *p = shmq_producer_join(q, lane);
+	struct shmq_message m;
+
+	(void)state;
+	assert_int_equal(shmq_admit(p, NULL, NULL), SHMQ_OK);
+	assert_true(shmq_set_gate(q, SHMQ_CLOSED_WAIT));
+	assert_int_equal(shmq_admit(p, always, NULL), SHMQ_STOPPED);
+	assert_int_equal(shmq_offer(p, 1, "a", 1, always, NULL),
+	    SHMQ_STOPPED);
+	assert_true(shmq_set_gate(q, SHMQ_CLOSED_REFUSE));
+	assert_true(shmq_refused(p));
+	assert_int_equal(shmq_admit(p, NULL, NULL), SHMQ_REFUSED);
+	assert_int_equal(shmq_offer(p, 1, "a", 1, NULL, NULL), SHMQ_REFUSED);
+	/* what has happened is never refused */
+	assert_true(send_one(p, lane, 1, 100, NULL, NULL));
+	assert_true(shmq_next(q, &m));
+	assert_false(shmq_next(q, &m));
+	assert_true(shmq_set_gate(q, SHMQ_OPEN));
+	assert_false(shmq_refused(p));
+	shmq_producer_close(p);
+	shmq_detach(q);
+}
+
+struct offerer {
+	struct shmq_producer *p;
+	enum shmq_answer answer;
+};
+
+static void *
+offer_one(void *arg)
+{
+	struct offerer *o = arg;
+
+	o->answer = shmq_offer(o->p, 1, "offer", 5, NULL, NULL);
+	return NULL;
+}
+
+static void
+refused_offer_is_not_given_to_any_consumer(void **state)
+{
+	struct shmq *q = make(1);
+	unsigned lane = shmq_lane_take(q);
+	struct offerer o = { .p = shmq_producer_join(q, lane) };
+	struct shmq_message m;
+	pthread_t thread;
+
+	(void)state;
+	assert_true(send_one(o.p, lane, 1, 100, NULL, NULL));
+	assert_int_equal(0, pthread_create(&thread, NULL, offer_one, &o));
+	do
+		assert_true(shmq_wait(q, 10000) && shmq_next(q, &m));
+	while (m.sequence != 2);
+	shmq_begin_again(q);
+	assert_true(shmq_set_gate(q, SHMQ_CLOSED_REFUSE));
+	for (o.answer = SHMQ_OK; pthread_tryjoin_np(thread, NULL) != 0;
+	    shmq_nap(q, 1))
+		shmq_refuse_offers(q);
+	assert_int_equal(o.answer, SHMQ_REFUSED);
+	assert_false(shmq_set_gate(q, SHMQ_OPEN));
+	shmq_begin_again(q);
+	assert_true(shmq_next(q, &m));
+	assert_int_equal(m.sequence, 1);
+	assert_false(shmq_next(q, &m));
+	assert_false(shmq_set_gate(q, SHMQ_OPEN));
+	shmq_ack(q, lane, 1);
+	assert_true(shmq_set_gate(q, SHMQ_OPEN));
+	assert_true(send_one(o.p, lane, 3, 100, NULL, NULL));
+	assert_true(shmq_next(q, &m));
+	assert_int_equal(m.sequence, 3);
+	shmq_producer_close(o.p);
 	shmq_detach(q);
 }
 
@@ -719,6 +820,9 @@ main(void)
 		cmocka_unit_test(
 		    dead_lane_with_half_a_message_is_wiped_and_reused),
 		cmocka_unit_test(corrupted_chunk_breaks_its_lane_alone),
+		cmocka_unit_test(small_message_waits_for_nobody),
+		cmocka_unit_test(gate_decides_what_is_offered),
+		cmocka_unit_test(refused_offer_is_not_given_to_any_consumer),
 		cmocka_unit_test(message_larger_than_its_lane_arrives),
 		cmocka_unit_test(large_message_survives_new_consumers),
 		cmocka_unit_test(many_lanes_deliver_all_in_order),

@@ -1,0 +1,54 @@
+/*
+ * state.h: what the recorder would otherwise have to read the whole log and
+ * the whole spool for, saved beside each checkpoint in LOG_DIR/state.
+ *
+ * It only saves time.  It is believed if its CRC holds and the tiles give its
+ * root at its size; else the log itself is read.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_STATE_H
+#define PGW_STATE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "evlog.h"
+#include "merkle.h"
+#include "spool.h"
+#include "txtable.h"
+
+/* How far the spool is in the log. */
+struct state_spool {
+	struct spool_position next;	/* first frame that is not */
+	struct spool_position last;	/* of the frame of seen_tx_id */
+	uint64_t seen_tx_id;		/* the highest of all frames */
+};
+
+struct state {
+	uint64_t size;			/* lines */
+	struct merkle_hash root;
+	struct merkle_hash last;	/* leaf hash of the last line */
+	struct evlog_place tail;	/* where line tail_seq is */
+	uint64_t tail_seq;		/* first line of the last level-0 tile */
+	char last_time[40];		/* `time` of the last line */
+	uint64_t timeline;		/* of the server now, 0 not known */
+	struct spool_position gap;	/* of the last Gap from the spool */
+	struct state_spool spool;	/* next.segment 0: not known */
+	struct txtable open;
+};
+
+void state_free(struct state *s);
+
+/* Durably replaces the file.  False with errno. */
+PGW_MUSTCHECK bool state_save(const char *path, const struct state *s);
+/* False: there is none, or it is damaged; *s is then empty. */
+PGW_MUSTCHECK bool state_load(const char *path, struct state *s);
+
+/* What a line of the log changes in last_time, gap and open. */
+void state_follow(struct state *s, const json_t *line);
+
+#endif

@@ -1,0 +1,128 @@
+# The spool's disk fills up or fails: writers hang and go on by themselves, or
+# are refused; readers never wait; nothing committed is without its record.
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(wait_until new_dir spew slurp children);
+
+my $shim = "$ENV{PGW_BUILD}/test/faultdisk.so";
+plan skip_all => "no $shim" unless -e $shim;
+
+my $c = PGW::Cluster->new(sql => q{
+	create table acct (id int primary key, v text);
+	insert into acct select i, 'old' from generate_series(1, 100) i;
+});
+my $faults = new_dir('flt') . '/faults';
+
+sub proxy
+{
+	my ($policy) = @_;
+	return PGW::Proxy->new($c, conf => { evidence =>
+			{ on_spool_full => $policy } },
+		env => { LD_PRELOAD => $shim, FAULTDISK => $faults });
+}
+
+my %fault = (
+	'full disk' => "write 28 /spool/\n",
+	'write error' => "write 5 /spool/\n",
+	'failed fdatasync' => "fdatasync 5 /spool/\n",
+	'read-only disk' => "write 30 /spool/\nfdatasync 30 /spool/\n"
+		. "open 30 /spool/\nftruncate 30 /spool/\nfsync 30 /spool\n",
+);
+
+sub lines
+{
+	my ($p, $event) = @_;
+	return scalar $p->operator_log(event => $event);
+}
+
+sub writers_wait
+{
+	my ($p, $name) = @_;
+	$p->mark;
+	my ($stalled, $resumed) = (lines($p, 'spool_stalled'),
+		lines($p, 'spool_resumed'));
+	my @writers = map { $p->session } 1 .. 3;
+	my $reader = $p->session;
+	spew($faults, $fault{$name});
+	$writers[$_]->send("update acct set v = '$name' where id = " . ($_ + 1))
+		for 0 .. $#writers;
+	wait_until("$name to be noticed", sub {
+		lines($p, 'spool_stalled') > $stalled });
+	is($reader->safe('select count(*) from acct'), '100',
+		"$name: a reader does not wait");
+	is($p->session->safe('select 1'), '1', "$name: nor does a new client");
+	is($c->safe_psql("select count(*) from acct where v = '$name'"), '0',
+		"$name: nothing is committed meanwhile");
+	unlink $faults or die "$faults: $!";
+	for (@writers) {
+		$_->finish_query(20);
+		is($_->err, '', "$name: a writer goes on");
+	}
+	is($c->safe_psql("select count(*) from acct where v = '$name'"), '3',
+		"$name: and has committed");
+	wait_until("$name to be over", sub {
+		lines($p, 'spool_resumed') > $resumed });
+	is(lines($p, 'spool_stalled') - $stalled, 1, "$name: one line says so");
+	is(lines($p, 'spool_resumed') - $resumed, 1,
+		"$name: one line says that it is over");
+	is(scalar(grep { $_->{outcome}{outcome} eq 'committed' } $p->settled), 3,
+		"$name: each has its record");
+	$_->close for @writers, $reader;
+}
+
+my $p = proxy('wait');
+writers_wait($p, $_) for sort keys %fault;
+
+# --- the disk of the evidence log alone: the recorder ends, the drain does not
+my ($replayd) = grep { slurp("/proc/$_/comm") =~ /^replayd/ }
+	children($p->pid);
+$p->mark;
+my $client = $p->session;
+spew($faults, "write 28 /log/evidence\nfdatasync 28 /log/evidence\n");
+$client->safe("update acct set v = 'spooled' where id = 60");
+wait_until('the recorder to end', sub { lines($p, 'recorder_ended') });
+$client->safe("update acct set v = 'spooled' where id = 61");
+unlink $faults or die "$faults: $!";
+is(scalar(grep { $_->{outcome}{outcome} eq 'committed' } $p->settled), 2,
+	'what was written meanwhile is recorded');
+ok(kill(0 => $replayd), 'the drain went on');
+is(lines($p, 'recorder_ended'), 1, 'one line says that the recorder ended');
+$client->close;
+is(($p->verify)[0], 0, 'the log is right');
+$p->stop('TERM');
+
+# --- on_spool_full = reject ---
+
+$p = proxy('reject');
+$p->mark;
+my $writer = $p->session;
+spew($faults, $fault{'full disk'});
+$writer->send("update acct set v = 'refused' where id = 50");
+wait_until('the full disk to be noticed', sub { lines($p, 'spool_stalled') });
+my $refused = eval {
+	$writer->read_until(qr/53100|no space|disk/i, 10);
+	1;
+};
+SKIP: {
+	unless ($refused) {
+		unlink $faults;
+		skip 'the backend does not offer its records yet', 4;
+	}
+	$writer->finish_query;
+	pass('a writer is refused');
+	is($c->safe_psql('select v from acct where id = 50'), 'old',
+		'and has changed nothing');
+	unlink $faults or die "$faults: $!";
+	wait_until('writers to be taken again', sub {
+		$writer->query("update acct set v = 'taken' where id = 51");
+		$writer->err eq '' });
+	is(scalar(grep { $_->{outcome}{outcome} eq 'committed' }
+			$p->settled), 1, 'what was refused has no record');
+	is(($p->verify)[0], 0, 'the log is right');
+}
+
+done_testing;

@@ -1,0 +1,134 @@
+# Nobody saw how a transaction ended: the child or the server was killed
+# between its record and its commit, or it was prepared.  The server is asked,
+# for as long as it takes.
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Liar;
+use PGW::Proxy;
+use PGW::Util qw(wait_until children slurp);
+
+my $c = PGW::Cluster->new(conf => "max_prepared_transactions = 5\n",
+	sql => q{
+	create table acct (id int primary key, v text);
+	insert into acct select i, 'old' from generate_series(1, 100) i;
+});
+my $liar = PGW::Liar->new($c);
+my $p = PGW::Proxy->new($liar);
+my $id = 0;
+
+sub outcomes
+{
+	my ($tx) = @_;
+	return grep { $_->{type} eq 'TransactionOutcome'
+			&& $_->{tx_id} == $tx } $p->evidence;
+}
+
+sub final
+{
+	my ($tx) = @_;
+	my ($o) = grep { $_->{outcome} ne 'prepared' } outcomes($tx);
+	return $o;
+}
+
+sub backends
+{
+	return grep { slurp("/proc/$_/comm") !~ /^replayd/ } children($p->pid);
+}
+
+# A transaction whose record is durable and whose COMMIT waits at the liar.
+sub hold_commit
+{
+	my $client = $p->session;
+	my $row = ++$id;
+	my $lines = scalar $p->evidence;
+	$client->safe('begin');
+	$client->safe("update acct set v = 'new' where id = $row");
+	$liar->pause('statements', 'commit /* held */');
+	$client->send('commit /* held */');
+	$liar->wait_paused;
+	my $record;
+	$p->wait_for_lines('the record', sub {
+		my @l = @_;
+		($record) = grep { $_->{type} eq 'StateCommitmentRecord' }
+			@l[$lines .. $#l];
+		return $record });
+	is(scalar outcomes($record->{tx_id}), 0, 'it has no outcome yet');
+	return ($client, $record->{tx_id}, $row);
+}
+
+sub is_final
+{
+	my ($tx, $outcome, $row, $value, $name) = @_;
+	my $o = wait_until("an outcome: $name", sub { final($tx) }, 60);
+	like($o->{outcome}, qr/^$outcome$/, "$name: outcome");
+	is($o->{resolved_by}, 'pg_xact_status', "$name: the server was asked");
+	is($c->safe_psql("select v from acct where id = $row"), $value,
+		"$name: and it is true");
+}
+
+# --- the child dies before the commit ---
+my ($client, $tx, $row) = hold_commit();
+kill KILL => backends();
+$client->kill;
+# The liar still holds the COMMIT.
+$c->safe_psql(q{select pg_terminate_backend(pid, 10000) from pg_stat_activity
+	where state = 'idle in transaction'});
+$liar->clear;
+is_final($tx, 'aborted', $row, 'old', 'a child killed before the commit');
+
+# --- the child dies after the commit, before it hears of it ---
+($client, $tx, $row) = hold_commit();
+my @children = backends();
+kill STOP => @children;
+$liar->clear;
+wait_until('the server to commit', sub {
+	$c->safe_psql("select v from acct where id = $row") eq 'new' });
+is(scalar outcomes($tx), 0, 'nobody has said so yet');
+kill KILL => @children;
+$client->kill;
+is_final($tx, 'committed', $row, 'new', 'a child killed after the commit');
+
+# --- the server dies, and is away for a while ---
+($client, $tx, $row) = hold_commit();
+$c->kill9;
+$liar->clear;
+$client->kill;
+wait_until('the operator log to say that the server is away', sub {
+	$p->operator_log(event => 'server_unreachable') });
+is(final($tx), undef, 'nothing is claimed while the server is away');
+$c->start;
+# Not in the log on disk: the xid may be given again, nobody can be asked.
+is_final($tx, qr/^(aborted|unknown)$/, $row, 'old',
+	'a server killed before the commit');
+
+# --- prepared ---
+$client = $p->session;
+$row = ++$id;
+my $before = scalar $p->evidence;
+$client->safe('begin');
+$client->safe("update acct set v = 'new' where id = $row");
+$client->safe("prepare transaction 'later'");
+my $record;
+$p->wait_for_lines('the prepared transaction', sub {
+	my @l = @_;
+	($record) = grep { $_->{type} eq 'StateCommitmentRecord' }
+		@l[$before .. $#l];
+	return $record && outcomes($record->{tx_id}) });
+is((outcomes($record->{tx_id}))[0]{outcome}, 'prepared', 'it is prepared');
+$client->close;
+is(final($record->{tx_id}), undef, 'and that is not final');
+$c->safe_psql("commit prepared 'later'");
+my $o = wait_until('the end of the prepared transaction', sub {
+	final($record->{tx_id}) }, 60);
+is($o->{outcome}, 'committed', 'COMMIT PREPARED ends it');
+
+# --- the server is restored: another timeline, with nothing in doubt ---
+$p->settled;
+is(scalar $p->operator_log(event => 'server_changed'), 0,
+	'no other server so far');
+is(($p->verify)[0], 0, 'the log is right');
+
+done_testing;

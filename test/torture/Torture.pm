@@ -1,0 +1,497 @@
+# Kills processes of pgwitness and its servers under load, then compares what
+# clients, server and evidence log say (Judge.pm).  See README here.
+#
+# SPDX-License-Identifier: PostgreSQL
+package Torture;
+use strict;
+use warnings;
+use Carp qw(croak);
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(wait_until nap new_dir alive descendants keep_for_end reap
+	slurp spew);
+use Judge;
+use Points;
+use Time::HiRes qw(time);
+use Victims;
+use Writer;
+
+# Phases: name, share of the kills, weights of the kinds, and whether sessions
+# of others may end (by a kind that takes all of them along).
+my %children = (child => 6, spare => 1);
+my %witness = (replayd => 4, recorder => 2, verifier => 2, worker => 4,
+	resolver => 1, verification_postmaster => 2, verification_backend => 4,
+	verification_helper => 1);
+my %rest = (postmaster => 2, server_backend => 2, server_postmaster => 1);
+my @phases = (
+	[children => 0.30, { %children }],
+	[witness => 0.20, { %witness, child => 8, spare => 2 }],
+	[servers => 0.10, { %rest, child => 4 }],
+	[mixed => 0.40, { child => 30, spare => 5, %witness, %rest }, 'pairs'],
+);
+my %ends_all = map { $_ => 1 } qw(postmaster server_backend server_postmaster);
+
+sub new
+{
+	my ($class, %o) = @_;
+	my $self = bless { seed => time & 0xffffff, kills => 2000, minutes => 15,
+		level => 'before_commit', writers => 8, readers => 2, rate => 300,
+		deadline => 90, say => sub { print "@_\n" }, events => [],
+		killed => {}, recovery => [], throttled => [], %o }, $class;
+	srand $self->{seed};
+	$self->{dir} = new_dir('cl');
+	return $self;
+}
+
+sub _say { my ($self, $f, @a) = @_; $self->{say}->(sprintf $f, @a) }
+
+# Runs all of it; the number of violations.
+sub run
+{
+	my ($self) = @_;
+	$self->_say('seed %d: %d kills in %.1f min, commit=%s, %d writers',
+		@$self{qw(seed kills minutes level writers)});
+	$self->_start;
+	eval {
+		if ($self->{points}) {
+			$self->_phase_points;
+		} else {
+			$self->_phase(@$_) for @phases;
+		}
+		$self->_storm if $self->{storm};
+		1;
+	} or $self->{judge}->wrong("given up: $@");
+	$self->_settle;
+	$self->_summary;
+	return scalar @{ $self->{judge}{violations} };
+}
+
+# --- start ---
+
+sub _start
+{
+	my ($self) = @_;
+	my $c = $self->{cluster} = PGW::Cluster->new(sql => Writer::schema(),
+		conf => "autovacuum = off\n");
+	my %env = (PGWITNESS_DEBUGGER => 1);
+	$self->{control} = Points->new("$self->{dir}/point");
+	$env{PGWITNESS_KILLPOINT} = $self->{control}->path;
+	my $p = $self->{proxy} = PGW::Proxy->new($c, env => \%env, conf => {
+		evidence => { commit => $self->{level} },
+		%{ $self->{conf} // {} } });
+	$self->{first} = 1 + $c->safe_psql('select pg_current_xact_id()');
+	$self->{judge} = Judge->new(dir => $self->{dir}, proxy => $p,
+		cluster => $c);
+	$self->{victims} = Victims->new(dir => $self->{dir}, proxy => $p,
+		cluster => $c);
+	keep_for_end($self);
+	my $n = $self->{writers};
+	$self->_client($_, $_ > $n) for 1 .. $n + $self->{readers};
+	$self->{begun} = time;
+	$self->{replayd_seen} = time;
+}
+
+sub _client
+{
+	my ($self, $id, $reader) = @_;
+	my $pid = fork // croak "fork: $!";
+	if ($pid) {
+		$self->{clients}{$id} = $pid;
+		return;
+	}
+	eval { Writer->run(id => $id, dir => $self->{dir}, reader => $reader,
+		endpoint => $self->{proxy}, seed => $self->{seed},
+		deadline => $self->{deadline},
+		rate => $reader ? 10 : $self->{rate} / $self->{writers}) };
+	print STDERR "client $id: $@";
+	POSIX::_exit(1);
+}
+
+sub last_words { my ($self) = @_; return "# --- seed $self->{seed}\n" }
+sub destroy
+{
+	my ($self) = @_;
+	kill KILL => values %{ $self->{clients} };
+	waitpid $_, 0 for values %{ $self->{clients} };
+}
+
+# --- kills ---
+
+sub _phase
+{
+	my ($self, $name, $share, $weights, $pairs) = @_;
+	my $n = int($self->{kills} * $share + 0.5);
+	my $gap = $self->{minutes} * 60 / $self->{kills};
+	my ($done, $begun, $next) = (0, time, time);
+	$self->{phase} = $name;
+	while ($done < $n) {
+		$self->_check;
+		my $many = $pairs && rand() < 0.3 ? 2 : 1;
+		$done += $self->_kill($weights, $many);
+		$next += $many * $gap * -log(1 - rand);
+		$next = time if $next < time - 5;
+		nap(0.01 + rand 0.05);
+		nap($next - time) if $next > time;
+	}
+	$self->{judge}->read_clients;
+	$self->_say('%-9s %5d kills in %4.0f s, %d commits so far, %d violations',
+		$name, $done, time - $begun, scalar @{ $self->{judge}{acks} // [] },
+		scalar @{ $self->{judge}{violations} });
+}
+
+# Ended without being killed, or hanging for good: no use to go on.
+sub _check
+{
+	my ($self) = @_;
+	my $p = $self->{proxy};
+	if (!$p->pid || !alive($p->pid)) {
+		$self->{judge}->wrong('pgwitness ended by itself');
+		$p->stop('none', 1);
+		$p->start;
+	}
+	if (!$self->{cluster}->pid || !alive($self->{cluster}->pid)) {
+		croak 'the server ended by itself';
+	}
+}
+
+# replayd that dies young is started again late: most kills keep off that.
+sub _spare_replayd
+{
+	my ($self, $kinds) = @_;
+	my ($pid) = @{ $kinds->{replayd} // [] };
+	if (($pid // 0) != ($self->{replayd} // 0)) {
+		@$self{qw(replayd replayd_seen)} = ($pid, time);
+		$self->{replayd_until} = time
+			+ (rand() < 0.7 ? 10 : rand 4);
+		# A new postmaster forgives the first death.
+		@$self{qw(replayd_seen replayd_until)} = (0, 0)
+			if delete $self->{new_postmaster};
+	}
+	return time < ($self->{replayd_until} // 0);
+}
+
+sub _kill
+{
+	my ($self, $weights, $many) = @_;
+	my $kinds = $self->{victims}->look;
+	my %w = %$weights;
+	delete @w{qw(server_backend server_postmaster)} if $self->{spare_server};
+	delete @w{qw(replayd recorder)} if $self->_spare_replayd($kinds);
+	my @wheel = map { @{ $kinds->{$_} // [] } ? ($_) x $w{$_} : () }
+		sort keys %w;
+	my @victims;
+	for (1 .. $many) {
+		my $kind = $wheel[rand @wheel] // last;
+		my @pids = @{ $kinds->{$kind} };
+		push @victims, [$kind, $pids[rand @pids]];
+	}
+	my $t = time;
+	my @dead = grep { kill KILL => $_->[1] } @victims;
+	$self->_killed($t, @$_, @dead > 1) for @dead;
+	$self->_revive($_->[0]) for @dead;
+	return scalar @dead;
+}
+
+sub _killed
+{
+	my ($self, $t, $kind, $pid, $pair) = @_;
+	$self->{killed}{$kind}++;
+	$self->{pairs}++ if $pair;
+	my $young = $kind =~ /^(?:replayd|recorder)$/
+		&& $t - $self->{replayd_seen} < 10;
+	push @{ $self->{events} }, { t => $t, kind => $kind, pid => $pid,
+		young => $young, client => $self->{victims}{clients}{$pid},
+		phase => $self->{phase} };
+	open my $f, '>>', "$self->{dir}/kills" or croak $!;
+	printf $f "%.6f %s %s %d %s\n", $t, $self->{phase}, $kind, $pid,
+		$self->{victims}{clients}{$pid} // '-';
+}
+
+# What nobody but us starts again.
+sub _revive
+{
+	my ($self, $kind) = @_;
+	$self->_revive_proxy if $kind eq 'postmaster';
+	$self->_revive_server if $kind eq 'server_postmaster';
+	$self->{crashes}++ if $kind =~ /^server/;
+}
+
+# The next postmaster may refuse while replayd still finishes.
+sub _revive_proxy
+{
+	my ($self) = @_;
+	my $p = $self->{proxy};
+	my $end = time + $self->{deadline};
+	$self->{new_postmaster} = 1;
+	for (;;) {
+		reap(delete $p->{pid}, 20) if $p->{pid};
+		last if eval { $p->start };
+		$self->{start_refused}++;
+		croak $@ if time > $end;
+	}
+}
+
+sub _revive_server
+{
+	my ($self) = @_;
+	my $c = $self->{cluster};
+	my $pid = delete $c->{pid} // return;
+	waitpid $pid, 0;
+	my $harder = time + (rand() < 0.5 ? 0 : 20);
+	wait_until('the server to be gone', sub {
+		my @left = grep { (readlink("/proc/$_/cwd") // '') eq $c->dir }
+			map { m{(\d+)$} } glob '/proc/[0-9]*';
+		kill KILL => @left if time >= $harder;
+		return !@left;
+	}, 60);
+	unlink $c->dir . '/postmaster.pid';
+	$c->start;
+}
+
+# Processes that stand still for a while, and go on.
+sub _storm
+{
+	my ($self) = @_;
+	my $n = $self->{storm};
+	$self->{phase} = 'storm';
+	for (1 .. $n) {
+		$self->_check;
+		my $kinds = $self->{victims}->look;
+		my @kinds = grep { @{ $kinds->{$_} // [] } } qw(child replayd
+			recorder verifier worker resolver postmaster
+			server_backend verification_backend);
+		my @stopped = map { my @p = @{ $kinds->{ $kinds[rand @kinds] } };
+			$p[rand @p] } 1 .. 1 + rand 4;
+		kill STOP => @stopped;
+		nap(0.02 + rand 0.6);
+		kill CONT => @stopped;
+		nap(rand 0.05);
+	}
+	$self->_say('storm     %5d stops', $n);
+}
+
+# Points that are passed only when something has died before.
+my %provoked = (start_drain => 'replayd', start_recorder => 'replayd',
+	supervise => 'replayd', map { $_ => 'child' } qw(lane_free dead_lane
+	fork_child child_reaped resolver_answer));
+my $seldom = qr/^(?:segment_|recycle|evidence_|before_ch|after_ch)/;
+
+# The next point: each in turn, but none in replayd while that is young (it
+# would be started again late), unless that is what is wanted.
+sub _next_point
+{
+	my ($self, $turns) = @_;
+	my %names = $self->{control}->names;
+	my $young = $self->_spare_replayd($self->{victims}->look);
+	my @may = grep { !$young || ($names{$_} ne 'replayd'
+		&& ($provoked{$_} // '') ne 'replayd') } sort keys %names;
+	my ($name) = sort { ($turns->{$a} // 0) <=> ($turns->{$b} // 0) } @may;
+	$turns->{$name}++;
+	return $name;
+}
+
+# Named points of a build with KILLPOINTS=1: die at the n-th pass.
+sub _phase_points
+{
+	my ($self) = @_;
+	my ($j, $points) = @$self{qw(judge control)};
+	my $end = time + $self->{minutes} * 60;
+	my ($n, %turns) = (0);
+	$self->{phase} = 'points';
+	while ($n < $self->{kills} && time < $end) {
+		$self->_check;
+		my $name = $self->_next_point(\%turns);
+		$points->arm($name, 1 + int rand(
+			($provoked{$name} // '') eq 'replayd' ? 1
+			: $provoked{$name} || $name =~ $seldom ? 2 : 60));
+		my $pid = $self->_provoke($name);
+		if (!$pid) {
+			$points->disarm;
+			$self->{unreached}{$name}++;
+			next;
+		}
+		$n++;
+		$self->{killed}{"at $name"}++;
+		my $t = time;
+		$self->_killed_at_point($t, $name, $pid);
+		# The next point only when commits go on.
+		$j->wrong("no commit after $name") unless eval {
+			wait_until('commits', sub { $j->read_clients;
+				($j->{latest} // 0) > $t }, $self->{deadline}) };
+	}
+	$self->_say('points    %5d deaths; never reached: %s', $n, join ' ',
+		grep { !$self->{killed}{"at $_"} }
+		sort keys %{ $self->{unreached} });
+}
+
+# Waits for a process to die at the point.
+sub _provoke
+{
+	my ($self, $name) = @_;
+	my $kind = $provoked{$name};
+	my $until = time + 10;
+	my $again = 0;
+	while (time < $until) {
+		my $pid = $self->{control}->victim;
+		return $pid if $pid;
+		nap 0.01;
+		next if !$kind || time < $again;
+		my $k = $self->{victims}->look;
+		my @pids = @{ $k->{$kind} // [] } or next;
+		my $victim = $pids[rand @pids];
+		kill KILL => $victim and $self->_killed(time, $kind, $victim);
+		$again = time + ($kind eq 'child' ? 0.2 : 10);
+	}
+	return;
+}
+
+sub _killed_at_point
+{
+	my ($self, $t, $name, $pid) = @_;
+	my $client = $self->{victims}{clients}{$pid};
+	my $all = ($self->{proxy}->pid // 0) == $pid;
+	push @{ $self->{events} }, { t => $t, phase => 'points', pid => $pid,
+		kind => $all ? 'postmaster' : defined $client ? 'child' : 'point',
+		client => $client };
+	open my $f, '>>', "$self->{dir}/kills" or croak $!;
+	printf $f "%.6f points at:%s %d %s\n", $t, $name, $pid, $client // '-';
+	$self->_revive('postmaster') if $all;
+}
+
+# --- the end ---
+
+sub _settle
+{
+	my ($self) = @_;
+	my ($p, $c, $j) = @$self{qw(proxy cluster judge)};
+	$self->{ended} = time;
+	spew("$self->{dir}/stop", '');
+	for my $id (sort keys %{ $self->{clients} }) {
+		next if defined reap($self->{clients}{$id},
+			2 * $self->{deadline});
+		$j->wrong("client $id does not end");
+	}
+	$p->safe_psql("insert into t values ('T0n0z', 0, 'fence')",
+		seconds => $self->{deadline});
+	my $n_open;
+	$j->{told}{T0n0z} = ['acknowledged', 'insert'];
+	my $from = time;
+	my $deadline = $self->{settle} // 600;
+	my $ok = eval { wait_until('all records to settle', sub {
+		my @open = $j->open_transactions;
+		$n_open = @open;
+		nap 0.3;
+		return !@open && grep { ($_->{token} // '') eq 'T0n0z' }
+			values %{ $j->{by_tx} };
+	}, $deadline) };
+	$j->wrong("$n_open records are not settled after $deadline s")
+		unless $ok;
+	$self->{settled} = time - $from;
+	my $last = $c->safe_psql('select pg_current_xact_id()') - 1;
+	$p->stop('INT', 60) // $j->wrong('pgwitness does not stop');
+	$j->compare(first => $self->{first}, last => $last,
+		crashed => $self->{crashes});
+	$self->_undisturbed;
+	$self->_recovery;
+	my ($rc, $out, $err) = $p->verify('--final');
+	$j->wrong("witnessctl verify --final: exit $rc: "
+		. (split /\n/, "$err$out")[0]) if $rc;
+	($self->{verify}) = reverse split /\n/, $out;
+}
+
+# A session ends only if its own child was killed (client '': one that had
+# just connected), or what all hang on.
+sub _undisturbed
+{
+	my ($self) = @_;
+	my @events = sort { $a->{t} <=> $b->{t} } @{ $self->{events} };
+	for my $d (@{ $self->{judge}{ended} // [] }) {
+		my ($id, $t, $since) = @$d;
+		next if $t > $self->{ended} - 0;
+		next if grep { $_->{t} <= $t
+			+ ($_->{phase} eq 'points' ? 1 : 0.05) && $_->{t} >= $since - 1
+			&& (($_->{client} // '') eq $id || $_->{kind} eq 'spare'
+			|| (($_->{client} // '-') eq '' && $t - $_->{t} < 2)
+			|| ($ends_all{$_->{kind}} && $t - $_->{t} < 20)) } @events;
+		$self->{disturbed}++;
+		$self->{judge}->wrong(sprintf 'client %d: its session ended at '
+			. '%.3f and nothing of it was killed', $id, $t);
+	}
+}
+
+# Time until the next commit sent after the kill was acknowledged.
+sub _recovery
+{
+	my ($self) = @_;
+	my @acks = sort { $a->[0] <=> $b->[0] } @{ $self->{judge}{acks} };
+	my $i = 0;
+	for my $e (sort { $a->{t} <=> $b->{t} } grep { $_->{kind}
+		=~ /^(?:replayd|recorder|postmaster)$/ } @{ $self->{events} }) {
+		$i++ while $i < @acks && $acks[$i][0] < $e->{t};
+		my $best;
+		for (my $k = $i; $k < @acks; $k++) {
+			last if $best && $acks[$k][0] > $best;
+			$best = $acks[$k][1] if !$best || $acks[$k][1] < $best;
+		}
+		push @{ $self->{$e->{kind} eq 'postmaster' ? 'restart'
+			: $e->{young} ? 'throttled' : 'recovery'} },
+			$best - $e->{t} if $best;
+	}
+}
+
+sub _spread
+{
+	my @t = sort { $a <=> $b } @_ or return 'none';
+	return sprintf 'n=%d median %.3f p95 %.3f max %.3f s', scalar @t,
+		$t[@t / 2], $t[int(0.95 * $#t)], $t[-1];
+}
+
+sub _counts
+{
+	my ($h) = @_;
+	return join ', ', map { (s/ $//r) . " $h->{$_}" } sort keys %{ $h // {} };
+}
+
+sub _summary
+{
+	my ($self) = @_;
+	my $j = $self->{judge};
+	my $kills = 0;
+	$kills += $_ for values %{ $self->{killed} };
+	my $seconds = $self->{ended} - $self->{begun};
+	my $acked = @{ $j->{acks} };
+	my @row = (
+		[kills => "$kills ($self->{level}, " . ($self->{pairs} // 0)
+			. ' of them in pairs)'],
+		['by kind' => _counts($self->{killed})],
+		['load' => sprintf '%.0f s, %d commits acknowledged (%.0f/s), '
+			. '%d reads', $seconds, $acked, $acked / $seconds,
+			$j->{reads} // 0],
+		['server' => "$j->{committed} transactions committed"],
+		['records' => keys(%{ $j->{by_tx} }) . " ($j->{lines} lines)"],
+		[outcomes => _counts($j->{outcomes})],
+		[captures => _counts($j->{captures})],
+		[verdicts => _counts($j->{verdicts})],
+		[refused => _counts($j->{refused})],
+		['sessions' => scalar(@{ $j->{ended} // [] }) . ' ended, '
+			. ($self->{disturbed} // 0) . ' of them disturbed'],
+		['xids given twice by the server' => $j->{reused_xids} // 0],
+		[hangs => $j->{hangs} // 0],
+		['recovery, replayd' => _spread(@{ $self->{recovery} })],
+		['recovery, died young' => _spread(@{ $self->{throttled} })],
+		['recovery, postmaster' => _spread(@{ $self->{restart} // [] })
+			. ', refused to start ' . ($self->{start_refused} // 0)],
+		['settled after' => sprintf '%.1f s', $self->{settled}],
+		['verify --final' => $self->{verify} // ''],
+		[violations => scalar @{ $j->{violations} }],
+	);
+	$self->_say('%-24s %s', @$_) for @row;
+	my @v = @{ $j->{violations} };
+	my %sorts;
+	$sorts{ s/\b(?:xid |tx |T)?\d[\w.]*/N/gr =~ s/,? committed by .*//r }++
+		for @v;
+	$self->_say('%24d x %s', $sorts{$_}, $_) for sort keys %sorts;
+	$self->_say('VIOLATION %s', $_) for @v[0 .. ($#v < 39 ? $#v : 39)];
+}
+
+1;

@@ -1,0 +1,39 @@
+#!/bin/bash
+# Runs test/torture/torture.pl where the programs of $BUILD can run: as root,
+# as user postgres on copies (as test/run.sh does).
+#
+# SPDX-License-Identifier: PostgreSQL
+set -u
+src=$(cd "$(dirname "$0")/../.." && pwd)
+build=${BUILD:-build}
+case $build in /*) ;; *) build=$src/$build ;; esac
+export PG_BINDIR=${PG_BINDIR:-/usr/lib/postgresql/15/bin}
+
+if [ "$(id -u)" = 0 ]; then
+	home=$(mktemp -d "${TMPDIR:-/tmp}/pgw.XXXXXX") && chmod 0755 "$home"
+	status=130
+	trap 'cd /; [ -n "${KEEP:-}" ] && [ $status -ne 0 ] || rm -rf "$home"' EXIT
+	mkdir "$home/src"
+	(cd "$src" && cp -r test etc common backend postmaster replayd \
+		"$home/src/")
+	mkdir "$home/src/build"
+	(cd "$build" && cp -r pgwitness replayd witnessctl pin \
+		"$home/src/build/")
+	chown -R postgres:postgres "$home"
+	cd "$home/src" && setpriv --reuid=postgres --regid=postgres \
+		--init-groups env HOME="$home" USER=postgres LOGNAME=postgres \
+		BUILD="$home/src/build" PGW_TOP="$home" test/torture/run.sh
+	status=$?
+	exit $status
+fi
+
+for v in "${!PG@}"; do
+	case $v in PG_* | PGW_*) ;; *) unset "$v" ;; esac
+done
+export PGW_SRC=$src PGW_BUILD=$build LC_ALL=C.UTF-8 TZ=UTC
+PGW_RUN=$(mktemp -d "${PGW_TOP:-${TMPDIR:-/tmp}}/r.XXXXXX") && export PGW_RUN
+ulimit -c 0
+perl -I "$src/test/support" "$src/test/torture/torture.pl"
+status=$?
+[ -n "${KEEP:-}" ] && [ $status -ne 0 ] || rm -rf "$PGW_RUN"
+exit $status
