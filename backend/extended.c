@@ -225,7 +225,7 @@ execute(struct session *s, struct extended *x, const struct message *m)
 		if (t->dirty && !t->published) {
 			txn_degrade(t, CAPTURE_UNSUPPORTED,
 			    "extended_protocol");
-			if (!query_publish_intent(s))
+			if (!query_must_publish(s))
 				return EXTENDED_STOP;
 		}
 		return EXTENDED_FORWARD;
@@ -245,7 +245,7 @@ execute(struct session *s, struct extended *x, const struct message *m)
 	    e->effect.sql : "", e->effect.sql != NULL && !hide ?
 	    strlen(e->effect.sql) : 0, e->effect.type, 0);
 	txn_degrade(t, CAPTURE_UNSUPPORTED, e->effect.reason);
-	return query_publish_intent(s) ? EXTENDED_FORWARD : EXTENDED_STOP;
+	return query_must_publish(s) ? EXTENDED_FORWARD : EXTENDED_STOP;
 }
 
 enum extended_answer

@@ -20,36 +20,75 @@ stop_waiting(void *arg)
 	return s->terminate && !s->committing;
 }
 
-static uint64_t
-send_record(struct session *s, enum record_kind kind, const struct record *r)
+static enum publish
+from_answer(enum shmq_answer answer)
+{
+	switch (answer) {
+	case SHMQ_OK:
+		return PUBLISH_DONE;
+	case SHMQ_REFUSED:
+		return PUBLISH_REFUSED;
+	case SHMQ_TOO_LONG:
+		log_error("record_too_long", "a record is longer than a lane "
+		    "takes; see features.max_capture_bytes");
+		return PUBLISH_REFUSED;
+	case SHMQ_BROKEN:
+		log_error("lane_broken", "the lane to replayd is damaged; "
+		    "ending the session");
+		return PUBLISH_STOP;
+	case SHMQ_STOPPED:
+		break;
+	}
+	return PUBLISH_STOP;
+}
+
+/* The commit has been sent, or will be: this cannot be refused any more. */
+static enum publish
+send_committed(struct session *s, enum record_kind kind, const struct buf *b)
+{
+	uint64_t sequence = shmq_send(s->producer, (uint8_t)kind, b->data,
+	    b->len, stop_waiting, s);
+
+	if (sequence == 0)
+		return PUBLISH_STOP;
+	KILLPOINT("sent");
+	if (kind == RECORD_TRANSACTION &&
+	    s->config->commit == COMMIT_BEFORE_ACK &&
+	    !shmq_wait_acked(s->producer, sequence, stop_waiting, s))
+		return PUBLISH_STOP;
+	return PUBLISH_DONE;
+}
+
+enum publish
+publish_record(struct session *s, const struct record *r)
 {
 	struct buf bytes = { 0 };
-	uint64_t sequence;
+	enum publish done;
 
 	record_encode(r, &bytes);
 	KILLPOINT("before_send");
-	sequence = shmq_send(s->producer, (uint8_t)kind, bytes.data,
-	    bytes.len, stop_waiting, s);
+	if (s->config->commit == COMMIT_BEFORE_COMMIT)
+		done = from_answer(shmq_offer(s->producer, RECORD_TRANSACTION,
+		    bytes.data, bytes.len, stop_waiting, s));
+	else
+		done = send_committed(s, RECORD_TRANSACTION, &bytes);
 	buf_free(&bytes);
-	return sequence;
+	return done;
 }
 
-bool
-publish_record(struct session *s, const struct record *r)
-{
-	uint64_t sequence = send_record(s, RECORD_TRANSACTION, r);
-
-	if (sequence == 0)
-		return false;
-	KILLPOINT("sent");
-	return s->config->commit == COMMIT_ASYNC ||
-	    shmq_wait_acked(s->producer, sequence, stop_waiting, s);
-}
-
-bool
+enum publish
 publish_intent(struct session *s, const struct record *r)
 {
-	return send_record(s, RECORD_INTENT, r) != 0;
+	enum publish done = from_answer(shmq_admit(s->producer, stop_waiting,
+	    s));
+	struct buf bytes = { 0 };
+
+	if (done != PUBLISH_DONE)
+		return done;
+	record_encode(r, &bytes);
+	done = send_committed(s, RECORD_INTENT, &bytes);
+	buf_free(&bytes);
+	return done;
 }
 
 void

@@ -21,6 +21,7 @@
 #include "log.h"
 #include "publish.h"
 #include "txn.h"
+#include "weigh.h"
 
 static void
 forward(struct session *s, const struct message *m)
@@ -38,37 +39,54 @@ put_ready(struct session *s)
 	wire_end(&s->client, at);
 }
 
-bool
+#define DISK_TROUBLE                                                         \
+	"pgwitness cannot record this transaction: its disk is full or failing"
+
+enum publish
 query_publish_intent(struct session *s)
 {
 	struct record r;
+	enum publish done;
 
 	if (s->txn->published)
-		return true;
+		return PUBLISH_DONE;
 	commitment_make(s, s->txn, NULL, &r);
-	if (!publish_record(s, &r))
-		return false;
-	s->txn->published = true;
-	s->txn->intent = false;
-	return true;
+	done = publish_record(s, &r);
+	if (done == PUBLISH_DONE) {
+		s->txn->published = true;
+		s->txn->intent = false;
+	}
+	return done;
+}
+
+bool
+query_must_publish(struct session *s)
+{
+	enum publish done = query_publish_intent(s);
+
+	if (done == PUBLISH_REFUSED) {
+		session_fatal(s, "53100", DISK_TROUBLE, NULL);
+		s->fatal_seen = true;
+	}
+	return done == PUBLISH_DONE;
 }
 
 /*
  * Below before_commit: what is about to be sent with its commit.  A child that
  * dies before its record leaves `capture_lost`.
  */
-static bool
+static enum publish
 announce(struct session *s)
 {
 	struct record r;
+	enum publish done;
 
 	if (s->config->commit == COMMIT_BEFORE_COMMIT)
-		return true;
+		return PUBLISH_DONE;
 	commitment_make(s, s->txn, NULL, &r);
-	if (!publish_intent(s, &r))
-		return false;
-	s->txn->intent = true;
-	return true;
+	done = publish_intent(s, &r);
+	s->txn->intent = done == PUBLISH_DONE;
+	return done;
 }
 
 /* --- how transactions end --- */
@@ -139,38 +157,39 @@ query_error(struct session *s)
 
 /* --- refusing --- */
 
-/*
- * Tells the client 0A000.  In a transaction block the server's transaction is
- * made to fail too, so that the status is what an error leaves.
- */
 static bool
-reject(struct session *s, const char *what, const char *reason)
+answer_refusal(struct session *s, const char *sqlstate, const char *text,
+    const char *hint)
 {
-	char text[256];
-
-	if (s->status != PQ_IDLE && exchange_query(s, "pgwitness rejected it",
-	    NULL, 0, NULL, NULL, NULL) == EXCHANGE_LOST)
-		return false;
-	snprintf(text, sizeof(text), "pgwitness does not let this statement "
-	    "pass: %s (%s)", what, reason);
 	log_warning("rejected", "%s", text);
-	wire_put_error(&s->client, "ERROR", "0A000", text,
-	    "See features.on_capture_failure and features.on_unverifiable in "
-	    "pgwitness.conf.");
+	wire_put_error(&s->client, "ERROR", sqlstate, text, hint);
 	query_error(s);
-	if (s->txn->intent && !query_publish_intent(s))
+	if (s->txn->intent && !query_must_publish(s))
 		return false;
 	put_ready(s);
 	query_ready(s);
 	return true;
 }
 
+/*
+ * A statement that is not sent.  In a transaction block the server's
+ * transaction is made to fail too, so that the status is what an error leaves.
+ */
+static bool
+reject(struct session *s, const char *sqlstate, const char *text,
+    const char *hint)
+{
+	if (s->status != PQ_IDLE && exchange_query(s, "pgwitness rejected it",
+	    NULL, 0, NULL, NULL, NULL) == EXCHANGE_LOST)
+		return false;
+	return answer_refusal(s, sqlstate, text, hint);
+}
+
 /* Takes back a transaction whose commit is still held. */
 static bool
-reject_commit(struct session *s, const char *reason)
+reject_commit(struct session *s, const char *sqlstate, const char *text,
+    const char *hint)
 {
-	char text[256];
-
 	/* Without a block an error ends the implicit transaction. */
 	exchange_put(s, s->status == PQ_IDLE ? "pgwitness rejected it" :
 	    "ROLLBACK", NULL, 0);
@@ -178,14 +197,19 @@ reject_commit(struct session *s, const char *reason)
 	if (exchange_read(s, NULL, NULL, NULL, NULL) == EXCHANGE_LOST ||
 	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
 		return false;
-	snprintf(text, sizeof(text), "pgwitness rolled the transaction back: "
-	    "its rows could not be captured exactly (%s)", reason);
-	log_warning("rejected", "%s", text);
-	wire_put_error(&s->client, "ERROR", "0A000", text,
-	    "See features.on_capture_failure in pgwitness.conf.");
-	put_ready(s);
-	query_ready(s);
-	return true;
+	return answer_refusal(s, sqlstate, text, hint);
+}
+
+/* By [features]: what could not be captured or verified does not pass. */
+static bool
+reject_feature(struct session *s, const char *what, const char *reason)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "pgwitness does not let this statement "
+	    "pass: %s (%s)", what, reason);
+	return reject(s, "0A000", text, "See features.on_capture_failure and "
+	    "features.on_unverifiable in pgwitness.conf.");
 }
 
 /* --- what statements do --- */
@@ -325,114 +349,6 @@ query_note(struct session *s, const struct analyzed_statement *st)
 		}
 }
 
-/* --- functions and defaults: warnings, and what cannot be verified --- */
-
-static void
-weigh_function(struct session *s, const char *name, enum function_class class)
-{
-	struct txn *t = s->txn;
-
-	switch (class) {
-	case FUNCTION_PURE:
-		return;
-	case FUNCTION_TIME:
-		break;
-	case FUNCTION_SEQUENCE:
-		txn_unverifiable(t, "sequence");
-		break;
-	case FUNCTION_VOLATILE:
-		txn_unverifiable(t, "volatile_function");
-		break;
-	case FUNCTION_ENVIRONMENT:
-		txn_unverifiable(t, "environment");
-		break;
-	case FUNCTION_USER:
-		txn_unverifiable(t, "user_function");
-		return;
-	case FUNCTION_SETTINGS:
-		txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
-		break;
-	case FUNCTION_WRITES:
-	case FUNCTION_USER_VOLATILE:
-	case FUNCTION_UNKNOWN:
-		txn_degrade(t, CAPTURE_INCOMPLETE, "function");
-		break;
-	}
-	txn_add_warning(t, "non_deterministic", name,
-	    class == FUNCTION_TIME ? "depends on the transaction's time" :
-	    "gives another result each time");
-}
-
-static bool
-gives_column(const struct analyzed_statement *st, const char *name)
-{
-	for (size_t i = 0; i < st->n_columns; i++)
-		if (strcmp(st->columns[i], name) == 0)
-			return true;
-	return false;
-}
-
-static void
-weigh_defaults(struct session *s, const struct capture *c)
-{
-	const struct catalog_table *t = c->table;
-
-	for (unsigned i = 0; i < t->shape.n_columns; i++) {
-		const struct catalog_column *col = &t->columns[i];
-
-		if (!col->has_default || col->default_function == NULL)
-			continue;
-		if (c->stmt->kind == STMT_INSERT && !c->stmt->default_keyword &&
-		    gives_column(c->stmt, t->shape.columns[i].name))
-			continue;
-		if (c->stmt->kind != STMT_INSERT && !c->stmt->default_keyword)
-			continue;
-		weigh_function(s, col->default_function, col->default_class);
-	}
-}
-
-static void
-weigh(struct session *s, const struct capture *c)
-{
-	const struct analyzed_statement *st = c->stmt;
-
-	for (size_t i = 0; i < st->n_functions; i++)
-		weigh_function(s, st->functions[i].name, catalog_function(s,
-		    st->functions[i].schema, st->functions[i].name, true));
-	weigh_defaults(s, c);
-	if (c->table->user_code)
-		txn_unverifiable(s->txn, "user_function");
-	if (st->system_columns)
-		txn_unverifiable(s->txn, "environment");
-	if (st->reads_relations || st->has_sublinks)
-		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "read_set");
-}
-
-/* The predicate runs twice: that must not matter. */
-static bool
-runs_twice_badly(struct session *s, const struct capture *c)
-{
-	if (c->stmt->kind == STMT_INSERT || c->key_equality)
-		return false;
-	for (size_t i = 0; i < c->stmt->n_functions; i++)
-		switch (catalog_function(s, c->stmt->functions[i].schema,
-		    c->stmt->functions[i].name, true)) {
-		case FUNCTION_PURE:
-		case FUNCTION_TIME:
-		case FUNCTION_ENVIRONMENT:
-		case FUNCTION_USER:
-			break;
-		case FUNCTION_SEQUENCE:
-		case FUNCTION_VOLATILE:
-		case FUNCTION_SETTINGS:
-		case FUNCTION_WRITES:
-		case FUNCTION_USER_VOLATILE:
-		case FUNCTION_UNKNOWN:
-			return true;
-		}
-	return false;
-}
-
 /* --- recording --- */
 
 static void
@@ -469,8 +385,8 @@ record_unsupported(struct session *s, const struct message *m,
 	const char *text = (const char *)m->body;
 
 	if (s->config->on_capture_failure == POLICY_REJECT)
-		return reject(s, "the rows it changes cannot be captured",
-		    reason);
+		return reject_feature(s,
+		    "the rows it changes cannot be captured", reason);
 	if (a->parsed) {
 		for (size_t i = 0; i < a->n_statements; i++)
 			if (a->n_statements == 1 ||
@@ -485,14 +401,21 @@ record_unsupported(struct session *s, const struct message *m,
 		    hide ? 0 : m->len - 1, "UNKNOWN", 0);
 	}
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
-	if (now && !query_publish_intent(s))
-		return false;
+	if (now)
+		switch (query_publish_intent(s)) {
+		case PUBLISH_STOP:
+			return false;
+		case PUBLISH_REFUSED:
+			return reject(s, "53100", DISK_TROUBLE, NULL);
+		case PUBLISH_DONE:
+			break;
+		}
 	forward(s, m);
 	return true;
 }
 
 enum settled { SETTLED_RECORDED, SETTLED_NOTHING, SETTLED_REJECT,
-	SETTLED_STOP };
+	SETTLED_DISK, SETTLED_STOP };
 
 /* Makes the record durable; the commit is held, or has been announced. */
 static enum settled
@@ -508,12 +431,34 @@ settle(struct session *s, struct facts *f)
 	    s->config->on_capture_failure == POLICY_REJECT)
 		return SETTLED_REJECT;
 	commitment_make(s, t, f, &r);
-	if (!publish_record(s, &r))
+	switch (publish_record(s, &r)) {
+	case PUBLISH_STOP:
 		return SETTLED_STOP;
+	case PUBLISH_REFUSED:
+		return SETTLED_DISK;
+	case PUBLISH_DONE:
+		break;
+	}
 	t->published = true;
 	t->intent = false;
 	t->xid = f->xid;
 	return SETTLED_RECORDED;
+}
+
+/* What settle() could not do: the transaction is taken back. */
+static bool
+unsettled(struct session *s, enum settled why)
+{
+	char text[256];
+
+	if (why == SETTLED_STOP)
+		return false;
+	if (why == SETTLED_DISK)
+		return reject_commit(s, "53100", DISK_TROUBLE, NULL);
+	snprintf(text, sizeof(text), "pgwitness rolled the transaction back: "
+	    "its rows could not be captured exactly (%s)", s->txn->reason);
+	return reject_commit(s, "0A000", text,
+	    "See features.on_capture_failure in pgwitness.conf.");
 }
 
 /* COMMIT or PREPARE TRANSACTION of a block with statements to record. */
@@ -523,9 +468,16 @@ commit_block(struct session *s, const struct message *m)
 	bool hold = s->config->commit == COMMIT_BEFORE_COMMIT, left;
 	struct facts f;
 	enum exchange_end end;
+	enum settled settled;
 
-	if (!announce(s))
+	switch (announce(s)) {
+	case PUBLISH_STOP:
 		return false;
+	case PUBLISH_REFUSED:
+		return unsettled(s, SETTLED_DISK);
+	case PUBLISH_DONE:
+		break;
+	}
 	facts_put(s, s->txn, NULL);
 	exchange_put_sync(s);
 	if (!hold)
@@ -541,18 +493,12 @@ commit_block(struct session *s, const struct message *m)
 	s->left_behind = left;
 	if (end == EXCHANGE_ERROR) {
 		/* Cancelled: the COMMIT will roll back, and say so. */
-		if (s->txn->intent && !query_publish_intent(s))
+		if (s->txn->intent && !query_must_publish(s))
 			return false;
 	} else {
-		switch (settle(s, &f)) {
-		case SETTLED_STOP:
-			return false;
-		case SETTLED_REJECT:
-			return reject_commit(s, s->txn->reason);
-		case SETTLED_RECORDED:
-		case SETTLED_NOTHING:
-			break;
-		}
+		settled = settle(s, &f);
+		if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
+			return unsettled(s, settled);
 	}
 	KILLPOINT("block_recorded");
 	if (hold)
@@ -565,22 +511,13 @@ static bool
 finish_autocommit(struct session *s, struct capture *c)
 {
 	enum exchange_end end;
-	bool recorded = false;
+	enum settled settled = settle(s, &c->facts);
 
-	switch (settle(s, &c->facts)) {
-	case SETTLED_STOP:
-		return false;
-	case SETTLED_REJECT:
-		return reject_commit(s, s->txn->reason);
-	case SETTLED_RECORDED:
-		recorded = true;
-		break;
-	case SETTLED_NOTHING:
-		break;
-	}
+	if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
+		return unsettled(s, settled);
 	KILLPOINT("recorded");
 	if (c->hold) {
-		s->committing = recorded;
+		s->committing = settled == SETTLED_RECORDED;
 		exchange_put_sync(s);
 		end = exchange_read_ready(s, NULL, &c->error);
 		s->committing = false;
@@ -616,15 +553,22 @@ run_capture(struct session *s, const struct message *m,
 	uint32_t statement;
 
 	add_statement(s, c->text, c->stmt, &statement);
-	if (c->autocommit && !announce(s))
-		return false;
+	if (c->autocommit)
+		switch (announce(s)) {
+		case PUBLISH_STOP:
+			return false;
+		case PUBLISH_REFUSED:
+			return reject(s, "53100", DISK_TROUBLE, NULL);
+		case PUBLISH_DONE:
+			break;
+		}
 	switch (capture_run(s, c)) {
 	case CAPTURED:
 		return finish_captured(s, c, statement);
 	case CAPTURE_STATEMENT_ERROR:
 		query_error(s);
 		/* An intent's record follows, whatever happened. */
-		if (s->txn->intent && !query_publish_intent(s))
+		if (s->txn->intent && !query_must_publish(s))
 			return false;
 		wire_put(&s->client, c->error.data, c->error.len);
 		put_ready(s);
@@ -650,7 +594,7 @@ data_statement(struct session *s, const struct message *m,
 	    (const char *)m->body, m->len - 1);
 	bool ok;
 
-	if (reason == NULL && runs_twice_badly(s, &c))
+	if (reason == NULL && weigh_runs_twice_badly(s, &c))
 		reason = "volatile_predicate";
 	/* An intent for this transaction is durable already: it says so. */
 	if (reason == NULL && s->txn->published)
@@ -659,10 +603,10 @@ data_statement(struct session *s, const struct message *m,
 		return record_unsupported(s, m, a, reason,
 		    s->status == PQ_IDLE);
 	/* Look-ups end here: the captured transaction has no Sync of ours. */
-	weigh(s, &c);
+	weigh_statement(s, &c);
 	if (s->config->on_unverifiable == POLICY_REJECT &&
 	    s->txn->unverifiable[0] != '\0')
-		return reject(s, "it could not be verified",
+		return reject_feature(s, "it could not be verified",
 		    s->txn->unverifiable);
 	ok = run_capture(s, m, a, &c);
 	capture_free(&c);

@@ -10,6 +10,7 @@
 
 #include "analyze.h"
 #include "attr.h"
+#include "publish.h"
 #include "session.h"
 #include "wire.h"
 
@@ -21,9 +22,15 @@ PGW_MUSTCHECK bool query_simple(struct session *s, const struct message *m);
 
 /*
  * The transaction as known so far, as a durable record whose outcome is owed.
- * Nothing happens if that was done before.  False: the session must end.
+ * Nothing happens if that was done before.
  */
-PGW_MUSTCHECK bool query_publish_intent(struct session *s);
+PGW_MUSTCHECK enum publish query_publish_intent(struct session *s);
+
+/*
+ * The same where a refusal cannot be answered in place: then the client is
+ * told 53100 and the session ends, as it does when false is returned.
+ */
+PGW_MUSTCHECK bool query_must_publish(struct session *s);
 
 /* ReadyForQuery came from the server: s->status is new. */
 void query_ready(struct session *s);

@@ -64,7 +64,7 @@ on_query(struct relay *r, const struct message *m)
 	if (s->extended_open) {
 		txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "mixed_protocols");
 		(void)txn_add_statement(s->txn, "", 0, "UNKNOWN", 0);
-		if (!query_publish_intent(s))
+		if (!query_must_publish(s))
 			return STOP;
 		forward(&s->server, m);
 		s->extended_open = false;
@@ -116,7 +116,7 @@ on_function_call(struct relay *r, const struct message *m)
 	if (s->status != PQ_FAILED) {
 		(void)txn_add_statement(s->txn, "", 0, "FUNCTION CALL", 0);
 		txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "function_call");
-		if (!query_publish_intent(s))
+		if (!query_must_publish(s))
 			return STOP;
 	}
 	forward(&s->server, m);
@@ -171,7 +171,7 @@ oversized(struct relay *r, char type)
 		return AGAIN_LATER;
 	(void)txn_add_statement(s->txn, "", 0, "UNKNOWN", 0);
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "not_parsed");
-	if (!query_publish_intent(s))
+	if (!query_must_publish(s))
 		return STOP;
 	s->pending_ready++;
 	return NEXT;
@@ -421,6 +421,7 @@ run_once(struct relay *r)
 {
 	struct session *s = r->s;
 	enum next server = drain(r, &s->server, &s->client, server_message);
+	size_t unread = wire_unread(&s->server);
 	enum next client = server == STOP ? STOP :
 	    drain(r, &s->client, &s->server, client_message);
 
@@ -428,6 +429,9 @@ run_once(struct relay *r)
 	wire_flush(&s->client);
 	if (client == STOP || server == STOP)
 		return false;
+	/* An exchange of ours read the server's next answers along. */
+	if (wire_unread(&s->server) != unread)
+		return true;
 	/* A message that waited for answers that have come. */
 	if (client == AGAIN_LATER && session_in_sync(s))
 		return true;
