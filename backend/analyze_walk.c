@@ -308,11 +308,12 @@ walk_column_ref(struct walk *w, const ProtobufCMessage *m)
 	static const char *const system_columns[] = { "ctid", "xmin", "xmax",
 		"cmin", "cmax", "tableoid" };
 	const PgQuery__ColumnRef *c = (const PgQuery__ColumnRef *)m;
-	const PgQuery__Node *last = c->n_fields > 0 ?
-	    c->fields[c->n_fields - 1] : NULL;
+	const PgQuery__Node *last = c->n_fields > 0 ? c->fields[c->n_fields - 1]
+						    : NULL;
 
 	for (size_t i = 0; last != NULL && last->node_case == NODE(STRING) &&
-	    i < sizeof(system_columns) / sizeof(*system_columns); i++)
+			   i < sizeof(system_columns) / sizeof(*system_columns);
+	     i++)
 		if (strcmp(last->string->sval, system_columns[i]) == 0)
 			w->st->system_columns = true;
 }

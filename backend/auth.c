@@ -25,9 +25,9 @@
 #define SCRAM_PREFIX "SCRAM-SHA-256$"
 #define MAX_ITERATIONS 10000000
 /* Compared when the user is unknown, so that this takes as long. */
-#define NO_SECRET                                                            \
-	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$"                       \
-	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"                       \
+#define NO_SECRET \
+	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$" \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:" \
 	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 
 /* Decodes padded base64; -1 if it is none or longer than size. */
@@ -69,18 +69,18 @@ check_scram(const char *password, const char *verifier)
 	end = dollar != NULL ? strchr(dollar, ':') : NULL;
 	if (end == NULL || iterations < 1 || iterations > MAX_ITERATIONS)
 		return false;
-	salt_len = base64(colon + 1, (size_t)(dollar - colon - 1), salt,
-	    sizeof(salt));
+	salt_len = base64(
+	    colon + 1, (size_t)(dollar - colon - 1), salt, sizeof(salt));
 	if (salt_len < 0 || base64(dollar + 1, (size_t)(end - dollar - 1),
-	    stored, sizeof(stored)) != sizeof(stored))
+				stored, sizeof(stored)) != sizeof(stored))
 		return false;
 	if (PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, salt_len,
-	    (int)iterations, EVP_sha256(), sizeof(salted), salted) != 1 ||
+		(int)iterations, EVP_sha256(), sizeof(salted), salted) != 1 ||
 	    HMAC(EVP_sha256(), salted, sizeof(salted),
-	    (const unsigned char *)"Client Key", 10, key, NULL) == NULL)
+		(const unsigned char *)"Client Key", 10, key, NULL) == NULL)
 		return false;
-	merkle_sha256(&(struct merkle_part){ key, sizeof(key) }, 1,
-	    &calculated);
+	merkle_sha256(
+	    &(struct merkle_part){ key, sizeof(key) }, 1, &calculated);
 	OPENSSL_cleanse(salted, sizeof(salted));
 	OPENSSL_cleanse(key, sizeof(key));
 	return CRYPTO_memcmp(calculated.b, stored, sizeof(stored)) == 0;
@@ -92,8 +92,8 @@ check_plain(const char *password, const char *secret)
 {
 	struct merkle_hash a, b;
 
-	merkle_sha256(&(struct merkle_part){ password, strlen(password) }, 1,
-	    &a);
+	merkle_sha256(
+	    &(struct merkle_part){ password, strlen(password) }, 1, &a);
 	merkle_sha256(&(struct merkle_part){ secret, strlen(secret) }, 1, &b);
 	return CRYPTO_memcmp(a.b, b.b, sizeof(a.b)) == 0;
 }
@@ -138,7 +138,7 @@ find_secret(char *text, const char *user, char *secret, size_t size)
 	char name[256];
 
 	for (line = strtok_r(text, "\n", &save); line != NULL;
-	    line = strtok_r(NULL, "\n", &save)) {
+	     line = strtok_r(NULL, "\n", &save)) {
 		const char *p = line;
 
 		if (quoted(&p, name, sizeof(name)) && strcmp(name, user) == 0)
@@ -160,8 +160,7 @@ password_right(const struct session *s, const char *password)
 		return false;
 	}
 	buf_put_u8(&text, 0);
-	known = find_secret((char *)text.data, s->user, secret,
-	    sizeof(secret));
+	known = find_secret((char *)text.data, s->user, secret, sizeof(secret));
 	right = auth_check_secret(password, known ? secret : NO_SECRET);
 	OPENSSL_cleanse(text.data, text.len);
 	OPENSSL_cleanse(secret, sizeof(secret));
@@ -222,8 +221,10 @@ bool
 auth_client(struct session *s)
 {
 	if (s->user[0] == '\0') {
-		session_fatal(s, "28000", "no PostgreSQL user name specified "
-		    "in startup packet", NULL);
+		session_fatal(s, "28000",
+		    "no PostgreSQL user name specified "
+		    "in startup packet",
+		    NULL);
 		return false;
 	}
 	return s->config->auth_method == AUTH_TRUST || ask_password(s);

@@ -65,8 +65,8 @@ accept_any(const struct heritage *h, const struct pollfd *p)
 
 		if (!(p[i].revents & POLLIN))
 			continue;
-		fd = accept4(h->listen_fds[i], NULL, NULL,
-		    SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(
+		    h->listen_fds[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0)
 			return fd;
 	}
@@ -78,8 +78,8 @@ static int
 wait_for_client(const struct heritage *h)
 {
 	struct pollfd p[MAX_LISTEN + 1];
-	unsigned n = h->n_listen_fds < MAX_LISTEN ? h->n_listen_fds :
-	    MAX_LISTEN;
+	unsigned n = h->n_listen_fds < MAX_LISTEN ? h->n_listen_fds
+						  : MAX_LISTEN;
 
 	for (unsigned i = 0; i < n; i++) {
 		p[i] = (struct pollfd){ h->listen_fds[i], POLLIN, 0 };
@@ -107,7 +107,7 @@ report_accepted(const struct heritage *h)
 
 	atomic_store(&h->sessions[h->lane].state, SESSION_BUSY);
 	if (!io_write_all(h->accepted_fd, &lane, sizeof(lane)))
-		exit(1);	/* the postmaster is gone */
+		exit(1); /* the postmaster is gone */
 	close(h->accepted_fd);
 	for (unsigned i = 0; i < h->n_listen_fds; i++)
 		close(h->listen_fds[i]);
@@ -168,14 +168,14 @@ serve(struct session *s)
 	struct buf packet = { 0 };
 
 	s->deadline_us = io_monotonic_us() +
-	    s->config->authentication_timeout * 1000;
+			 s->config->authentication_timeout * 1000;
 	if (!startup_read(s, &packet))
 		return;
-	log_debug("startup", "user \"%s\", database \"%s\"", s->user,
-	    s->database);
+	log_debug(
+	    "startup", "user \"%s\", database \"%s\"", s->user, s->database);
 	if (too_many(s->heritage)) {
-		session_fatal(s, "53300", "sorry, too many clients already",
-		    NULL);
+		session_fatal(
+		    s, "53300", "sorry, too many clients already", NULL);
 		return;
 	}
 	if (!reach_server(s, &packet))
@@ -184,13 +184,12 @@ serve(struct session *s)
 	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
 	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
 	s->txn = txn_new((size_t)s->config->max_capture_bytes);
-	s->producer = shmq_producer_open(s->heritage->queue,
-	    s->heritage->lane);
+	s->producer = shmq_producer_open(s->heritage->queue, s->heritage->lane);
 	if (s->producer == NULL)
-		log_fatal("lane", "cannot open the lane: %s",
-		    strerror(errno));
+		log_fatal("lane", "cannot open the lane: %s", strerror(errno));
 	if (s->replication)
-		log_warning("replication", "a physical replication "
+		log_warning("replication",
+		    "a physical replication "
 		    "connection passes through; it carries no SQL");
 	relay_run(s);
 }
@@ -212,7 +211,7 @@ backend_main(const struct heritage *h)
 	log_set_client(s.client_addr);
 	serve(&s);
 	if (s.login != NULL)
-		s.server.fd = -1;	/* libpq closes it */
+		s.server.fd = -1; /* libpq closes it */
 	PQfinish(s.login);
 	wire_close(&s.server);
 	wire_close(&s.client);

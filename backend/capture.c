@@ -32,8 +32,8 @@ in_list(const char *const *list, size_t n, const char *name)
 }
 
 static bool
-is_key_equality(const struct catalog_table *t,
-    const struct analyzed_statement *stmt)
+is_key_equality(
+    const struct catalog_table *t, const struct analyzed_statement *stmt)
 {
 	const struct rowenc_shape *sh = &t->shape;
 
@@ -41,24 +41,24 @@ is_key_equality(const struct catalog_table *t,
 		return false;
 	for (unsigned i = 0; i < sh->n_key; i++)
 		if (!in_list(stmt->equal_columns, stmt->n_equal_columns,
-		    sh->columns[sh->key[i]].name))
+			sh->columns[sh->key[i]].name))
 			return false;
 	return true;
 }
 
 /* An UPDATE may change it: assigned, or generated from what is. */
 static bool
-may_change(const struct catalog_table *t,
-    const struct analyzed_statement *stmt, unsigned column)
+may_change(const struct catalog_table *t, const struct analyzed_statement *stmt,
+    unsigned column)
 {
 	return t->shape.columns[column].generated != 0 ||
-	    in_list(stmt->columns, stmt->n_columns,
-	    t->shape.columns[column].name);
+	       in_list(stmt->columns, stmt->n_columns,
+		   t->shape.columns[column].name);
 }
 
 static bool
-changes_key(const struct catalog_table *t,
-    const struct analyzed_statement *stmt)
+changes_key(
+    const struct catalog_table *t, const struct analyzed_statement *stmt)
 {
 	for (unsigned i = 0; i < t->shape.n_key; i++)
 		if (may_change(t, stmt, t->shape.key[i]))
@@ -74,8 +74,8 @@ cascades(const struct capture *c)
 
 	if (c->stmt->kind == STMT_DELETE)
 		return t->cascades;
-	for (unsigned i = 0; c->stmt->kind == STMT_UPDATE &&
-	    i < t->shape.n_columns; i++)
+	for (unsigned i = 0;
+	     c->stmt->kind == STMT_UPDATE && i < t->shape.n_columns; i++)
 		if (t->columns[i].cascades && may_change(t, c->stmt, i))
 			return true;
 	return false;
@@ -88,7 +88,8 @@ encoding_ok(const struct session *s)
 	const char *server = session_parameter(s, "server_encoding");
 
 	return strcmp(client, "UTF8") == 0 ||
-	    (strcmp(client, "SQL_ASCII") == 0 && strcmp(server, client) == 0);
+	       (strcmp(client, "SQL_ASCII") == 0 &&
+		   strcmp(server, client) == 0);
 }
 
 static bool
@@ -104,9 +105,9 @@ static bool
 read_write(const struct session *s)
 {
 	return s->txn->plain_begin &&
-	    strcmp(session_parameter(s, "default_transaction_read_only"),
-	    "off") == 0 &&
-	    strcmp(session_parameter(s, "in_hot_standby"), "off") == 0;
+	       strcmp(session_parameter(s, "default_transaction_read_only"),
+		   "off") == 0 &&
+	       strcmp(session_parameter(s, "in_hot_standby"), "off") == 0;
 }
 
 /* What the statement's own text rules out. */
@@ -164,16 +165,17 @@ capture_prepare(struct session *s, struct capture *c,
 	if (c->table == NULL)
 		return "unknown_table";
 	c->key_changes = stmt->kind == STMT_INSERT ||
-	    (stmt->kind == STMT_UPDATE && changes_key(c->table, stmt));
+			 (stmt->kind == STMT_UPDATE &&
+			     changes_key(c->table, stmt));
 	c->key_equality = stmt->kind != STMT_INSERT &&
-	    is_key_equality(c->table, stmt);
+			  is_key_equality(c->table, stmt);
 	reason = table_refusal(c);
 	if (reason != NULL)
 		return reason;
 	c->in_utc = (c->table->sensitive & SENSITIVE_TIMEZONE) != 0 &&
-	    !is_utc(s);
+		    !is_utc(s);
 	c->savepoint = !c->autocommit && stmt->kind != STMT_INSERT &&
-	    (!c->key_equality || c->in_utc || !read_write(s));
+		       (!c->key_equality || c->in_utc || !read_write(s));
 	return NULL;
 }
 
@@ -187,7 +189,7 @@ put_row(struct buf *b, const struct capture *c)
 	buf_put_str(b, "ROW(");
 	for (unsigned i = 0; c->in_utc && i < sh->n_columns; i++) {
 		bool convert = c->table->columns[i].sensitive &
-		    SENSITIVE_TIMEZONE;
+			       SENSITIVE_TIMEZONE;
 
 		buf_put_str(b, sep);
 		if (convert)
@@ -225,8 +227,9 @@ put_select(struct session *s, const struct capture *c, bool lock)
 	}
 	if (lock) {
 		/* Behind a newline: the predicate may end in a comment. */
-		buf_put_str(&sql, st->kind == STMT_DELETE || c->key_changes ?
-		    "\nFOR UPDATE OF " : "\nFOR NO KEY UPDATE OF ");
+		buf_put_str(&sql, st->kind == STMT_DELETE || c->key_changes
+				      ? "\nFOR UPDATE OF "
+				      : "\nFOR NO KEY UPDATE OF ");
 		catalog_quote(&sql, st->target_ref);
 	}
 	buf_put_u8(&sql, 0);
@@ -302,7 +305,7 @@ mark_utc(struct arena *a, struct rowenc_value *v)
 	char *text;
 
 	if (v->data == NULL || v->len == 0 || v->data[v->len - 1] == 'y')
-		return true;	/* infinity */
+		return true; /* infinity */
 	if (v->len > 3 && memcmp(v->data + v->len - 3, " BC", 3) == 0)
 		keep -= 3;
 	text = arena_alloc(a, v->len + 3);
@@ -322,8 +325,8 @@ decode(struct arena *a, const struct capture *c,
     const struct exchange_value *text, struct rowenc_row *out)
 {
 	const struct rowenc_shape *sh = &c->table->shape;
-	struct rowenc_value *v = arena_alloc(a,
-	    (sh->n_columns + 1) * sizeof(*v));
+	struct rowenc_value *v = arena_alloc(
+	    a, (sh->n_columns + 1) * sizeof(*v));
 	uint8_t *copy;
 
 	if (v == NULL || text->data == NULL)
@@ -350,8 +353,8 @@ static bool
 add_row(struct reading *r, const struct exchange_value *text)
 {
 	struct arena *a = r->s->txn->arena;
-	struct rowenc_row *list = arena_grow(a, *r->rows, *r->n, r->cap,
-	    sizeof(*list));
+	struct rowenc_row *list = arena_grow(
+	    a, *r->rows, *r->n, r->cap, sizeof(*list));
 
 	if (list != NULL) {
 		*r->rows = list;
@@ -486,7 +489,7 @@ read_statement(struct session *s, struct reading *r)
 			return EXCHANGE_LOST;
 		/* A slow client holds its own statement back. */
 		while (wire_queued(&s->client) > WIRE_HIGH_WATER &&
-		    !s->client.broken)
+		       !s->client.broken)
 			if (!session_wait(s, 0))
 				return EXCHANGE_LOST;
 	}
@@ -518,7 +521,7 @@ read_after(struct session *s, struct capture *c)
 	enum exchange_end end = EXCHANGE_DONE;
 
 	if (c->stmt->kind == STMT_DELETE) {
-		c->n_post = 0;	/* RETURNING gave what was deleted */
+		c->n_post = 0; /* RETURNING gave what was deleted */
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	}
 	if (end == EXCHANGE_DONE && c->autocommit)
@@ -540,7 +543,7 @@ static bool
 meant_for_client(const struct capture *c)
 {
 	return class_is(c, "57") || class_is(c, "55") || class_is(c, "40") ||
-	    class_is(c, "53");
+	       class_is(c, "53");
 }
 
 /* The transaction block goes on as if the pre-capture had not been. */
@@ -619,7 +622,7 @@ still_there(const struct capture *c, struct rowenc_row *out)
 		for (size_t j = 0; j < c->n_pre; j++)
 			if (c->post[i].id_len == c->pre[j].id_len &&
 			    memcmp(c->post[i].id, c->pre[j].id,
-			    c->pre[j].id_len) == 0) {
+				c->pre[j].id_len) == 0) {
 				out[n++] = c->post[i];
 				break;
 			}

@@ -20,118 +20,452 @@
 #define MAX_TABLES 512
 #define MAX_FUNCTIONS 1024
 #define TEXT(e) "CAST(" e " AS pg_catalog.text)"
-#define ACTS(col)                                                            \
-	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS "            \
+#define ACTS(col) \
+	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS " \
 	"pg_catalog.\"char\"[]))"
 
-#define CLASS(catalog)                                                       \
-	"CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
+#define CLASS(catalog) "CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
 
 /*
  * Constraints, those of the columns' domains, indexes and generated columns
  * that call what users made: replay may meet another version of it.
  */
-#define USER_CODE                                                            \
-	"EXISTS (SELECT 1 FROM ("                                            \
-	"SELECT " CLASS("pg_constraint") ", k.oid"                           \
-	" FROM pg_catalog.pg_constraint k"                                   \
-	" WHERE k.conrelid" CATALOG_EQ "c.oid"                               \
-	" UNION ALL SELECT " CLASS("pg_constraint") ", k.oid"                \
-	" FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_constraint k"    \
-	" ON k.contypid" CATALOG_EQ "a.atttypid"                             \
-	" WHERE a.attrelid" CATALOG_EQ "c.oid"                               \
-	" AND a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid"      \
-	" UNION ALL SELECT " CLASS("pg_class") ", x.indexrelid"              \
-	" FROM pg_catalog.pg_index x WHERE x.indrelid" CATALOG_EQ "c.oid"    \
-	" UNION ALL SELECT " CLASS("pg_attrdef") ", e.oid"                   \
-	" FROM pg_catalog.pg_attrdef e JOIN pg_catalog.pg_attribute a"       \
-	" ON a.attrelid" CATALOG_EQ "e.adrelid"                              \
-	" AND a.attnum" CATALOG_EQ "e.adnum"                                 \
-	" WHERE e.adrelid" CATALOG_EQ "c.oid"                                \
-	" AND a.attgenerated" CATALOG_EQ "'s') o(class, id)"                 \
-	" JOIN pg_catalog.pg_depend d ON d.classid" CATALOG_EQ "o.class"     \
-	" AND d.objid" CATALOG_EQ "o.id WHERE d.refclassid" CATALOG_EQ       \
-	"ANY (ARRAY[" CLASS("pg_proc") ", " CLASS("pg_operator") "]))"
+#define USER_CODE \
+	"EXISTS (SELECT 1 FROM (" \
+	"SELECT " CLASS( \
+	    "pg_constraint") ", k.oid" \
+			     " FROM pg_catalog.pg_constraint k" \
+			     " WHERE k.conrelid" CATALOG_EQ "c.oid" \
+			     " UNION ALL SELECT " CLASS( \
+				 "pg_constraint") ", k.oid" \
+						  " FROM " \
+						  "pg_catalog.pg_attribute a " \
+						  "JOIN " \
+						  "pg_catalog.pg_constraint k" \
+						  " ON k.contypid" CATALOG_EQ \
+						  "a.atttypid" \
+						  " WHERE " \
+						  "a.attrelid" CATALOG_EQ \
+						  "c.oid" \
+						  " AND a.atttypid " \
+						  "OPERATOR(pg_catalog.>=) " \
+						  "16384::pg_catalog.oid" \
+						  " UNION ALL SELECT " CLASS( \
+						      "pg_class") ", " \
+								  "x." \
+								  "indexrelid" \
+								  " FROM " \
+								  "pg_" \
+								  "catalog." \
+								  "pg_index " \
+								  "x WHERE " \
+								  "x." \
+								  "indreli" \
+								  "d" CATALOG_EQ \
+								  "c.oid" \
+								  " UNION " \
+								  "ALL " \
+								  "SELECT" \
+								  " " CLASS( \
+								      "pg_" \
+								      "attrde" \
+								      "f") "," \
+									   " " \
+									   "e" \
+									   "." \
+									   "o" \
+									   "i" \
+									   "d" \
+									   " " \
+									   "F" \
+									   "R" \
+									   "O" \
+									   "M" \
+									   " " \
+									   "p" \
+									   "g" \
+									   "_" \
+									   "c" \
+									   "a" \
+									   "t" \
+									   "a" \
+									   "l" \
+									   "o" \
+									   "g" \
+									   "." \
+									   "p" \
+									   "g" \
+									   "_" \
+									   "a" \
+									   "t" \
+									   "t" \
+									   "r" \
+									   "d" \
+									   "e" \
+									   "f" \
+									   " " \
+									   "e" \
+									   " " \
+									   "J" \
+									   "O" \
+									   "I" \
+									   "N" \
+									   " " \
+									   "p" \
+									   "g" \
+									   "_" \
+									   "c" \
+									   "a" \
+									   "t" \
+									   "a" \
+									   "l" \
+									   "o" \
+									   "g" \
+									   "." \
+									   "p" \
+									   "g" \
+									   "_" \
+									   "a" \
+									   "t" \
+									   "t" \
+									   "r" \
+									   "i" \
+									   "b" \
+									   "u" \
+									   "t" \
+									   "e" \
+									   " " \
+									   "a" \
+									   " " \
+									   "O" \
+									   "N" \
+									   " " \
+									   "a" \
+									   "." \
+									   "a" \
+									   "t" \
+									   "t" \
+									   "r" \
+									   "e" \
+									   "l" \
+									   "i" \
+									   "d" CATALOG_EQ \
+									   "e" \
+									   "." \
+									   "a" \
+									   "d" \
+									   "r" \
+									   "e" \
+									   "l" \
+									   "i" \
+									   "d" \
+									   " " \
+									   "A" \
+									   "N" \
+									   "D" \
+									   " " \
+									   "a" \
+									   "." \
+									   "a" \
+									   "t" \
+									   "t" \
+									   "n" \
+									   "u" \
+									   "m" CATALOG_EQ \
+									   "e" \
+									   "." \
+									   "a" \
+									   "d" \
+									   "n" \
+									   "u" \
+									   "m" \
+									   " " \
+									   "W" \
+									   "H" \
+									   "E" \
+									   "R" \
+									   "E" \
+									   " " \
+									   "e" \
+									   "." \
+									   "a" \
+									   "d" \
+									   "r" \
+									   "e" \
+									   "l" \
+									   "i" \
+									   "d" CATALOG_EQ \
+									   "c" \
+									   "." \
+									   "o" \
+									   "i" \
+									   "d" \
+									   " " \
+									   "A" \
+									   "N" \
+									   "D" \
+									   " " \
+									   "a" \
+									   "." \
+									   "a" \
+									   "t" \
+									   "t" \
+									   "g" \
+									   "e" \
+									   "n" \
+									   "e" \
+									   "r" \
+									   "a" \
+									   "t" \
+									   "e" \
+									   "d" CATALOG_EQ \
+									   "'" \
+									   "s" \
+									   "'" \
+									   ")" \
+									   " " \
+									   "o" \
+									   "(" \
+									   "c" \
+									   "l" \
+									   "a" \
+									   "s" \
+									   "s" \
+									   "," \
+									   " " \
+									   "i" \
+									   "d" \
+									   ")" \
+									   " " \
+									   "J" \
+									   "O" \
+									   "I" \
+									   "N" \
+									   " " \
+									   "p" \
+									   "g" \
+									   "_" \
+									   "c" \
+									   "a" \
+									   "t" \
+									   "a" \
+									   "l" \
+									   "o" \
+									   "g" \
+									   "." \
+									   "p" \
+									   "g" \
+									   "_" \
+									   "d" \
+									   "e" \
+									   "p" \
+									   "e" \
+									   "n" \
+									   "d" \
+									   " " \
+									   "d" \
+									   " " \
+									   "O" \
+									   "N" \
+									   " " \
+									   "d" \
+									   "." \
+									   "c" \
+									   "l" \
+									   "a" \
+									   "s" \
+									   "s" \
+									   "i" \
+									   "d" CATALOG_EQ \
+									   "o" \
+									   "." \
+									   "c" \
+									   "l" \
+									   "a" \
+									   "s" \
+									   "s" \
+									   " " \
+									   "A" \
+									   "N" \
+									   "D" \
+									   " " \
+									   "d" \
+									   "." \
+									   "o" \
+									   "b" \
+									   "j" \
+									   "i" \
+									   "d" CATALOG_EQ \
+									   "o" \
+									   "." \
+									   "i" \
+									   "d" \
+									   " " \
+									   "W" \
+									   "H" \
+									   "E" \
+									   "R" \
+									   "E" \
+									   " " \
+									   "d" \
+									   "." \
+									   "r" \
+									   "e" \
+									   "f" \
+									   "c" \
+									   "l" \
+									   "a" \
+									   "s" \
+									   "s" \
+									   "i" \
+									   "d" CATALOG_EQ \
+									   "A" \
+									   "N" \
+									   "Y" \
+									   " " \
+									   "(" \
+									   "A" \
+									   "R" \
+									   "R" \
+									   "A" \
+									   "Y" \
+									   "[" CLASS("pg_proc") ", " CLASS( \
+									       "pg_operator") "]))"
 
 static const char table_sql[] =
-	"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
-	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
-	" pg_catalog.has_table_privilege(c.oid, 'UPDATE'),"
-	" c.relhasrules, c.relrowsecurity,"
-	" EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
-	"  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal),"
-	" EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
-	"  WHERE i.inhrelid" CATALOG_EQ "c.oid"
-	"  OR i.inhparent" CATALOG_EQ "c.oid),"
-	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
-	"  WHERE k.confrelid" CATALOG_EQ "c.oid AND " ACTS("confdeltype")
-	"),"
-	" " CATALOG_FINGERPRINT ", " USER_CODE
-	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
-	" ON n.oid" CATALOG_EQ "c.relnamespace"
-	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
-enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
-	T_RULES, T_RLS, T_TRIGGERS, T_INHERITS, T_CASCADES, T_FINGERPRINT,
-	T_USER_CODE, T_COLUMNS };
+    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
+    " pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
+    " pg_catalog.has_table_privilege(c.oid, 'UPDATE'),"
+    " c.relhasrules, c.relrowsecurity,"
+    " EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
+    "  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal),"
+    " EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
+    "  WHERE i.inhrelid" CATALOG_EQ "c.oid"
+    "  OR i.inhparent" CATALOG_EQ "c.oid),"
+    " EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
+    "  WHERE k.confrelid" CATALOG_EQ
+    "c.oid AND " ACTS("confdeltype") "),"
+				     " " CATALOG_FINGERPRINT ", " USER_CODE
+				     " FROM pg_catalog.pg_class c JOIN "
+				     "pg_catalog.pg_namespace n"
+				     " ON n.oid" CATALOG_EQ "c.relnamespace"
+				     " WHERE c.oid" CATALOG_EQ
+				     "pg_catalog.to_regclass($1)";
+enum {
+	T_OID,
+	T_SCHEMA,
+	T_NAME,
+	T_KIND,
+	T_PERSISTENCE,
+	T_SELECT,
+	T_UPDATE,
+	T_RULES,
+	T_RLS,
+	T_TRIGGERS,
+	T_INHERITS,
+	T_CASCADES,
+	T_FINGERPRINT,
+	T_USER_CODE,
+	T_COLUMNS
+};
 
 /*
  * Types outside pg_catalog are printed with their schema, as under an empty
  * search_path.  The last column names the base type of what is not simple.
  */
 static const char columns_sql[] =
-	"SELECT a.attname,"
-	" pg_catalog.concat(CASE WHEN " TEXT("en.nspname") " OPERATOR("
-	"pg_catalog.<>) 'pg_catalog' AND pg_catalog.pg_type_is_visible(e.oid)"
-	" THEN pg_catalog.concat(pg_catalog.quote_ident(" TEXT("en.nspname")
-	"), '.') END, pg_catalog.format_type(a.atttypid, a.atttypmod)),"
-	" (SELECT o.n FROM pg_catalog.pg_index x,"
-	"  LATERAL pg_catalog.unnest(CAST(x.indkey AS pg_catalog.int2[]))"
-	"  WITH ORDINALITY AS o(attnum, n)"
-	"  WHERE x.indrelid" CATALOG_EQ "a.attrelid AND x.indisprimary"
-	"  AND o.attnum" CATALOG_EQ "a.attnum"
-	"  AND o.n OPERATOR(pg_catalog.<=) x.indnkeyatts),"
-	" a.attidentity, a.attgenerated,"
-	" pg_catalog.pg_get_expr(d.adbin, d.adrelid),"
-	" CASE WHEN " TEXT("e.typtype") CATALOG_EQ "'e' THEN 'enum'"
-	" WHEN " TEXT("e.typtype") CATALOG_EQ "'c' THEN 'composite'"
-	" WHEN " TEXT("en.nspname") CATALOG_EQ "'pg_catalog'"
-	" THEN " TEXT("t.typname")
-	" WHEN " TEXT("t.typtype") CATALOG_EQ "'d' THEN"
-	" (SELECT " TEXT("b.typname") " FROM pg_catalog.pg_type b"
-	"  WHERE b.oid" CATALOG_EQ "t.typbasetype AND b.typnamespace"
-	CATALOG_EQ "CAST('pg_catalog' AS pg_catalog.regnamespace)) END,"
-	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
-	"  WHERE k.confrelid" CATALOG_EQ "a.attrelid AND "
-	ACTS("confupdtype") " AND a.attnum" CATALOG_EQ "ANY (k.confkey))"
-	" FROM pg_catalog.pg_attribute a"
-	" JOIN pg_catalog.pg_type t ON t.oid" CATALOG_EQ "a.atttypid"
-	" JOIN pg_catalog.pg_type e ON e.oid" CATALOG_EQ
-	" CASE WHEN t.typelem OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND"
-	" t.typlen OPERATOR(pg_catalog.=) (-1)::pg_catalog.int2"
-	" THEN t.typelem ELSE t.oid END"
-	" JOIN pg_catalog.pg_namespace en ON en.oid" CATALOG_EQ
-	"e.typnamespace"
-	" LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid" CATALOG_EQ
-	"a.attrelid AND d.adnum" CATALOG_EQ "a.attnum"
-	" WHERE a.attrelid" CATALOG_EQ "pg_catalog.to_regclass($1)"
-	" AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2"
-	" AND NOT a.attisdropped ORDER BY a.attnum";
-enum { C_NAME, C_TYPE, C_KEY, C_IDENTITY, C_GENERATED, C_DEFAULT, C_BASE,
-	C_CASCADES, C_COLUMNS };
+    "SELECT a.attname,"
+    " pg_catalog.concat(CASE WHEN " TEXT(
+	"en.nspname") " OPERATOR("
+		      "pg_catalog.<>) 'pg_catalog' AND "
+		      "pg_catalog.pg_type_is_visible(e.oid)"
+		      " THEN pg_catalog.concat(pg_catalog.quote_ident(" TEXT(
+			  "en.nspname") "), '.') END, "
+					"pg_catalog.format_type(a.atttypid, "
+					"a.atttypmod)),"
+					" (SELECT o.n FROM pg_catalog.pg_index "
+					"x,"
+					"  LATERAL "
+					"pg_catalog.unnest(CAST(x.indkey AS "
+					"pg_catalog.int2[]))"
+					"  WITH ORDINALITY AS o(attnum, n)"
+					"  WHERE x.indrelid" CATALOG_EQ
+					"a.attrelid AND x.indisprimary"
+					"  AND o.attnum" CATALOG_EQ "a.attnum"
+					"  AND o.n OPERATOR(pg_catalog.<=) "
+					"x.indnkeyatts),"
+					" a.attidentity, a.attgenerated,"
+					" pg_catalog.pg_get_expr(d.adbin, "
+					"d.adrelid),"
+					" CASE WHEN " TEXT("e.typtype")
+					    CATALOG_EQ
+    "'e' THEN 'enum'"
+    " WHEN " TEXT("e.typtype") CATALOG_EQ "'c' THEN 'composite'"
+					  " WHEN " TEXT("en.nspname") CATALOG_EQ
+    "'pg_catalog'"
+    " THEN " TEXT("t.typname") " WHEN " TEXT("t.typtype") CATALOG_EQ
+    "'d' THEN"
+    " (SELECT " TEXT(
+	"b.typname") " FROM pg_catalog.pg_type b"
+		     "  WHERE b.oid" CATALOG_EQ
+		     "t.typbasetype AND b.typnamespace" CATALOG_EQ
+		     "CAST('pg_catalog' AS pg_catalog.regnamespace)) END,"
+		     " EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
+		     "  WHERE k.confrelid" CATALOG_EQ "a.attrelid AND " ACTS(
+			 "confupdtype") " AND a.attnum" CATALOG_EQ
+					"ANY (k.confkey))"
+					" FROM pg_catalog.pg_attribute a"
+					" JOIN pg_catalog.pg_type t ON "
+					"t.oid" CATALOG_EQ "a.atttypid"
+					" JOIN pg_catalog.pg_type e ON "
+					"e.oid" CATALOG_EQ
+					" CASE WHEN t.typelem "
+					"OPERATOR(pg_catalog.<>) "
+					"0::pg_catalog.oid AND"
+					" t.typlen OPERATOR(pg_catalog.=) "
+					"(-1)::pg_catalog.int2"
+					" THEN t.typelem ELSE t.oid END"
+					" JOIN pg_catalog.pg_namespace en ON "
+					"en.oid" CATALOG_EQ "e.typnamespace"
+					" LEFT JOIN pg_catalog.pg_attrdef d ON "
+					"d.adrelid" CATALOG_EQ
+					"a.attrelid AND d.adnum" CATALOG_EQ
+					"a.attnum"
+					" WHERE a.attrelid" CATALOG_EQ
+					"pg_catalog.to_regclass($1)"
+					" AND a.attnum OPERATOR(pg_catalog.>) "
+					"0::pg_catalog.int2"
+					" AND NOT a.attisdropped ORDER BY "
+					"a.attnum";
+enum {
+	C_NAME,
+	C_TYPE,
+	C_KEY,
+	C_IDENTITY,
+	C_GENERATED,
+	C_DEFAULT,
+	C_BASE,
+	C_CASCADES,
+	C_COLUMNS
+};
 
 static const char function_sql[] =
-	"SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
-	" pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'),"
-	" pg_catalog.bool_or(" TEXT("n.nspname") " OPERATOR(pg_catalog.<>)"
-	" 'pg_catalog')"
-	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
-	" ON n.oid" CATALOG_EQ "p.pronamespace"
-	" WHERE " TEXT("p.proname") CATALOG_EQ TEXT("$1")
-	" AND CASE WHEN " TEXT("$2") " IS NULL THEN pg_catalog.pg_function_is_visible("
-	"p.oid) ELSE " TEXT("n.nspname") CATALOG_EQ TEXT("$2") " END";
+    "SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
+    " pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'),"
+    " pg_catalog.bool_or(" TEXT(
+	"n.nspname") " OPERATOR(pg_catalog.<>)"
+		     " 'pg_catalog')"
+		     " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
+		     " ON n.oid" CATALOG_EQ "p.pronamespace"
+		     " WHERE " TEXT("p.proname")
+			 CATALOG_EQ TEXT("$1") " AND CASE WHEN " TEXT(
+			     "$2") " IS NULL THEN "
+				   "pg_catalog.pg_function_is_visible("
+				   "p.oid) ELSE " TEXT("n.nspname")
+				       CATALOG_EQ TEXT("$2") " END";
 
 struct cached_function {
-	const char *schema;	/* NULL: as found by search_path */
+	const char *schema; /* NULL: as found by search_path */
 	const char *name;
 	enum function_class class;
 };
@@ -144,8 +478,8 @@ struct cached_table {
 
 struct catalog {
 	struct arena *arena;
-	struct analyzer *analyzer;	/* of default expressions */
-	bool stale;			/* arena holds what nobody finds */
+	struct analyzer *analyzer; /* of default expressions */
+	bool stale;                /* arena holds what nobody finds */
 	struct cached_table tables[MAX_TABLES];
 	size_t n_tables;
 	struct cached_function functions[MAX_FUNCTIONS];
@@ -197,8 +531,8 @@ catalog_quote(struct buf *b, const char *name)
 static char *
 keep(struct catalog *c, const struct exchange_value *v)
 {
-	return arena_memdup(c->arena, v->data != NULL ? v->data :
-	    (const uint8_t *)"", v->len);
+	return arena_memdup(
+	    c->arena, v->data != NULL ? v->data : (const uint8_t *)"", v->len);
 }
 
 static bool
@@ -227,8 +561,8 @@ struct table_lookup {
 	struct session *s;
 	struct catalog_table *t;
 	bool found;
-	size_t cap;		/* columns allocated */
-	const char **defaults;	/* their text, NULL if none */
+	size_t cap;            /* columns allocated */
+	const char **defaults; /* their text, NULL if none */
 };
 
 static const char *
@@ -278,21 +612,51 @@ table_row(void *arg, const struct message *row)
 }
 
 static const struct {
-	const char *type;	/* pg_type.typname */
+	const char *type; /* pg_type.typname */
 	unsigned sensitive;
 } type_list[] = {
-	{ "int2", 0 }, { "int4", 0 }, { "int8", 0 }, { "numeric", 0 },
-	{ "text", 0 }, { "varchar", 0 }, { "bpchar", 0 }, { "char", 0 },
-	{ "name", 0 }, { "bool", 0 }, { "uuid", 0 }, { "json", 0 },
-	{ "jsonb", 0 }, { "oid", 0 }, { "inet", 0 }, { "cidr", 0 },
-	{ "macaddr", 0 }, { "macaddr8", 0 }, { "bit", 0 }, { "varbit", 0 },
-	{ "time", 0 }, { "timetz", 0 }, { "tsvector", 0 }, { "tsquery", 0 },
-	{ "pg_lsn", 0 }, { "xid", 0 }, { "xid8", 0 }, { "enum", 0 },
-	{ "int4range", 0 }, { "int8range", 0 }, { "numrange", 0 },
-	{ "int4multirange", 0 }, { "int8multirange", 0 },
-	{ "nummultirange", 0 }, { "xml", 0 }, { "tid", 0 }, { "cid", 0 },
-	{ "int2vector", 0 }, { "oidvector", 0 }, { "jsonpath", 0 },
-	{ "txid_snapshot", 0 }, { "pg_snapshot", 0 },
+	{ "int2", 0 },
+	{ "int4", 0 },
+	{ "int8", 0 },
+	{ "numeric", 0 },
+	{ "text", 0 },
+	{ "varchar", 0 },
+	{ "bpchar", 0 },
+	{ "char", 0 },
+	{ "name", 0 },
+	{ "bool", 0 },
+	{ "uuid", 0 },
+	{ "json", 0 },
+	{ "jsonb", 0 },
+	{ "oid", 0 },
+	{ "inet", 0 },
+	{ "cidr", 0 },
+	{ "macaddr", 0 },
+	{ "macaddr8", 0 },
+	{ "bit", 0 },
+	{ "varbit", 0 },
+	{ "time", 0 },
+	{ "timetz", 0 },
+	{ "tsvector", 0 },
+	{ "tsquery", 0 },
+	{ "pg_lsn", 0 },
+	{ "xid", 0 },
+	{ "xid8", 0 },
+	{ "enum", 0 },
+	{ "int4range", 0 },
+	{ "int8range", 0 },
+	{ "numrange", 0 },
+	{ "int4multirange", 0 },
+	{ "int8multirange", 0 },
+	{ "nummultirange", 0 },
+	{ "xml", 0 },
+	{ "tid", 0 },
+	{ "cid", 0 },
+	{ "int2vector", 0 },
+	{ "oidvector", 0 },
+	{ "jsonpath", 0 },
+	{ "txid_snapshot", 0 },
+	{ "pg_snapshot", 0 },
 	{ "date", SENSITIVE_DATESTYLE },
 	{ "timestamp", SENSITIVE_DATESTYLE },
 	{ "daterange", SENSITIVE_DATESTYLE },
@@ -300,20 +664,30 @@ static const struct {
 	{ "timestamptz", SENSITIVE_DATESTYLE | SENSITIVE_TIMEZONE },
 	{ "tstzrange", SENSITIVE_DATESTYLE | SENSITIVE_UTC },
 	{ "interval", SENSITIVE_INTERVALSTYLE },
-	{ "float4", SENSITIVE_FLOAT }, { "float8", SENSITIVE_FLOAT },
-	{ "point", SENSITIVE_FLOAT }, { "box", SENSITIVE_FLOAT },
-	{ "line", SENSITIVE_FLOAT }, { "lseg", SENSITIVE_FLOAT },
-	{ "path", SENSITIVE_FLOAT }, { "polygon", SENSITIVE_FLOAT },
+	{ "float4", SENSITIVE_FLOAT },
+	{ "float8", SENSITIVE_FLOAT },
+	{ "point", SENSITIVE_FLOAT },
+	{ "box", SENSITIVE_FLOAT },
+	{ "line", SENSITIVE_FLOAT },
+	{ "lseg", SENSITIVE_FLOAT },
+	{ "path", SENSITIVE_FLOAT },
+	{ "polygon", SENSITIVE_FLOAT },
 	{ "circle", SENSITIVE_FLOAT },
-	{ "bytea", SENSITIVE_BYTEA }, { "money", SENSITIVE_MONEY },
+	{ "bytea", SENSITIVE_BYTEA },
+	{ "money", SENSITIVE_MONEY },
 	/* printed with or without their schema, or may hold what is */
-	{ "composite", SENSITIVE_NAMES }, { "regclass", SENSITIVE_NAMES },
-	{ "regproc", SENSITIVE_NAMES }, { "regprocedure", SENSITIVE_NAMES },
-	{ "regoper", SENSITIVE_NAMES }, { "regoperator", SENSITIVE_NAMES },
-	{ "regtype", SENSITIVE_NAMES }, { "regcollation", SENSITIVE_NAMES },
+	{ "composite", SENSITIVE_NAMES },
+	{ "regclass", SENSITIVE_NAMES },
+	{ "regproc", SENSITIVE_NAMES },
+	{ "regprocedure", SENSITIVE_NAMES },
+	{ "regoper", SENSITIVE_NAMES },
+	{ "regoperator", SENSITIVE_NAMES },
+	{ "regtype", SENSITIVE_NAMES },
+	{ "regcollation", SENSITIVE_NAMES },
 	{ "regconfig", SENSITIVE_NAMES },
 	{ "regdictionary", SENSITIVE_NAMES },
-	{ "regnamespace", SENSITIVE_NAMES }, { "regrole", SENSITIVE_NAMES },
+	{ "regnamespace", SENSITIVE_NAMES },
+	{ "regrole", SENSITIVE_NAMES },
 };
 
 static unsigned
@@ -322,8 +696,9 @@ type_sensitivity(const char *type, bool array)
 	if (type[0] == '_' && !array) {
 		unsigned n = type_sensitivity(type + 1, true);
 
-		return n & SENSITIVE_TIMEZONE ?
-		    (n & ~SENSITIVE_TIMEZONE) | SENSITIVE_UTC : n;
+		return n & SENSITIVE_TIMEZONE
+			   ? (n & ~SENSITIVE_TIMEZONE) | SENSITIVE_UTC
+			   : n;
 	}
 	for (size_t i = 0; i < sizeof(type_list) / sizeof(*type_list); i++)
 		if (strcmp(type, type_list[i].type) == 0)
@@ -339,12 +714,10 @@ grow_columns(struct table_lookup *l)
 	struct arena *a = l->s->catalog->arena;
 	size_t n = sh->n_columns, c1 = l->cap, c2 = l->cap, c3 = l->cap;
 
-	sh->columns = arena_grow(a, sh->columns, n, &c1,
-	    sizeof(*sh->columns));
-	l->t->columns = arena_grow(a, l->t->columns, n, &c2,
-	    sizeof(*l->t->columns));
-	l->defaults = arena_grow(a, l->defaults, n, &c3,
-	    sizeof(*l->defaults));
+	sh->columns = arena_grow(a, sh->columns, n, &c1, sizeof(*sh->columns));
+	l->t->columns = arena_grow(
+	    a, l->t->columns, n, &c2, sizeof(*l->t->columns));
+	l->defaults = arena_grow(a, l->defaults, n, &c3, sizeof(*l->defaults));
 	l->cap = c1;
 }
 
@@ -372,16 +745,16 @@ column_row(void *arg, const struct message *row)
 	more->sensitive = type_sensitivity(keep(c, &v[C_BASE]), false);
 	l->t->sensitive |= more->sensitive;
 	more->cascades = is_true(&v[C_CASCADES]);
-	l->defaults[i] = v[C_DEFAULT].data != NULL ?
-	    keep(c, &v[C_DEFAULT]) : NULL;
+	l->defaults[i] = v[C_DEFAULT].data != NULL ? keep(c, &v[C_DEFAULT])
+						   : NULL;
 	l->t->shape.n_columns++;
 	return true;
 }
 
 /* The worst function that a default expression calls. */
 static void
-classify_default(struct session *s, struct catalog_column *col,
-    const char *expression)
+classify_default(
+    struct session *s, struct catalog_column *col, const char *expression)
 {
 	struct catalog *c = s->catalog;
 	const struct analysis *a;
@@ -393,16 +766,16 @@ classify_default(struct session *s, struct catalog_column *col,
 	if (!a->parsed || a->n_statements != 1)
 		col->default_class = FUNCTION_UNKNOWN;
 	for (size_t i = 0; a->parsed && a->n_statements == 1 &&
-	    i < a->statements[0].n_functions; i++) {
+			   i < a->statements[0].n_functions;
+	     i++) {
 		const struct analyzed_function *f =
 		    &a->statements[0].functions[i];
-		enum function_class class = catalog_function(s, f->schema,
-		    f->name, true);
+		enum function_class class = catalog_function(
+		    s, f->schema, f->name, true);
 
 		if (class > col->default_class) {
 			col->default_class = class;
-			col->default_function = arena_strdup(c->arena,
-			    f->name);
+			col->default_function = arena_strdup(c->arena, f->name);
 		}
 	}
 	buf_free(&sql);
@@ -419,8 +792,7 @@ classify_defaults(struct session *s, struct table_lookup *l)
 			l->t->columns[i].default_class = FUNCTION_SEQUENCE;
 			l->t->columns[i].default_function = "nextval";
 		} else if (l->defaults[i] != NULL && col->generated == 0) {
-			classify_default(s, &l->t->columns[i],
-			    l->defaults[i]);
+			classify_default(s, &l->t->columns[i], l->defaults[i]);
 		}
 	}
 }
@@ -485,8 +857,9 @@ catalog_table(struct session *s, const char *schema, const char *name)
 	buf_free(&written);
 	if (t == NULL)
 		return NULL;
-	c->tables[c->n_tables].schema = schema == NULL ? NULL :
-	    arena_strdup(c->arena, schema);
+	c->tables[c->n_tables].schema = schema == NULL
+					    ? NULL
+					    : arena_strdup(c->arena, schema);
 	c->tables[c->n_tables].name = arena_strdup(c->arena, name);
 	c->tables[c->n_tables++].table = t;
 	return t;
@@ -561,8 +934,8 @@ classify(const char *name, bool volatile_, bool stable, bool user)
 		if (strcmp(listed[i].name, name) == 0)
 			return listed[i].class;
 	if (volatile_)
-		return writes_large_object(name) ? FUNCTION_WRITES :
-		    FUNCTION_VOLATILE;
+		return writes_large_object(name) ? FUNCTION_WRITES
+						 : FUNCTION_VOLATILE;
 	return stable ? FUNCTION_ENVIRONMENT : FUNCTION_PURE;
 }
 
@@ -582,22 +955,23 @@ function_row(void *arg, const struct message *row)
 		return false;
 	l->found = v[0].data != NULL;
 	/* No such function: the server will say so; nothing can happen. */
-	l->class = !l->found ? FUNCTION_PURE : classify(l->name,
-	    is_true(&v[0]), is_true(&v[1]), is_true(&v[2]));
+	l->class = !l->found ? FUNCTION_PURE
+			     : classify(l->name, is_true(&v[0]), is_true(&v[1]),
+				   is_true(&v[2]));
 	return true;
 }
 
 enum function_class
-catalog_function(struct session *s, const char *schema, const char *name,
-    bool may_ask)
+catalog_function(
+    struct session *s, const char *schema, const char *name, bool may_ask)
 {
 	struct catalog *c = s->catalog;
 	struct function_lookup l = { name, FUNCTION_UNKNOWN, false };
 	const char *params[] = { name, schema };
 	struct exchange_error error = { "", "" };
 
-	for (size_t i = 0; schema == NULL &&
-	    i < sizeof(builtin) / sizeof(*builtin); i++)
+	for (size_t i = 0;
+	     schema == NULL && i < sizeof(builtin) / sizeof(*builtin); i++)
 		if (strcmp(builtin[i].name, name) == 0)
 			return builtin[i].class;
 	for (size_t i = 0; i < c->n_functions; i++)
@@ -607,7 +981,7 @@ catalog_function(struct session *s, const char *schema, const char *name,
 	if (!may_ask)
 		return FUNCTION_UNKNOWN;
 	if (exchange_query(s, function_sql, params, 2, function_row, &l,
-	    &error) != EXCHANGE_DONE) {
+		&error) != EXCHANGE_DONE) {
 		log_warning("catalog", "looking up a function failed: %s %s",
 		    error.sqlstate, error.message);
 		return FUNCTION_UNKNOWN;
@@ -616,8 +990,10 @@ catalog_function(struct session *s, const char *schema, const char *name,
 		return l.class;
 	if (c->n_functions == MAX_FUNCTIONS)
 		c->n_functions = 0;
-	c->functions[c->n_functions++] = (struct cached_function){
-		schema == NULL ? NULL : arena_strdup(c->arena, schema),
-		arena_strdup(c->arena, name), l.class };
+	c->functions[c->n_functions++] =
+	    (struct cached_function){ schema == NULL
+					  ? NULL
+					  : arena_strdup(c->arena, schema),
+		    arena_strdup(c->arena, name), l.class };
 	return l.class;
 }

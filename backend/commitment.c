@@ -12,10 +12,10 @@
 static bool
 fill_rows(struct txn *t, const struct txn_table *tt, struct record_table *rt)
 {
-	rt->before = arena_alloc(t->arena,
-	    (tt->n_rows + 1) * sizeof(*rt->before));
-	rt->after = arena_alloc(t->arena,
-	    (tt->n_rows + 1) * sizeof(*rt->after));
+	rt->before = arena_alloc(
+	    t->arena, (tt->n_rows + 1) * sizeof(*rt->before));
+	rt->after = arena_alloc(
+	    t->arena, (tt->n_rows + 1) * sizeof(*rt->after));
 	if (rt->before == NULL || rt->after == NULL)
 		return false;
 	for (size_t i = 0; i < tt->n_rows; i++) {
@@ -23,10 +23,12 @@ fill_rows(struct txn *t, const struct txn_table *tt, struct record_table *rt)
 
 		if (row->before.bytes != NULL)
 			rt->before[rt->n_before++] = (struct record_row){
-				row->before, row->statement };
+				row->before, row->statement
+			};
 		if (row->after.bytes != NULL)
 			rt->after[rt->n_after++] = (struct record_row){
-				row->after, 0 };
+				row->after, 0
+			};
 	}
 	return true;
 }
@@ -34,8 +36,8 @@ fill_rows(struct txn *t, const struct txn_table *tt, struct record_table *rt)
 static bool
 fill_tables(struct txn *t, struct record *r)
 {
-	r->tables = arena_zalloc(t->arena,
-	    (t->n_tables + 1) * sizeof(*r->tables));
+	r->tables = arena_zalloc(
+	    t->arena, (t->n_tables + 1) * sizeof(*r->tables));
 	if (r->tables == NULL)
 		return false;
 	for (size_t i = 0; i < t->n_tables; i++) {
@@ -67,8 +69,8 @@ fill_session(const struct session *s, struct record *r)
 }
 
 void
-commitment_make(struct session *s, struct txn *t, struct facts *f,
-    struct record *r)
+commitment_make(
+    struct session *s, struct txn *t, struct facts *f, struct record *r)
 {
 	memset(r, 0, sizeof(*r));
 	r->time_us = io_now_us();
@@ -87,8 +89,7 @@ commitment_make(struct session *s, struct txn *t, struct facts *f,
 		if (fill_tables(t, r))
 			r->has_images = true;
 		else
-			txn_degrade(t, CAPTURE_INCOMPLETE,
-			    "max_capture_bytes");
+			txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	}
 	r->capture = t->capture;
 	r->capture_reason = t->reason;

@@ -113,14 +113,14 @@ exchange_read(struct session *s, exchange_row_fn row, void *arg,
 		if (type == PqMsg_CloseComplete && ++closed == 2)
 			return EXCHANGE_DONE;
 		if (type == PqMsg_ReadyForQuery)
-			return EXCHANGE_LOST;	/* out of step: give up */
+			return EXCHANGE_LOST; /* out of step: give up */
 	}
 	return EXCHANGE_LOST;
 }
 
 static enum exchange_end
-read_ready(struct session *s, struct exchange_error *error,
-    struct buf *raw_error)
+read_ready(
+    struct session *s, struct exchange_error *error, struct buf *raw_error)
 {
 	enum exchange_end end = EXCHANGE_DONE;
 	struct message m;
@@ -145,8 +145,8 @@ read_ready(struct session *s, struct exchange_error *error,
 }
 
 enum exchange_end
-exchange_read_ready(struct session *s, struct exchange_error *error,
-    struct buf *raw_error)
+exchange_read_ready(
+    struct session *s, struct exchange_error *error, struct buf *raw_error)
 {
 	enum exchange_end end = read_ready(s, error, raw_error);
 
@@ -157,8 +157,7 @@ exchange_read_ready(struct session *s, struct exchange_error *error,
 	exchange_put_close(s, OWN_NAME);
 	exchange_put_close(s, "");
 	exchange_put_sync(s);
-	return read_ready(s, NULL, NULL) == EXCHANGE_LOST ? EXCHANGE_LOST :
-	    end;
+	return read_ready(s, NULL, NULL) == EXCHANGE_LOST ? EXCHANGE_LOST : end;
 }
 
 enum exchange_end
@@ -178,8 +177,8 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
 }
 
 bool
-exchange_row_values(const struct message *row, struct exchange_value *values,
-    size_t n)
+exchange_row_values(
+    const struct message *row, struct exchange_value *values, size_t n)
 {
 	struct rd r = rd_init(row->body, row->len);
 

@@ -18,9 +18,9 @@
 
 /* What executing it means. */
 struct effect {
-	char *sql;		/* malloc()ed; only of statements that write */
+	char *sql; /* malloc()ed; only of statements that write */
 	const char *type;
-	const char *reason;	/* NULL: changes no rows */
+	const char *reason; /* NULL: changes no rows */
 	enum stmt_kind kind;
 };
 
@@ -37,10 +37,10 @@ struct map {
 struct extended {
 	struct map statements;
 	struct map portals;
-	bool ends;		/* COMMIT or ROLLBACK was executed and not yet
-				 * answered, with an outcome owed */
-	bool rolled_back_to;	/* so the tag ROLLBACK may be either */
-	bool skipping;		/* the server ignores all up to the Sync */
+	bool ends;           /* COMMIT or ROLLBACK was executed and not yet
+			      * answered, with an outcome owed */
+	bool rolled_back_to; /* so the tag ROLLBACK may be either */
+	bool skipping;       /* the server ignores all up to the Sync */
 };
 
 static void *
@@ -83,8 +83,8 @@ set(struct map *map, const char *name, const struct effect *effect)
 		drop(map, e);
 	if (map->n == map->cap) {
 		map->cap = map->cap == 0 ? 16 : map->cap * 2;
-		map->list = checked(realloc(map->list,
-		    map->cap * sizeof(*map->list)));
+		map->list = checked(
+		    realloc(map->list, map->cap * sizeof(*map->list)));
 	}
 	e = &map->list[map->n++];
 	e->name = checked(strdup(name));
@@ -107,15 +107,15 @@ extended_forget(struct extended *x)
 }
 
 void
-extended_command_complete(struct session *s, struct extended *x,
-    const struct message *m)
+extended_command_complete(
+    struct session *s, struct extended *x, const struct message *m)
 {
 	const char *tag = (const char *)m->body;
 
 	if (!x->ends || x->rolled_back_to || m->len == 0 ||
-	    m->body[m->len - 1] != 0 || (strcmp(tag, "COMMIT") != 0 &&
-	    strcmp(tag, "ROLLBACK") != 0 &&
-	    strcmp(tag, "PREPARE TRANSACTION") != 0))
+	    m->body[m->len - 1] != 0 ||
+	    (strcmp(tag, "COMMIT") != 0 && strcmp(tag, "ROLLBACK") != 0 &&
+		strcmp(tag, "PREPARE TRANSACTION") != 0))
 		return;
 	/* The next transaction of the pipeline may follow without a Sync. */
 	query_transaction_end(s);
@@ -143,8 +143,8 @@ effect_of(struct session *s, const char *sql)
 {
 	struct effect e = { NULL, "UNKNOWN", "not_parsed", STMT_OTHER };
 	const struct analysis *a = analyze(s->analyzer, sql, strlen(sql),
-	    strcmp(session_parameter(s, "standard_conforming_strings"),
-	    "on") == 0);
+	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==
+		0);
 
 	if (a->parsed && a->n_statements == 0) {
 		e.reason = NULL;
@@ -216,15 +216,15 @@ execute(struct session *s, struct extended *x, const struct message *m)
 	bool hide = s->config->log_statements == STATEMENTS_NORMALIZED;
 
 	if (e == NULL)
-		return EXTENDED_FORWARD;	/* the server knows no such */
+		return EXTENDED_FORWARD; /* the server knows no such */
 	if (e->effect.kind == STMT_COMMIT || e->effect.kind == STMT_ROLLBACK ||
 	    e->effect.kind == STMT_PREPARE_TRANSACTION) {
 		x->ends = t->published || t->dirty;
 		if (x->skipping)
 			return EXTENDED_FORWARD;
 		if (t->dirty && !t->published) {
-			txn_degrade(t, CAPTURE_UNSUPPORTED,
-			    "extended_protocol");
+			txn_degrade(
+			    t, CAPTURE_UNSUPPORTED, "extended_protocol");
 			if (!query_must_publish(s))
 				return EXTENDED_STOP;
 		}
@@ -241,16 +241,16 @@ execute(struct session *s, struct extended *x, const struct message *m)
 		return EXTENDED_WAIT;
 	if (t->published || x->skipping)
 		return EXTENDED_FORWARD;
-	(void)txn_add_statement(t, e->effect.sql != NULL && !hide ?
-	    e->effect.sql : "", e->effect.sql != NULL && !hide ?
-	    strlen(e->effect.sql) : 0, e->effect.type, 0);
+	(void)txn_add_statement(t,
+	    e->effect.sql != NULL && !hide ? e->effect.sql : "",
+	    e->effect.sql != NULL && !hide ? strlen(e->effect.sql) : 0,
+	    e->effect.type, 0);
 	txn_degrade(t, CAPTURE_UNSUPPORTED, e->effect.reason);
 	return query_must_publish(s) ? EXTENDED_FORWARD : EXTENDED_STOP;
 }
 
 enum extended_answer
-extended_message(struct session *s, struct extended *x,
-    const struct message *m)
+extended_message(struct session *s, struct extended *x, const struct message *m)
 {
 	switch (m->type) {
 	case PqMsg_Parse:

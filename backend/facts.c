@@ -16,34 +16,50 @@
 
 #define SETTING(name) " pg_catalog.current_setting('" name "'),"
 
-static const char *const setting_names[FACTS_SETTINGS] = {
-	"search_path", "DateStyle", "IntervalStyle", "TimeZone",
-	"extra_float_digits", "bytea_output", "lc_monetary", "lc_numeric",
-	"lc_time", "default_text_search_config",
-	"standard_conforming_strings", "client_encoding",
-	"synchronous_commit"
+static const char *const setting_names[FACTS_SETTINGS] = { "search_path",
+	"DateStyle", "IntervalStyle", "TimeZone", "extra_float_digits",
+	"bytea_output", "lc_monetary", "lc_numeric", "lc_time",
+	"default_text_search_config", "standard_conforming_strings",
+	"client_encoding", "synchronous_commit" };
+enum {
+	S_SEARCH_PATH,
+	S_DATESTYLE,
+	S_INTERVALSTYLE,
+	S_TIMEZONE,
+	S_FLOAT,
+	S_BYTEA,
+	S_MONETARY
 };
-enum { S_SEARCH_PATH, S_DATESTYLE, S_INTERVALSTYLE, S_TIMEZONE, S_FLOAT,
-	S_BYTEA, S_MONETARY };
 
 static const char facts_sql[] =
-	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"
-	" AS pg_catalog.text),"
-	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"
-	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"
-	SETTING("transaction_isolation")
-	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle")
-	SETTING("TimeZone") SETTING("extra_float_digits")
-	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
-	SETTING("lc_time") SETTING("default_text_search_config")
-	SETTING("standard_conforming_strings") SETTING("client_encoding")
-	SETTING("synchronous_commit")
-	" (SELECT pg_catalog.string_agg(pg_catalog.concat(c.oid, '=',"
-	CATALOG_FINGERPRINT "), ',') FROM pg_catalog.unnest("
-	"CAST($1 AS pg_catalog.text[])) AS w(name) JOIN pg_catalog.pg_class c"
-	" ON c.oid" CATALOG_EQ "pg_catalog.to_regclass(w.name))";
-enum { F_XID, F_NOW, F_ISOLATION, F_SETTINGS,
-	F_TABLES = F_SETTINGS + FACTS_SETTINGS, F_COLUMNS };
+    "SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"
+    " AS pg_catalog.text),"
+    " pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"
+    " pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00')," SETTING(
+	"transaction_isolation") SETTING("search_path") SETTING("DateStyle")
+	SETTING("IntervalStyle") SETTING("TimeZone") SETTING("extra_float_"
+							     "digits") SETTING(
+	    "bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
+	    SETTING("lc_time") SETTING("default_text_search_config") SETTING(
+		"standard_conforming_strings") SETTING("client_encoding")
+		SETTING(
+		    "synchronous_commit") " (SELECT "
+					  "pg_catalog.string_agg(pg_catalog."
+					  "concat(c.oid, "
+					  "'='," CATALOG_FINGERPRINT
+					  "), ',') FROM pg_catalog.unnest("
+					  "CAST($1 AS pg_catalog.text[])) AS "
+					  "w(name) JOIN pg_catalog.pg_class c"
+					  " ON c.oid" CATALOG_EQ
+					  "pg_catalog.to_regclass(w.name))";
+enum {
+	F_XID,
+	F_NOW,
+	F_ISOLATION,
+	F_SETTINGS,
+	F_TABLES = F_SETTINGS + FACTS_SETTINGS,
+	F_COLUMNS
+};
 
 /* One element of a text array literal. */
 static void
@@ -61,8 +77,8 @@ put_element(struct buf *b, const char *v)
 }
 
 void
-facts_put(struct session *s, const struct txn *t,
-    const struct catalog_table *table)
+facts_put(
+    struct session *s, const struct txn *t, const struct catalog_table *table)
 {
 	struct buf names = { 0 };
 	const char *params[1];
@@ -88,8 +104,9 @@ struct reading {
 static const char *
 keep(struct txn *t, const struct exchange_value *v)
 {
-	const char *c = v->data == NULL ? "" :
-	    arena_memdup(t->arena, v->data, v->len);
+	const char *c = v->data == NULL
+			    ? ""
+			    : arena_memdup(t->arena, v->data, v->len);
 
 	if (c != NULL)
 		return c;
@@ -106,8 +123,7 @@ check_tables(struct txn *t, const struct exchange_value *answer)
 	for (size_t i = 0; i < t->n_tables; i++) {
 		char want[80];
 
-		snprintf(want, sizeof(want), "%u=%s",
-		    t->tables[i].catalog->oid,
+		snprintf(want, sizeof(want), "%u=%s", t->tables[i].catalog->oid,
 		    t->tables[i].catalog->fingerprint);
 		if (strstr(text, want) == NULL)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "schema_changed");

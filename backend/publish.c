@@ -29,12 +29,13 @@ from_answer(enum shmq_answer answer)
 	case SHMQ_REFUSED:
 		return PUBLISH_REFUSED;
 	case SHMQ_TOO_LONG:
-		log_error("record_too_long", "a record is longer than a lane "
+		log_error("record_too_long",
+		    "a record is longer than a lane "
 		    "takes; see features.max_capture_bytes");
 		return PUBLISH_REFUSED;
 	case SHMQ_BROKEN:
 		log_error("lane_broken", "the lane to replayd is damaged; "
-		    "ending the session");
+					 "ending the session");
 		return PUBLISH_STOP;
 	case SHMQ_STOPPED:
 		break;
@@ -46,8 +47,8 @@ from_answer(enum shmq_answer answer)
 static enum publish
 send_committed(struct session *s, enum record_kind kind, const struct buf *b)
 {
-	uint64_t sequence = shmq_send(s->producer, (uint8_t)kind, b->data,
-	    b->len, stop_waiting, s);
+	uint64_t sequence = shmq_send(
+	    s->producer, (uint8_t)kind, b->data, b->len, stop_waiting, s);
 
 	if (sequence == 0)
 		return PUBLISH_STOP;
@@ -79,8 +80,8 @@ publish_record(struct session *s, const struct record *r)
 enum publish
 publish_intent(struct session *s, const struct record *r)
 {
-	enum publish done = from_answer(shmq_admit(s->producer, stop_waiting,
-	    s));
+	enum publish done = from_answer(
+	    shmq_admit(s->producer, stop_waiting, s));
 	struct buf bytes = { 0 };
 
 	if (done != PUBLISH_DONE)
@@ -106,8 +107,9 @@ publish_outcome(struct session *s, enum record_outcome outcome, uint64_t xid,
 	KILLPOINT("committed");
 	record_outcome_encode(&m, &bytes);
 	if (shmq_send(s->producer, RECORD_OUTCOME, bytes.data, bytes.len,
-	    stop_waiting, s) == 0)
-		log_warning("outcome_not_sent", "shutting down before an "
+		stop_waiting, s) == 0)
+		log_warning("outcome_not_sent",
+		    "shutting down before an "
 		    "outcome could be handed over; replayd will ask the "
 		    "server");
 	buf_free(&bytes);

@@ -39,8 +39,9 @@ put_ready(struct session *s)
 	wire_end(&s->client, at);
 }
 
-#define DISK_TROUBLE                                                         \
-	"pgwitness cannot record this transaction: its disk is full or failing"
+#define DISK_TROUBLE \
+	"pgwitness cannot record this transaction: its disk is full or " \
+	"failing"
 
 enum publish
 query_publish_intent(struct session *s)
@@ -98,14 +99,14 @@ outcome_at_end(const struct session *s)
 
 	/* One record stands for several transactions of one message. */
 	if (t->mixed && (s->status != PQ_IDLE || !t->saw_commit ||
-	    t->saw_rollback || t->saw_error))
+			    t->saw_rollback || t->saw_error))
 		return OUTCOME_UNKNOWN;
 	if (t->saw_prepare)
 		return OUTCOME_PREPARED;
 	if (t->saw_commit)
 		return OUTCOME_COMMITTED;
-	return t->saw_rollback || t->saw_error ? OUTCOME_ABORTED :
-	    OUTCOME_COMMITTED;
+	return t->saw_rollback || t->saw_error ? OUTCOME_ABORTED
+					       : OUTCOME_COMMITTED;
 }
 
 void
@@ -116,8 +117,8 @@ query_transaction_end(struct session *s)
 	if (t->published) {
 		enum record_outcome o = outcome_at_end(s);
 
-		publish_outcome(s, o, t->xid, o == OUTCOME_UNKNOWN ?
-		    "several_transactions" : "");
+		publish_outcome(s, o, t->xid,
+		    o == OUTCOME_UNKNOWN ? "several_transactions" : "");
 	}
 	txn_reset(t);
 	catalog_start(s->catalog);
@@ -130,7 +131,7 @@ query_ready(struct session *s)
 
 	/* In a block: COMMIT AND CHAIN, or "COMMIT; BEGIN" in one message. */
 	if (s->status == PQ_IDLE || (s->status == PQ_IN_BLOCK && t->ends &&
-	    (t->saw_commit || t->saw_rollback)))
+					(t->saw_commit || t->saw_rollback)))
 		query_transaction_end(s);
 }
 
@@ -158,8 +159,8 @@ query_error(struct session *s)
 /* --- refusing --- */
 
 static bool
-answer_refusal(struct session *s, const char *sqlstate, const char *text,
-    const char *hint)
+answer_refusal(
+    struct session *s, const char *sqlstate, const char *text, const char *hint)
 {
 	log_warning("rejected", "%s", text);
 	wire_put_error(&s->client, "ERROR", sqlstate, text, hint);
@@ -176,23 +177,25 @@ answer_refusal(struct session *s, const char *sqlstate, const char *text,
  * transaction is made to fail too, so that the status is what an error leaves.
  */
 static bool
-reject(struct session *s, const char *sqlstate, const char *text,
-    const char *hint)
+reject(
+    struct session *s, const char *sqlstate, const char *text, const char *hint)
 {
-	if (s->status != PQ_IDLE && exchange_query(s, "pgwitness rejected it",
-	    NULL, 0, NULL, NULL, NULL) == EXCHANGE_LOST)
+	if (s->status != PQ_IDLE &&
+	    exchange_query(s, "pgwitness rejected it", NULL, 0, NULL, NULL,
+		NULL) == EXCHANGE_LOST)
 		return false;
 	return answer_refusal(s, sqlstate, text, hint);
 }
 
 /* Takes back a transaction whose commit is still held. */
 static bool
-reject_commit(struct session *s, const char *sqlstate, const char *text,
-    const char *hint)
+reject_commit(
+    struct session *s, const char *sqlstate, const char *text, const char *hint)
 {
 	/* Without a block an error ends the implicit transaction. */
-	exchange_put(s, s->status == PQ_IDLE ? "pgwitness rejected it" :
-	    "ROLLBACK", NULL, 0);
+	exchange_put(s,
+	    s->status == PQ_IDLE ? "pgwitness rejected it" : "ROLLBACK", NULL,
+	    0);
 	exchange_put_sync(s);
 	if (exchange_read(s, NULL, NULL, NULL, NULL) == EXCHANGE_LOST ||
 	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
@@ -206,23 +209,26 @@ reject_feature(struct session *s, const char *what, const char *reason)
 {
 	char text[256];
 
-	snprintf(text, sizeof(text), "pgwitness does not let this statement "
-	    "pass: %s (%s)", what, reason);
-	return reject(s, "0A000", text, "See features.on_capture_failure and "
+	snprintf(text, sizeof(text),
+	    "pgwitness does not let this statement "
+	    "pass: %s (%s)",
+	    what, reason);
+	return reject(s, "0A000", text,
+	    "See features.on_capture_failure and "
 	    "features.on_unverifiable in pgwitness.conf.");
 }
 
 /* --- what statements do --- */
 
 static enum function_class
-worst_function(struct session *s, const struct analyzed_statement *st,
-    bool may_ask)
+worst_function(
+    struct session *s, const struct analyzed_statement *st, bool may_ask)
 {
 	enum function_class worst = FUNCTION_PURE;
 
 	for (size_t i = 0; i < st->n_functions; i++) {
-		enum function_class class = catalog_function(s,
-		    st->functions[i].schema, st->functions[i].name, may_ask);
+		enum function_class class = catalog_function(
+		    s, st->functions[i].schema, st->functions[i].name, may_ask);
 
 		/* FUNCTION_USER reads only; the classes above it write. */
 		if (class > worst && class != FUNCTION_USER)
@@ -231,16 +237,15 @@ worst_function(struct session *s, const struct analyzed_statement *st,
 	return worst;
 }
 
-static bool
-may_write(enum function_class class)
+static bool may_write(enum function_class class)
 {
 	return class == FUNCTION_WRITES || class == FUNCTION_USER_VOLATILE ||
-	    class == FUNCTION_UNKNOWN;
+	       class == FUNCTION_UNKNOWN;
 }
 
 const char *
-query_unsupported(struct session *s, const struct analyzed_statement *st,
-    bool may_ask)
+query_unsupported(
+    struct session *s, const struct analyzed_statement *st, bool may_ask)
 {
 	switch ((int)st->kind) {
 	case STMT_INSERT:
@@ -270,8 +275,8 @@ query_unsupported(struct session *s, const struct analyzed_statement *st,
 	if (st->kind == STMT_EXPLAIN && !st->explain_analyze)
 		return NULL;
 	if (st->writes)
-		return st->kind == STMT_EXPLAIN ? "explain_analyze" :
-		    "modifying_cte";
+		return st->kind == STMT_EXPLAIN ? "explain_analyze"
+						: "modifying_cte";
 	return may_write(worst_function(s, st, may_ask)) ? "function" : NULL;
 }
 
@@ -279,7 +284,7 @@ static bool
 ends_transaction(const struct analyzed_statement *st)
 {
 	return st->kind == STMT_COMMIT || st->kind == STMT_ROLLBACK ||
-	    st->kind == STMT_PREPARE_TRANSACTION;
+	       st->kind == STMT_PREPARE_TRANSACTION;
 }
 
 static bool
@@ -344,8 +349,7 @@ query_note(struct session *s, const struct analyzed_statement *st)
 			catalog_flush(s->catalog);
 			t->plain_begin = false;
 			if (t->dirty)
-				txn_degrade(t, CAPTURE_INCOMPLETE,
-				    "settings");
+				txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
 		}
 }
 
@@ -385,17 +389,15 @@ record_unsupported(struct session *s, const struct message *m,
 	const char *text = (const char *)m->body;
 
 	if (s->config->on_capture_failure == POLICY_REJECT)
-		return reject_feature(s,
-		    "the rows it changes cannot be captured", reason);
+		return reject_feature(
+		    s, "the rows it changes cannot be captured", reason);
 	if (a->parsed) {
 		for (size_t i = 0; i < a->n_statements; i++)
 			if (a->n_statements == 1 ||
 			    query_unsupported(s, &a->statements[i], true))
-				add_statement(s, text, &a->statements[i],
-				    NULL);
+				add_statement(s, text, &a->statements[i], NULL);
 	} else {
-		bool hide = s->config->log_statements ==
-		    STATEMENTS_NORMALIZED;
+		bool hide = s->config->log_statements == STATEMENTS_NORMALIZED;
 
 		(void)txn_add_statement(s->txn, hide ? "" : text,
 		    hide ? 0 : m->len - 1, "UNKNOWN", 0);
@@ -414,8 +416,13 @@ record_unsupported(struct session *s, const struct message *m,
 	return true;
 }
 
-enum settled { SETTLED_RECORDED, SETTLED_NOTHING, SETTLED_REJECT,
-	SETTLED_DISK, SETTLED_STOP };
+enum settled {
+	SETTLED_RECORDED,
+	SETTLED_NOTHING,
+	SETTLED_REJECT,
+	SETTLED_DISK,
+	SETTLED_STOP
+};
 
 /* Makes the record durable; the commit is held, or has been announced. */
 static enum settled
@@ -455,8 +462,10 @@ unsettled(struct session *s, enum settled why)
 		return false;
 	if (why == SETTLED_DISK)
 		return reject_commit(s, "53100", DISK_TROUBLE, NULL);
-	snprintf(text, sizeof(text), "pgwitness rolled the transaction back: "
-	    "its rows could not be captured exactly (%s)", s->txn->reason);
+	snprintf(text, sizeof(text),
+	    "pgwitness rolled the transaction back: "
+	    "its rows could not be captured exactly (%s)",
+	    s->txn->reason);
 	return reject_commit(s, "0A000", text,
 	    "See features.on_capture_failure in pgwitness.conf.");
 }
@@ -576,8 +585,8 @@ run_capture(struct session *s, const struct message *m,
 		return true;
 	case CAPTURE_UNDONE:
 		s->txn->n_statements = statement;
-		return record_unsupported(s, m, a, "capture_failed",
-		    c->autocommit);
+		return record_unsupported(
+		    s, m, a, "capture_failed", c->autocommit);
 	case CAPTURE_CONNECTION_LOST:
 		break;
 	}
@@ -585,13 +594,13 @@ run_capture(struct session *s, const struct message *m,
 }
 
 static bool
-data_statement(struct session *s, const struct message *m,
-    const struct analysis *a)
+data_statement(
+    struct session *s, const struct message *m, const struct analysis *a)
 {
 	const struct analyzed_statement *st = &a->statements[0];
 	struct capture c;
-	const char *reason = capture_prepare(s, &c, st,
-	    (const char *)m->body, m->len - 1);
+	const char *reason = capture_prepare(
+	    s, &c, st, (const char *)m->body, m->len - 1);
 	bool ok;
 
 	if (reason == NULL && weigh_runs_twice_badly(s, &c))
@@ -600,14 +609,14 @@ data_statement(struct session *s, const struct message *m,
 	if (reason == NULL && s->txn->published)
 		reason = "after_intent";
 	if (reason != NULL)
-		return record_unsupported(s, m, a, reason,
-		    s->status == PQ_IDLE);
+		return record_unsupported(
+		    s, m, a, reason, s->status == PQ_IDLE);
 	/* Look-ups end here: the captured transaction has no Sync of ours. */
 	weigh_statement(s, &c);
 	if (s->config->on_unverifiable == POLICY_REJECT &&
 	    s->txn->unverifiable[0] != '\0')
-		return reject_feature(s, "it could not be verified",
-		    s->txn->unverifiable);
+		return reject_feature(
+		    s, "it could not be verified", s->txn->unverifiable);
 	ok = run_capture(s, m, a, &c);
 	capture_free(&c);
 	return ok;
@@ -622,13 +631,12 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	const char *reason;
 
 	if (s->status == PQ_FAILED) {
-		query_note(s, st);	/* ROLLBACK TO brings it back */
+		query_note(s, st); /* ROLLBACK TO brings it back */
 		forward(s, m);
 		return true;
 	}
-	if ((st->kind == STMT_COMMIT || st->kind == STMT_PREPARE_TRANSACTION)
-	    && s->status == PQ_IN_BLOCK && s->txn->dirty &&
-	    !s->txn->published) {
+	if ((st->kind == STMT_COMMIT || st->kind == STMT_PREPARE_TRANSACTION) &&
+	    s->status == PQ_IN_BLOCK && s->txn->dirty && !s->txn->published) {
 		query_note(s, st);
 		return commit_block(s, m);
 	}
@@ -638,8 +646,8 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	reason = query_unsupported(s, st, true);
 	query_note(s, st);
 	if (reason != NULL)
-		return record_unsupported(s, m, a, reason,
-		    s->status == PQ_IDLE);
+		return record_unsupported(
+		    s, m, a, reason, s->status == PQ_IDLE);
 	forward(s, m);
 	return true;
 }
@@ -682,8 +690,8 @@ query_simple(struct session *s, const struct message *m)
 		return true;
 	}
 	a = analyze(s->analyzer, (const char *)m->body, m->len - 1,
-	    strcmp(session_parameter(s, "standard_conforming_strings"),
-	    "on") == 0);
+	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==
+		0);
 	if (!a->parsed) {
 		log_debug("not_parsed", "%s", a->error);
 		catalog_flush(s->catalog);

@@ -23,18 +23,18 @@
 #define LAST_WORDS_US 1000000
 
 enum next {
-	NEXT,		/* handled: go on with the next message */
-	AGAIN_LATER,	/* not before the server has answered more */
-	NEED_MORE,	/* not all of the message is there */
-	STOP		/* the session ends */
+	NEXT,        /* handled: go on with the next message */
+	AGAIN_LATER, /* not before the server has answered more */
+	NEED_MORE,   /* not all of the message is there */
+	STOP         /* the session ends */
 };
 
 struct relay {
 	struct session *s;
 	struct extended *extended;
-	bool copy_in;		/* the server waits for CopyData */
-	bool flushed;		/* a Flush of ours is on its way */
-	bool client_done;	/* Terminate, or its connection ended */
+	bool copy_in;     /* the server waits for CopyData */
+	bool flushed;     /* a Flush of ours is on its way */
+	bool client_done; /* Terminate, or its connection ended */
 };
 
 typedef enum next (*message_fn)(struct relay *r, const struct message *m);
@@ -150,7 +150,7 @@ static bool
 allowed_now(const struct relay *r, char type)
 {
 	return r->s->status != 0 || type == PqMsg_PasswordMessage ||
-	    type == PqMsg_Terminate;
+	       type == PqMsg_Terminate;
 }
 
 /*
@@ -204,8 +204,10 @@ client_message(struct relay *r)
 		break;
 	}
 	if (!allowed_now(r, type)) {
-		session_fatal(s, "08P01", "unexpected message before "
-		    "authentication was complete", NULL);
+		session_fatal(s, "08P01",
+		    "unexpected message before "
+		    "authentication was complete",
+		    NULL);
 		return STOP;
 	}
 	fn = client_handlers[(uint8_t)type];
@@ -233,7 +235,7 @@ on_ready(struct relay *r, const struct message *m)
 	if (m->len != 1)
 		return STOP;
 	if (s->status == 0)
-		s->deadline_us = 0;	/* authenticated */
+		s->deadline_us = 0; /* authenticated */
 	s->status = (char)m->body[0];
 	if (s->pending_ready > 0)
 		s->pending_ready--;
@@ -307,7 +309,8 @@ server_message(struct relay *r)
 
 	switch (wire_head(&s->server, &type, &raw_len)) {
 	case WIRE_BAD:
-		log_error("server_protocol", "the server sent a message with "
+		log_error("server_protocol",
+		    "the server sent a message with "
 		    "an impossible length; closing the session");
 		return STOP;
 	case WIRE_INCOMPLETE:
@@ -390,8 +393,10 @@ static void
 idle_deadline(struct session *s)
 {
 	if (s->config->client_idle_timeout > 0 && s->status != 0)
-		s->deadline_us = session_in_sync(s) ? io_monotonic_us() +
-		    s->config->client_idle_timeout * 1000 : 0;
+		s->deadline_us = session_in_sync(s)
+				     ? io_monotonic_us() +
+					   s->config->client_idle_timeout * 1000
+				     : 0;
 }
 
 /* What a client is told that the session ends without its doing. */
@@ -403,16 +408,22 @@ say_why(const struct relay *r)
 	if (r->client_done || s->fatal_seen)
 		return;
 	if (s->server.eof)
-		session_fatal(s, "08006", "server closed the connection "
-		    "unexpectedly", NULL);
+		session_fatal(s, "08006",
+		    "server closed the connection "
+		    "unexpectedly",
+		    NULL);
 	else if (s->terminate)
-		session_fatal(s, "57P01", "terminating connection due to "
-		    "administrator command", NULL);
+		session_fatal(s, "57P01",
+		    "terminating connection due to "
+		    "administrator command",
+		    NULL);
 	else if (s->status == 0)
 		session_fatal(s, "08006", "authentication timed out", NULL);
 	else if (s->deadline_us != 0)
-		session_fatal(s, "57P05", "terminating connection due to "
-		    "idle-session timeout", NULL);
+		session_fatal(s, "57P05",
+		    "terminating connection due to "
+		    "idle-session timeout",
+		    NULL);
 }
 
 /* One round; false: the session is over. */
@@ -422,8 +433,9 @@ run_once(struct relay *r)
 	struct session *s = r->s;
 	enum next server = drain(r, &s->server, &s->client, server_message);
 	size_t unread = wire_unread(&s->server);
-	enum next client = server == STOP ? STOP :
-	    drain(r, &s->client, &s->server, client_message);
+	enum next client = server == STOP ? STOP
+					  : drain(r, &s->client, &s->server,
+						client_message);
 
 	wire_flush(&s->server);
 	wire_flush(&s->client);
@@ -438,8 +450,8 @@ run_once(struct relay *r)
 	if (finished(r, client, server))
 		return false;
 	idle_deadline(s);
-	return session_wait(s, (client == AGAIN_LATER ? 0 : WANT_CLIENT) |
-	    WANT_SERVER);
+	return session_wait(
+	    s, (client == AGAIN_LATER ? 0 : WANT_CLIENT) | WANT_SERVER);
 }
 
 void
@@ -452,10 +464,10 @@ relay_run(struct session *s)
 		;
 	say_why(&r);
 	/* What was said last still goes to the client, and to the server. */
-	s->committing = true;	/* a second SIGTERM changes nothing */
+	s->committing = true; /* a second SIGTERM changes nothing */
 	end = io_monotonic_us() + LAST_WORDS_US;
 	while (wire_queued(&s->client) > 0 && !s->client.broken &&
-	    io_monotonic_us() < end) {
+	       io_monotonic_us() < end) {
 		s->deadline_us = end;
 		if (!session_wait(s, 0))
 			break;

@@ -60,10 +60,10 @@ open_socket(int family, const struct sockaddr *a, socklen_t len)
 		return -1;
 	if (finish_connect(fd, a, len)) {
 		if (family != AF_UNIX) {
-			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
-			    sizeof(on));
-			setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on,
-			    sizeof(on));
+			setsockopt(
+			    fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+			setsockopt(
+			    fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 		}
 		return fd;
 	}
@@ -77,8 +77,8 @@ static int
 open_unix(const char *dir, int port)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int n = snprintf(a.sun_path, sizeof(a.sun_path), "%s/.s.PGSQL.%d",
-	    dir, port);
+	int n = snprintf(
+	    a.sun_path, sizeof(a.sun_path), "%s/.s.PGSQL.%d", dir, port);
 
 	if (n < 0 || (size_t)n >= sizeof(a.sun_path)) {
 		errno = ENAMETOOLONG;
@@ -130,9 +130,10 @@ server_connect(struct session *s)
 	if (fd < 0) {
 		char text[512];
 
-		snprintf(text, sizeof(text), "could not connect to the "
-		    "server at \"%s\", port %d: %s", s->config->backend_host,
-		    s->config->backend_port, why);
+		snprintf(text, sizeof(text),
+		    "could not connect to the "
+		    "server at \"%s\", port %d: %s",
+		    s->config->backend_host, s->config->backend_port, why);
 		log_error("server_unreachable", "%s", text);
 		session_fatal(s, "08006", text, NULL);
 		return false;
@@ -150,8 +151,10 @@ server_forward_cancel(const struct config *c, const void *packet, size_t len)
 	char byte;
 
 	if (fd < 0) {
-		log_error("cancel_failed", "could not forward a cancel "
-		    "request: %s", why);
+		log_error("cancel_failed",
+		    "could not forward a cancel "
+		    "request: %s",
+		    why);
 		return;
 	}
 	/* As libpq: the server closes once it has sent the signal. */
@@ -167,7 +170,7 @@ struct keywords {
 	const char *name[MAX_KEYWORDS];
 	const char *value[MAX_KEYWORDS];
 	size_t n;
-	struct buf options;	/* all other startup parameters, as -c */
+	struct buf options; /* all other startup parameters, as -c */
 };
 
 static void
@@ -226,8 +229,8 @@ log_in(struct session *s, const struct buf *packet)
 	snprintf(port, sizeof(port), "%d", c->backend_port);
 	add_keyword(&k, "host", c->backend_host);
 	add_keyword(&k, "port", port);
-	add_keyword(&k, "user",
-	    client ? c->backend_client_user : c->backend_user);
+	add_keyword(
+	    &k, "user", client ? c->backend_client_user : c->backend_user);
 	add_keyword(&k, "passfile",
 	    client ? c->backend_client_passfile : c->backend_passfile);
 	if (!client)

@@ -113,8 +113,7 @@ session_is_fatal(const struct message *m)
 	if (m->type != PqMsg_ErrorResponse)
 		return false;
 	severity = wire_error_field(m, 'V');
-	return strcmp(severity, "FATAL") == 0 ||
-	    strcmp(severity, "PANIC") == 0;
+	return strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
 }
 
 bool
@@ -191,8 +190,8 @@ session_note_parameter(struct session *s, const struct message *m)
 		}
 	if (s->n_parameters == MAX_PARAMETERS)
 		return;
-	s->parameters = realloc(s->parameters,
-	    (s->n_parameters + 1) * sizeof(*s->parameters));
+	s->parameters = realloc(
+	    s->parameters, (s->n_parameters + 1) * sizeof(*s->parameters));
 	if (s->parameters == NULL)
 		log_fatal("out_of_memory", "out of memory");
 	s->parameters[s->n_parameters].name = copy(name);
@@ -209,7 +208,7 @@ session_fatal(struct session *s, const char *sqlstate, const char *message,
 	wire_put_error(&s->client, "FATAL", sqlstate, message, hint);
 	wire_flush(&s->client);
 	while (wire_queued(&s->client) > 0 && !s->client.broken &&
-	    io_monotonic_us() < end) {
+	       io_monotonic_us() < end) {
 		struct pollfd p = { s->client.fd, POLLOUT, 0 };
 
 		(void)poll(&p, 1, 100);

@@ -49,7 +49,8 @@ read_packet(struct session *s, const uint8_t **p, size_t *len)
 	if (!need(s, 1))
 		return false;
 	if (wire_data(&s->client)[0] == TLS_FIRST_BYTE) {
-		log_info("bad_startup", "refused a connection: direct TLS "
+		log_info("bad_startup",
+		    "refused a connection: direct TLS "
 		    "is not offered here; use sslmode=disable or prefer");
 		return false;
 	}
@@ -144,7 +145,7 @@ find_one(void *arg, const char *name, const char *value)
 	struct find *f = arg;
 
 	if (strcmp(name, f->name) == 0)
-		f->value = value;	/* the last one counts */
+		f->value = value; /* the last one counts */
 }
 
 const char *
@@ -180,8 +181,8 @@ is_physical(const char *v)
 }
 
 static bool
-startup_message(struct session *s, const uint8_t *p, size_t len,
-    struct buf *packet)
+startup_message(
+    struct session *s, const uint8_t *p, size_t len, struct buf *packet)
 {
 	buf_reset(packet);
 	buf_put(packet, p, len);
@@ -191,7 +192,8 @@ startup_message(struct session *s, const uint8_t *p, size_t len,
 	 */
 	if (!names_ok(p + 8, len - 8)) {
 		if (s->config->auth_method != AUTH_PASSTHROUGH)
-			return bad_packet(s, "invalid startup packet layout: "
+			return bad_packet(s,
+			    "invalid startup packet layout: "
 			    "expected terminator as last byte");
 		s->user = strdup("");
 		s->database = strdup("");
@@ -210,8 +212,10 @@ unsupported_version(struct session *s, uint32_t code)
 {
 	char why[100];
 
-	snprintf(why, sizeof(why), "unsupported frontend protocol %u.%u: "
-	    "server supports 3.0 to 3.0", code >> 16, code & 0xffff);
+	snprintf(why, sizeof(why),
+	    "unsupported frontend protocol %u.%u: "
+	    "server supports 3.0 to 3.0",
+	    code >> 16, code & 0xffff);
 	session_fatal(s, "0A000", why, NULL);
 	return false;
 }
@@ -225,8 +229,8 @@ refuse_encryption(struct session *s, size_t len, bool *seen)
 	*seen = true;
 	wire_skip(&s->client, len);
 	if (wire_unread(&s->client) > 0)
-		return bad_packet(s,
-		    "received unencrypted data after encryption request");
+		return bad_packet(
+		    s, "received unencrypted data after encryption request");
 	wire_put(&s->client, "N", 1);
 	wire_flush(&s->client);
 	return !s->client.broken;
@@ -246,8 +250,8 @@ startup_read(struct session *s, struct buf *packet)
 			return false;
 		code = get_u32(p + 4);
 		if (code == PG_SSL_REQUEST || code == PG_GSSENC_REQUEST) {
-			if (!refuse_encryption(s, len,
-			    code == PG_SSL_REQUEST ? &ssl : &gss))
+			if (!refuse_encryption(
+				s, len, code == PG_SSL_REQUEST ? &ssl : &gss))
 				return false;
 			continue;
 		}

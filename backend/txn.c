@@ -46,8 +46,8 @@ over_limit(struct txn *t)
 }
 
 uint32_t
-txn_add_statement(struct txn *t, const char *sql, size_t len,
-    const char *type, uint32_t n_params)
+txn_add_statement(struct txn *t, const char *sql, size_t len, const char *type,
+    uint32_t n_params)
 {
 	struct record_statement *list = arena_grow(t->arena, t->statements,
 	    t->n_statements, &t->cap_statements, sizeof(*list));
@@ -73,8 +73,8 @@ txn_add_statement(struct txn *t, const char *sql, size_t len,
 }
 
 void
-txn_add_warning(struct txn *t, const char *code, const char *function,
-    const char *message)
+txn_add_warning(
+    struct txn *t, const char *code, const char *function, const char *message)
 {
 	struct record_warning *list;
 
@@ -120,7 +120,7 @@ txn_unverifiable(struct txn *t, const char *reason)
 static uint64_t
 hash_id(const uint8_t *p, size_t n)
 {
-	uint64_t h = 14695981039346656037u;	/* FNV-1a */
+	uint64_t h = 14695981039346656037u; /* FNV-1a */
 
 	for (size_t i = 0; i < n; i++)
 		h = (h ^ p[i]) * 1099511628211u;
@@ -157,8 +157,8 @@ grow_index(struct txn *t, struct txn_table *tt)
 	if (tt->index == NULL)
 		return false;
 	for (size_t i = 0; i < tt->n_rows; i++)
-		*slot_of(tt, tt->rows[i].id, tt->rows[i].id_len) =
-		    (uint32_t)i + 1;
+		*slot_of(tt, tt->rows[i].id, tt->rows[i].id_len) = (uint32_t)i +
+								   1;
 	return true;
 }
 
@@ -180,8 +180,8 @@ row_of(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
 			return &tt->rows[*slot - 1];
 		}
 	}
-	rows = arena_grow(t->arena, tt->rows, tt->n_rows, &tt->cap_rows,
-	    sizeof(*rows));
+	rows = arena_grow(
+	    t->arena, tt->rows, tt->n_rows, &tt->cap_rows, sizeof(*rows));
 	if (rows == NULL)
 		return NULL;
 	tt->rows = rows;
@@ -204,13 +204,13 @@ table_of(struct txn *t, const struct catalog_table *table)
 		if (t->tables[i].catalog->oid == table->oid) {
 			/* Looked up again with another answer. */
 			if (strcmp(t->tables[i].catalog->fingerprint,
-			    table->fingerprint) != 0)
-				txn_degrade(t, CAPTURE_INCOMPLETE,
-				    "schema_changed");
+				table->fingerprint) != 0)
+				txn_degrade(
+				    t, CAPTURE_INCOMPLETE, "schema_changed");
 			return &t->tables[i];
 		}
-	list = arena_grow(t->arena, t->tables, t->n_tables, &t->cap_tables,
-	    sizeof(*list));
+	list = arena_grow(
+	    t->arena, t->tables, t->n_tables, &t->cap_tables, sizeof(*list));
 	if (list == NULL)
 		return NULL;
 	t->tables = list;
@@ -225,7 +225,7 @@ equal_bytes(const struct rowenc_row *a, const struct rowenc_row *b)
 	if (a->bytes == NULL || b->bytes == NULL)
 		return a->bytes == b->bytes;
 	return a->bytes_len == b->bytes_len &&
-	    memcmp(a->bytes, b->bytes, a->bytes_len) == 0;
+	       memcmp(a->bytes, b->bytes, a->bytes_len) == 0;
 }
 
 /* A row that the statement found. */
@@ -242,7 +242,7 @@ found_row(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
 		row->before = *r;
 	else if (!equal_bytes(&row->after, r))
 		txn_degrade(t, CAPTURE_RACE, "row_changed");
-	row->after.bytes = NULL;	/* unless the statement left it */
+	row->after.bytes = NULL; /* unless the statement left it */
 	return true;
 }
 
@@ -264,9 +264,9 @@ left_row(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
 }
 
 void
-txn_apply(struct txn *t, const struct catalog_table *table,
-    uint32_t statement, const struct rowenc_row *pre, size_t n_pre,
-    const struct rowenc_row *post, size_t n_post, bool key_changes)
+txn_apply(struct txn *t, const struct catalog_table *table, uint32_t statement,
+    const struct rowenc_row *pre, size_t n_pre, const struct rowenc_row *post,
+    size_t n_post, bool key_changes)
 {
 	struct txn_table *tt = table_of(t, table);
 	bool ok = tt != NULL;

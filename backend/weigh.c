@@ -43,8 +43,8 @@ weigh_function(struct session *s, const char *name, enum function_class class)
 		break;
 	}
 	txn_add_warning(t, "non_deterministic", name,
-	    class == FUNCTION_TIME ? "depends on the transaction's time" :
-	    "gives another result each time");
+	    class == FUNCTION_TIME ? "depends on the transaction's time"
+				   : "gives another result each time");
 }
 
 static bool
@@ -81,8 +81,9 @@ weigh_statement(struct session *s, const struct capture *c)
 	const struct analyzed_statement *st = c->stmt;
 
 	for (size_t i = 0; i < st->n_functions; i++)
-		weigh_function(s, st->functions[i].name, catalog_function(s,
-		    st->functions[i].schema, st->functions[i].name, true));
+		weigh_function(s, st->functions[i].name,
+		    catalog_function(s, st->functions[i].schema,
+			st->functions[i].name, true));
 	weigh_defaults(s, c);
 	if (c->table->user_code)
 		txn_unverifiable(s->txn, "user_function");

@@ -59,10 +59,12 @@ wire_fill(struct wire *w)
 
 	make_room(w);
 	/* A long message that is wanted whole: read it in long steps. */
-	if (w->pass_left == 0 && wire_head(w, &type, &raw_len) ==
-	    WIRE_MESSAGE && raw_len > wire_unread(w) + want)
-		want = raw_len - wire_unread(w) < KEEP_BYTES ?
-		    raw_len - wire_unread(w) : KEEP_BYTES;
+	if (w->pass_left == 0 &&
+	    wire_head(w, &type, &raw_len) == WIRE_MESSAGE &&
+	    raw_len > wire_unread(w) + want)
+		want = raw_len - wire_unread(w) < KEEP_BYTES
+			   ? raw_len - wire_unread(w)
+			   : KEEP_BYTES;
 	for (;;) {
 		ssize_t n = recv(w->fd, buf_reserve(&w->in, want), want, 0);
 
@@ -176,7 +178,7 @@ put_field(struct wire *w, char field, const char *value)
 
 void
 wire_put_error(struct wire *w, const char *severity, const char *sqlstate,
-	const char *message, const char *hint)
+    const char *message, const char *hint)
 {
 	size_t at = wire_begin(w, PqMsg_ErrorResponse);
 

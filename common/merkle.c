@@ -39,8 +39,8 @@ prepare(void)
 }
 
 void
-merkle_sha256(const struct merkle_part *parts, size_t n,
-	struct merkle_hash *out)
+merkle_sha256(
+    const struct merkle_part *parts, size_t n, struct merkle_hash *out)
 {
 	unsigned len = MERKLE_HASH_BYTES;
 	bool ok;
@@ -49,15 +49,15 @@ merkle_sha256(const struct merkle_part *parts, size_t n,
 		prepare();
 	ok = EVP_DigestInit_ex2(context, sha256, NULL) == 1;
 	for (size_t i = 0; i < n && ok; i++)
-		ok = EVP_DigestUpdate(context, parts[i].data,
-			 parts[i].len) == 1;
+		ok = EVP_DigestUpdate(context, parts[i].data, parts[i].len) ==
+		     1;
 	if (!ok || EVP_DigestFinal_ex(context, out->b, &len) != 1)
 		log_fatal("sha256_failed", "OpenSSL could not hash");
 }
 
 void
 merkle_leaf(enum merkle_kind kind, const void *data, size_t len,
-	struct merkle_hash *out)
+    struct merkle_hash *out)
 {
 	const struct merkle_part parts[] = { prefixes[kind].leaf,
 		{ data, len } };
@@ -67,7 +67,7 @@ merkle_leaf(enum merkle_kind kind, const void *data, size_t len,
 
 void
 merkle_node(enum merkle_kind kind, const struct merkle_hash *left,
-	const struct merkle_hash *right, struct merkle_hash *out)
+    const struct merkle_hash *right, struct merkle_hash *out)
 {
 	const struct merkle_part parts[] = { prefixes[kind].node,
 		{ left->b, sizeof(left->b) }, { right->b, sizeof(right->b) } };

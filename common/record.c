@@ -110,7 +110,7 @@ sort_and_hash(struct record_row *rows, size_t n, struct merkle_hash *root)
 
 static void
 append_table(struct merkle_tree *tree, const struct record_table *t,
-	const struct merkle_hash *root)
+    const struct merkle_hash *root)
 {
 	struct merkle_hash leaf;
 
@@ -125,8 +125,8 @@ record_set_roots(struct record *r)
 	struct merkle_tree post;
 
 	if (r->n_tables > 1)
-		qsort(r->tables, r->n_tables, sizeof(*r->tables),
-		    compare_tables);
+		qsort(
+		    r->tables, r->n_tables, sizeof(*r->tables), compare_tables);
 	merkle_tree_init(&pre, MERKLE_STATE);
 	merkle_tree_init(&post, MERKLE_STATE);
 	for (size_t i = 0; i < r->n_tables; i++) {
@@ -310,8 +310,7 @@ take_hash(struct decoder *d, struct merkle_hash *h)
 
 /* A zeroed array for the list that follows; NULL and *n 0 if there is none. */
 static void *
-take_list(struct decoder *d, size_t element_min, size_t element_size,
-	size_t *n)
+take_list(struct decoder *d, size_t element_min, size_t element_size, size_t *n)
 {
 	void *list;
 
@@ -333,8 +332,8 @@ take_list(struct decoder *d, size_t element_min, size_t element_size,
 static void
 take_statements(struct decoder *d, struct record *r)
 {
-	r->statements = take_list(d, STATEMENT_MIN, sizeof(*r->statements),
-	    &r->n_statements);
+	r->statements = take_list(
+	    d, STATEMENT_MIN, sizeof(*r->statements), &r->n_statements);
 	for (size_t i = 0; i < r->n_statements && !d->r.bad; i++) {
 		struct record_statement *s = &r->statements[i];
 
@@ -349,8 +348,8 @@ take_statements(struct decoder *d, struct record *r)
 static void
 take_warnings(struct decoder *d, struct record *r)
 {
-	r->warnings = take_list(d, WARNING_MIN, sizeof(*r->warnings),
-	    &r->n_warnings);
+	r->warnings = take_list(
+	    d, WARNING_MIN, sizeof(*r->warnings), &r->n_warnings);
 	for (size_t i = 0; i < r->n_warnings && !d->r.bad; i++) {
 		r->warnings[i].code = take_string(d);
 		r->warnings[i].function = take_string(d);
@@ -361,8 +360,8 @@ take_warnings(struct decoder *d, struct record *r)
 static void
 take_settings(struct decoder *d, struct record *r)
 {
-	r->settings = take_list(d, SETTING_MIN, sizeof(*r->settings),
-	    &r->n_settings);
+	r->settings = take_list(
+	    d, SETTING_MIN, sizeof(*r->settings), &r->n_settings);
 	for (size_t i = 0; i < r->n_settings && !d->r.bad; i++) {
 		r->settings[i].name = take_string(d);
 		r->settings[i].value = take_string(d);
@@ -492,8 +491,8 @@ record_outcome_encode(const struct record_outcome_message *m, struct buf *out)
 }
 
 bool
-record_outcome_decode(const void *bytes, size_t n,
-	struct record_outcome_message *m)
+record_outcome_decode(
+    const void *bytes, size_t n, struct record_outcome_message *m)
 {
 	struct decoder d = { rd_init(bytes, n), NULL };
 	uint8_t format = rd_u8(&d.r);

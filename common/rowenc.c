@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LP_BYTES 4		/* the length in front of lp() */
+#define LP_BYTES 4 /* the length in front of lp() */
 
 /* --- the shape of a table --- */
 
@@ -79,7 +79,7 @@ put_lp(uint8_t *to, const void *data, size_t len)
 /* A value that a length of 32 bits cannot tell is never from a server. */
 static bool
 measure(const struct rowenc_shape *s, const struct rowenc_value *values,
-	struct rowenc_row *out)
+    struct rowenc_row *out)
 {
 	out->id_len = 0;
 	out->bytes_len = 0;
@@ -96,14 +96,14 @@ measure(const struct rowenc_shape *s, const struct rowenc_value *values,
 		if (c->key != 0)
 			out->id_len += LP_BYTES + values[i].len;
 		out->bytes_len += 3 * LP_BYTES + strlen(c->name) +
-		    strlen(c->type) + values[i].len;
+				  strlen(c->type) + values[i].len;
 	}
 	return true;
 }
 
 bool
 rowenc_encode(const struct rowenc_shape *s, const struct rowenc_value *values,
-	struct arena *a, struct rowenc_row *out)
+    struct arena *a, struct rowenc_row *out)
 {
 	uint8_t *p;
 
@@ -140,8 +140,7 @@ lp_is(struct rd *r, const char *s)
 
 /* Takes the next column if it is c; else leaves r and says NULL. */
 static bool
-take_column(struct rd *r, const struct rowenc_column *c,
-	struct rowenc_value *v)
+take_column(struct rd *r, const struct rowenc_column *c, struct rowenc_value *v)
 {
 	struct rd at = *r;
 
@@ -158,7 +157,7 @@ take_column(struct rd *r, const struct rowenc_column *c,
 
 static bool
 id_matches(const struct rowenc_shape *s, const struct rowenc_row *row,
-	const struct rowenc_value *values)
+    const struct rowenc_value *values)
 {
 	struct rd r = rd_init(row->id, row->id_len);
 
@@ -176,7 +175,7 @@ id_matches(const struct rowenc_shape *s, const struct rowenc_row *row,
 
 bool
 rowenc_decode(const struct rowenc_shape *s, const struct rowenc_row *row,
-	struct rowenc_value *values)
+    struct rowenc_value *values)
 {
 	struct rd r = rd_init(row->bytes, row->bytes_len);
 
@@ -228,8 +227,8 @@ rowenc_table_root(struct rowenc_row *rows, size_t n, struct merkle_hash *out)
 		qsort(rows, n, sizeof(*rows), compare_rows);
 	merkle_tree_init(&tree, MERKLE_STATE);
 	for (size_t i = 0; i < n; i++) {
-		merkle_leaf(MERKLE_STATE, rows[i].bytes, rows[i].bytes_len,
-		    &leaf);
+		merkle_leaf(
+		    MERKLE_STATE, rows[i].bytes, rows[i].bytes_len, &leaf);
 		merkle_tree_append(&tree, &leaf);
 	}
 	merkle_tree_root(&tree, out);
@@ -237,7 +236,7 @@ rowenc_table_root(struct rowenc_row *rows, size_t n, struct merkle_hash *out)
 
 void
 rowenc_table_leaf(const char *schema, const char *table,
-	const struct merkle_hash *root, struct merkle_hash *out)
+    const struct merkle_hash *root, struct merkle_hash *out)
 {
 	uint8_t schema_len[LP_BYTES];
 	uint8_t table_len[LP_BYTES];
@@ -264,8 +263,8 @@ compare_tables(const void *a, const void *b)
 }
 
 void
-rowenc_database_root(struct rowenc_table *tables, size_t n,
-	struct merkle_hash *out)
+rowenc_database_root(
+    struct rowenc_table *tables, size_t n, struct merkle_hash *out)
 {
 	struct merkle_tree tree;
 	struct merkle_hash leaf;
@@ -274,8 +273,8 @@ rowenc_database_root(struct rowenc_table *tables, size_t n,
 		qsort(tables, n, sizeof(*tables), compare_tables);
 	merkle_tree_init(&tree, MERKLE_STATE);
 	for (size_t i = 0; i < n; i++) {
-		rowenc_table_leaf(tables[i].schema, tables[i].table,
-		    &tables[i].root, &leaf);
+		rowenc_table_leaf(
+		    tables[i].schema, tables[i].table, &tables[i].root, &leaf);
 		merkle_tree_append(&tree, &leaf);
 	}
 	merkle_tree_root(&tree, out);
@@ -286,7 +285,7 @@ rowenc_database_root(struct rowenc_table *tables, size_t n,
 struct splitter {
 	const uint8_t *p;
 	const uint8_t *end;
-	uint8_t *to;		/* where unescaped bytes go */
+	uint8_t *to; /* where unescaped bytes go */
 };
 
 /*
@@ -325,7 +324,7 @@ split_column(struct splitter *s, struct rowenc_value *v)
 
 bool
 rowenc_split_composite(const uint8_t *text, size_t len, struct arena *a,
-	struct rowenc_value *values, size_t n)
+    struct rowenc_value *values, size_t n)
 {
 	struct splitter s;
 

@@ -63,8 +63,8 @@
 #include "log.h"
 #include "shmq.h"
 
-#define MAGIC 0x70677771u		/* "pgwq" */
-#define CHUNK_MAGIC 0x70677763u		/* "pgwc" */
+#define MAGIC 0x70677771u       /* "pgwq" */
+#define CHUNK_MAGIC 0x70677763u /* "pgwc" */
 #define VERSION 2u
 #define PAGE 4096u
 #define LINE 64
@@ -178,9 +178,9 @@ struct chunk {
 	uint32_t crc;
 	uint64_t generation;
 	uint64_t sequence;
-	uint64_t total;			/* of the message */
-	uint64_t offset;		/* of this chunk's data in it */
-	uint32_t length;		/* of this chunk's data */
+	uint64_t total;  /* of the message */
+	uint64_t offset; /* of this chunk's data in it */
+	uint32_t length; /* of this chunk's data */
 	uint8_t kind;
 	uint8_t zero[3];
 };
@@ -192,19 +192,19 @@ _Static_assert(CHUNK_HEADER == 48, "no padding under the CRC");
 
 /* The consumer's own view of a lane: private memory, nobody can spoil it. */
 struct reader {
-	bool ready;		/* the rest holds for this generation */
-	bool broken;		/* what the lane holds is ignored */
-	bool unacked;		/* gave out a message not yet acknowledged */
+	bool ready;   /* the rest holds for this generation */
+	bool broken;  /* what the lane holds is ignored */
+	bool unacked; /* gave out a message not yet acknowledged */
 	bool assembling;
 	uint8_t kind;
 	uint64_t generation;
-	uint64_t read;		/* position behind the last chunk read */
-	uint64_t keep;		/* all before it may go once acknowledged */
-	uint64_t tail;		/* what the shared tail was set to */
-	uint64_t acked;		/* likewise */
-	uint64_t delivered;	/* highest sequence given out or acknowledged */
-	uint64_t refused;	/* never to be given out */
-	uint64_t sequence;	/* of the message being assembled */
+	uint64_t read;      /* position behind the last chunk read */
+	uint64_t keep;      /* all before it may go once acknowledged */
+	uint64_t tail;      /* what the shared tail was set to */
+	uint64_t acked;     /* likewise */
+	uint64_t delivered; /* highest sequence given out or acknowledged */
+	uint64_t refused;   /* never to be given out */
+	uint64_t sequence;  /* of the message being assembled */
 	uint64_t total;
 	struct buf data;
 };
@@ -216,14 +216,14 @@ struct shmq {
 	unsigned n_lanes;
 	int fd;
 	/* postmaster */
-	bool *owned;		/* its own truth: a child could spoil `state` */
-	uint64_t generation;	/* last given */
+	bool *owned;         /* its own truth: a child could spoil `state` */
+	uint64_t generation; /* last given */
 	unsigned take_from;
 	/* consumer */
 	struct reader *readers;
 	unsigned read_from;
 	unsigned dead_from;
-	unsigned last;		/* lane of the last message given out */
+	unsigned last; /* lane of the last message given out */
 };
 
 struct shmq_producer {
@@ -232,7 +232,7 @@ struct shmq_producer {
 	uint8_t *ring;
 	size_t ring_size;
 	uint64_t generation;
-	uint64_t sequence;	/* last given */
+	uint64_t sequence; /* last given */
 	uint64_t head;
 };
 
@@ -311,8 +311,8 @@ chunk_crc(const struct chunk *c, const void *data)
 {
 	uint32_t crc;
 
-	crc = io_crc32c(0, (const uint8_t *)c + CRC_FROM,
-	    CHUNK_HEADER - CRC_FROM);
+	crc = io_crc32c(
+	    0, (const uint8_t *)c + CRC_FROM, CHUNK_HEADER - CRC_FROM);
 	return io_crc32c(crc, data, c->length);
 }
 
@@ -407,7 +407,7 @@ write_header(struct shmq *q)
 	h->map_size = q->map_size;
 	h->ring_size = q->ring_size;
 	h->n_lanes = q->n_lanes;
-	atomic_init(&h->epoch, 1);	/* 0 stands for any */
+	atomic_init(&h->epoch, 1); /* 0 stands for any */
 	(void)sem_init(&h->doorbell, 1, 0);
 	for (i = 0; i < q->n_lanes; i++)
 		(void)sem_init(&lane_at(q, i)->wake, 1, 0);
@@ -477,14 +477,14 @@ shmq_lane_take(struct shmq *q)
 		n = (q->take_from + i) % q->n_lanes;
 		l = lane_at(q, n);
 		if (q->owned[n] || atomic_load_explicit(&l->state,
-		    memory_order_acquire) != LANE_FREE)
+				       memory_order_acquire) != LANE_FREE)
 			continue;
 		q->owned[n] = true;
 		q->take_from = n + 1;
-		atomic_store_explicit(&l->generation, ++q->generation,
-		    memory_order_relaxed);
-		atomic_store_explicit(&l->state, LANE_OWNED,
-		    memory_order_release);
+		atomic_store_explicit(
+		    &l->generation, ++q->generation, memory_order_relaxed);
+		atomic_store_explicit(
+		    &l->state, LANE_OWNED, memory_order_release);
 		return n;
 	}
 	return SHMQ_NO_LANE;
@@ -497,8 +497,8 @@ shmq_lane_retire(struct shmq *q, unsigned lane)
 
 	q->owned[lane] = false;
 	if (atomic_load(&l->used) == 0 && atomic_load(&l->head) == 0) {
-		atomic_store_explicit(&l->state, LANE_FREE,
-		    memory_order_release);
+		atomic_store_explicit(
+		    &l->state, LANE_FREE, memory_order_release);
 		return;
 	}
 	atomic_store(&l->state, LANE_DEAD);
@@ -536,8 +536,8 @@ shmq_detach(struct shmq *q)
 void *
 shmq_anonymous(size_t n)
 {
-	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE,
-	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *p = mmap(
+	    NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	return p == MAP_FAILED ? NULL : p;
 }
@@ -556,8 +556,8 @@ shmq_producer_join(struct shmq *q, unsigned lane)
 	p->lane = l;
 	p->ring = ring_of(l);
 	p->ring_size = q->ring_size;
-	p->generation = atomic_load_explicit(&l->generation,
-	    memory_order_relaxed);
+	p->generation = atomic_load_explicit(
+	    &l->generation, memory_order_relaxed);
 	return p;
 }
 
@@ -592,8 +592,8 @@ put_chunk(struct shmq_producer *p, struct chunk *c, const void *data)
 {
 	c->crc = chunk_crc(c, data);
 	ring_put(p->ring, p->ring_size, p->head, c, CHUNK_HEADER);
-	ring_put(p->ring, p->ring_size, p->head + CHUNK_HEADER, data,
-	    c->length);
+	ring_put(
+	    p->ring, p->ring_size, p->head + CHUNK_HEADER, data, c->length);
 	p->head += chunk_size(c->length);
 }
 
@@ -615,9 +615,9 @@ struct wait {
 	uint64_t room;
 	uint64_t acked;
 	uint64_t epoch;
-	bool gate;		/* for it to open */
-	uint64_t offer;		/* sequence of it, 0: not an offer */
-	bool sent;		/* some of it was published */
+	bool gate;      /* for it to open */
+	uint64_t offer; /* sequence of it, 0: not an offer */
+	bool sent;      /* some of it was published */
 	shmq_stop_fn stop;
 	void *arg;
 };
@@ -842,8 +842,8 @@ shmq_refused(const struct shmq_producer *p)
 }
 
 bool
-shmq_wait_acked(struct shmq_producer *p, uint64_t sequence, shmq_stop_fn stop,
-    void *arg)
+shmq_wait_acked(
+    struct shmq_producer *p, uint64_t sequence, shmq_stop_fn stop, void *arg)
 {
 	struct wait w = { .acked = sequence, .stop = stop, .arg = arg };
 	enum wait_result r;
@@ -886,7 +886,7 @@ header_is_sane(const struct header *h, size_t size)
 	    (h->ring_size & (h->ring_size - 1)) != 0)
 		return false;
 	return h->n_lanes > 0 && h->n_lanes <= MAX_LANES &&
-	    size == PAGE + h->n_lanes * (PAGE + (size_t)h->ring_size);
+	       size == PAGE + h->n_lanes * (PAGE + (size_t)h->ring_size);
 }
 
 struct shmq *
@@ -928,7 +928,8 @@ set_broken(struct shmq *q, unsigned lane, const char *what)
 
 	log_error("queue_lane_broken",
 	    "lane %u at byte %llu: %s; what it holds is ignored, its session "
-	    "ends", lane, (unsigned long long)r->read, what);
+	    "ends",
+	    lane, (unsigned long long)r->read, what);
 	r->broken = true;
 	r->assembling = false;
 	buf_free(&r->data);
@@ -958,7 +959,8 @@ reader_of(struct shmq *q, unsigned lane, uint64_t *head)
 	r->broken = atomic_load(&l->broken) != 0;
 	r->read = r->keep = r->tail;
 	if (*head - r->tail > q->ring_size)
-		set_broken(q, lane, "tail and head are further apart than "
+		set_broken(q, lane,
+		    "tail and head are further apart than "
 		    "the ring is long");
 	return r;
 }
@@ -1048,7 +1050,7 @@ take_chunk(struct reader *r, const struct chunk *c)
 		r->total = c->total;
 		r->kind = c->kind;
 	} else if (!r->assembling || c->sequence != r->sequence ||
-	    c->total != r->total || c->offset != r->data.len) {
+		   c->total != r->total || c->offset != r->data.len) {
 		return false;
 	}
 	r->data.len += c->length;
@@ -1225,8 +1227,7 @@ shmq_refuse_offers(struct shmq *q)
 		l = lane_at(q, i);
 		wanted = atomic_load(&l->withdraw);
 		r = wanted == 0 ? NULL : reader_of(q, i, &head);
-		if (r == NULL || wanted <= r->delivered ||
-		    wanted == r->refused)
+		if (r == NULL || wanted <= r->delivered || wanted == r->refused)
 			continue;
 		r->refused = wanted;
 		atomic_store(&l->refused, wanted);
