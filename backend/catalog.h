@@ -18,6 +18,7 @@
 
 #include "attr.h"
 #include "rowenc.h"
+#include "sensitivity.h"
 #include "session.h"
 
 /* What a function's result and effects depend on. */
@@ -33,20 +34,6 @@ enum function_class {
 	FUNCTION_USER_VOLATILE,	/* may do anything */
 	FUNCTION_UNKNOWN	/* could not be looked up */
 };
-
-/* Settings that a column's text depends on beyond DateStyle ISO. */
-#define SENSITIVE_DATESTYLE 1u
-#define SENSITIVE_TIMEZONE 2u		/* a plain timestamptz column */
-#define SENSITIVE_INTERVALSTYLE 4u
-#define SENSITIVE_FLOAT 8u		/* extra_float_digits */
-#define SENSITIVE_BYTEA 16u		/* bytea_output */
-#define SENSITIVE_MONEY 32u		/* lc_monetary */
-#define SENSITIVE_UTC 64u		/* timestamptz inside something */
-#define SENSITIVE_NAMES 128u		/* search_path: no session is canonical */
-/* A type that is not known here; SENSITIVE_TIMEZONE stands for itself alone. */
-#define SENSITIVE_ALL                                                        \
-	(SENSITIVE_DATESTYLE | SENSITIVE_INTERVALSTYLE | SENSITIVE_FLOAT |   \
-	SENSITIVE_BYTEA | SENSITIVE_MONEY | SENSITIVE_UTC)
 
 struct catalog_column {
 	unsigned sensitive;
