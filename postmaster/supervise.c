@@ -2,8 +2,9 @@
  * supervise.c: the one replayd, started again when it dies.
  *
  * There is never more than one: the next is started only when the last has
- * been reaped.  Started at once the first time; one that dies young is started
- * again at once, then after 1 s, 2 s, 4 s ... 30 s.
+ * been reaped.  Started at once the first time; one that ends young is started
+ * again at once, then after 1 s, 2 s, 4 s ... 30 s; after 2 s at most if a
+ * signal ended it, for then it may not be its own fault.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -26,6 +27,7 @@
 #define SECOND_US INT64_C(1000000)
 #define YOUNG_US (10 * SECOND_US)
 #define DELAY_MAX_US (30 * SECOND_US)
+#define DELAY_SIGNAL_US (2 * SECOND_US)
 
 void
 supervise_init(struct supervise *s, int queue_fd, int pid_file_fd)
@@ -136,6 +138,8 @@ supervise_reaped(struct supervise *s, pid_t pid, int status)
 	s->pid = 0;
 	if (now - s->started >= YOUNG_US)
 		s->delay = 0;
+	if (WIFSIGNALED(status) && s->delay > DELAY_SIGNAL_US)
+		s->delay = DELAY_SIGNAL_US;
 	s->next_start = now + s->delay;
 	s->delay = next_delay(s->delay);
 	return true;

@@ -22,7 +22,7 @@
 #include "jsonx.h"
 #include "log.h"
 
-#define LONG_STRING 2048	/* shorter ones are not worth a file */
+#define LONG_STRING 2048 /* shorter ones are not worth a file */
 #define MAX_BLOB ((size_t)2 << 30)
 
 bool
@@ -53,8 +53,8 @@ make_dirs(const char *log_dir, const struct merkle_hash *h)
 	char hex[MERKLE_HEX_BYTES];
 
 	io_path(parent, sizeof(parent), "%s/blob", log_dir);
-	io_path(path, sizeof(path), "%s/blob/%.2s", log_dir,
-	    merkle_hex(h, hex));
+	io_path(
+	    path, sizeof(path), "%s/blob/%.2s", log_dir, merkle_hex(h, hex));
 	if ((mkdir(parent, 0700) < 0 && errno != EEXIST) ||
 	    (mkdir(path, 0700) < 0 && errno != EEXIST) ||
 	    !io_fsync_dir(parent) || !io_fsync_dir(log_dir))
@@ -75,8 +75,8 @@ blob_put(const char *log_dir, const void *data, size_t n)
 	if (stat(path, &st) < 0 || (size_t)st.st_size != n) {
 		make_dirs(log_dir, &h);
 		if (!io_replace_file(path, data, n, 0600))
-			log_fatal("blob_failed", "%s: %s", path,
-			    strerror(errno));
+			log_fatal(
+			    "blob_failed", "%s: %s", path, strerror(errno));
 	}
 	jsonx_set(ref, "sha256", jsonx_hash(&h));
 	jsonx_set(ref, "bytes", jsonx_int(n));
@@ -85,7 +85,7 @@ blob_put(const char *log_dir, const void *data, size_t n)
 
 bool
 blob_check(const char *log_dir, const struct blob_ref *ref, char *error,
-	size_t error_size)
+    size_t error_size)
 {
 	char path[PATH_MAX];
 	struct buf b = { 0 };
@@ -100,7 +100,7 @@ blob_check(const char *log_dir, const struct blob_ref *ref, char *error,
 
 		merkle_sha256(&part, 1, &h);
 		ok = b.len == ref->bytes &&
-		    memcmp(&h, &ref->hash, sizeof(h)) == 0;
+		     memcmp(&h, &ref->hash, sizeof(h)) == 0;
 		if (!ok)
 			snprintf(error, error_size,
 			    "%s: its bytes are not those of its name", path);
@@ -134,8 +134,8 @@ static json_t *
 shortened(const char *log_dir, json_t *v)
 {
 	if (json_is_string(v) && json_string_length(v) > LONG_STRING)
-		return blob_put(log_dir, json_string_value(v),
-		    json_string_length(v));
+		return blob_put(
+		    log_dir, json_string_value(v), json_string_length(v));
 	if (json_is_object(v))
 		shorten_members(log_dir, v);
 	for (size_t i = 0; i < json_array_size(v); i++) {
@@ -163,11 +163,11 @@ replace_longest(const char *log_dir, json_t *body)
 	json_t *v;
 	char *text;
 
-	json_object_foreach(body, key, v)
-		if (dumped_size(v) > most) {
-			most = dumped_size(v);
-			longest = key;
-		}
+	json_object_foreach(body, key, v) if (dumped_size(v) > most)
+	{
+		most = dumped_size(v);
+		longest = key;
+	}
 	text = jsonx_dump(json_object_get(body, longest), &len);
 	jsonx_set(body, longest, blob_put(log_dir, text, len));
 	free(text);

@@ -32,8 +32,8 @@ settings(const struct record *r)
 	json_t *v = jsonx_object();
 
 	for (size_t i = 0; i < r->n_settings; i++)
-		jsonx_set(v, r->settings[i].name,
-		    jsonx_text(r->settings[i].value));
+		jsonx_set(
+		    v, r->settings[i].name, jsonx_text(r->settings[i].value));
 	return v;
 }
 
@@ -66,8 +66,8 @@ write_json(const char *path, json_t *v)
 
 bool
 bundle_write(const char *data_dir, uint64_t tx_id, const struct record *r,
-	const void *bytes, size_t len, const json_t *verdict,
-	char name[BUNDLE_NAME_BYTES])
+    const void *bytes, size_t len, const json_t *verdict,
+    char name[BUNDLE_NAME_BYTES])
 {
 	char dir[PATH_MAX];
 	char path[PATH_MAX];

@@ -16,14 +16,14 @@
 
 #include "ioutil.h"
 
-#define SIGNATURE_MARK "\xe2\x80\x94 "	/* em dash, space */
+#define SIGNATURE_MARK "\xe2\x80\x94 " /* em dash, space */
 #define SIGNATURE_MARK_BYTES 4
 #define SIGNED_BYTES (KEY_ID_BYTES + KEY_SIGNATURE_BYTES)
 #define MAX_CHECKPOINT 65536
 
 static void
-put_signature(const struct buf *text, const struct key_signer *k,
-	struct buf *out)
+put_signature(
+    const struct buf *text, const struct key_signer *k, struct buf *out)
 {
 	uint8_t sig[SIGNED_BYTES];
 
@@ -36,7 +36,7 @@ put_signature(const struct buf *text, const struct key_signer *k,
 
 void
 checkpoint_put_both(const struct checkpoint *c, const struct key_signer *k,
-	const struct key_signer *next, struct buf *out)
+    const struct key_signer *next, struct buf *out)
 {
 	struct buf text = { 0 };
 
@@ -52,8 +52,8 @@ checkpoint_put_both(const struct checkpoint *c, const struct key_signer *k,
 }
 
 void
-checkpoint_put(const struct checkpoint *c, const struct key_signer *k,
-	struct buf *out)
+checkpoint_put(
+    const struct checkpoint *c, const struct key_signer *k, struct buf *out)
 {
 	checkpoint_put_both(c, k, NULL, out);
 }
@@ -62,8 +62,8 @@ checkpoint_put(const struct checkpoint *c, const struct key_signer *k,
 static bool
 next_line(struct rd *r, const char **line, size_t *len)
 {
-	const uint8_t *end =
-	    rd_left(r) == 0 ? NULL : memchr(r->p, '\n', rd_left(r));
+	const uint8_t *end = rd_left(r) == 0 ? NULL
+					     : memchr(r->p, '\n', rd_left(r));
 
 	if (end == NULL)
 		return false;
@@ -105,7 +105,7 @@ parse_text(const void *text, size_t len, struct checkpoint *c)
 	if (!next_line(&r, &line, &n) || !parse_size(line, n, &c->size))
 		return false;
 	return next_line(&r, &line, &n) &&
-	    key_unbase64(line, n, c->root.b, sizeof(c->root.b));
+	       key_unbase64(line, n, c->root.b, sizeof(c->root.b));
 }
 
 bool
@@ -118,8 +118,8 @@ enum signature { SIGNATURE_GOOD, SIGNATURE_WRONG, SIGNATURE_OTHER };
 
 /* `line` is "— NAME base64"; signatures of unknown keys are passed over. */
 static enum signature
-check_signature(const char *line, size_t len, const void *text,
-	size_t text_len, const struct key_public *k)
+check_signature(const char *line, size_t len, const void *text, size_t text_len,
+    const struct key_public *k)
 {
 	size_t name = strlen(k->name);
 	size_t head = SIGNATURE_MARK_BYTES + name + 1;
@@ -134,13 +134,13 @@ check_signature(const char *line, size_t len, const void *text,
 	    memcmp(sig, k->id, KEY_ID_BYTES) != 0)
 		return SIGNATURE_OTHER;
 	return key_verify(k, text, text_len, sig + KEY_ID_BYTES)
-	    ? SIGNATURE_GOOD
-	    : SIGNATURE_WRONG;
+		   ? SIGNATURE_GOOD
+		   : SIGNATURE_WRONG;
 }
 
 static enum signature
 check_signatures(const void *text, size_t text_len, struct rd signatures,
-	const struct key_public *keys, size_t n_keys)
+    const struct key_public *keys, size_t n_keys)
 {
 	enum signature result = SIGNATURE_OTHER;
 	const char *line;
@@ -148,8 +148,8 @@ check_signatures(const void *text, size_t text_len, struct rd signatures,
 
 	while (next_line(&signatures, &line, &len))
 		for (size_t i = 0; i < n_keys; i++) {
-			enum signature s = check_signature(line, len, text,
-			    text_len, &keys[i]);
+			enum signature s = check_signature(
+			    line, len, text, text_len, &keys[i]);
 
 			if (s == SIGNATURE_WRONG)
 				return s;
@@ -161,7 +161,7 @@ check_signatures(const void *text, size_t text_len, struct rd signatures,
 
 bool
 checkpoint_parse(const void *text, size_t len, const struct key_public *keys,
-	size_t n_keys, struct checkpoint *c, char *error, size_t error_size)
+    size_t n_keys, struct checkpoint *c, char *error, size_t error_size)
 {
 	const uint8_t *start = text;
 	const uint8_t *gap = len == 0 ? NULL : memmem(text, len, "\n\n", 2);
@@ -190,7 +190,7 @@ checkpoint_parse(const void *text, size_t len, const struct key_public *keys,
 
 bool
 checkpoint_load(const char *path, const struct key_public *keys, size_t n_keys,
-	struct checkpoint *c, char *error, size_t error_size)
+    struct checkpoint *c, char *error, size_t error_size)
 {
 	struct buf b = { 0 };
 	char why[256];
@@ -201,8 +201,7 @@ checkpoint_load(const char *path, const struct key_public *keys, size_t n_keys,
 		buf_free(&b);
 		return false;
 	}
-	ok = checkpoint_parse(b.data, b.len, keys, n_keys, c, why,
-	    sizeof(why));
+	ok = checkpoint_parse(b.data, b.len, keys, n_keys, c, why, sizeof(why));
 	if (!ok)
 		snprintf(error, error_size, "%s: %s", path, why);
 	buf_free(&b);

@@ -26,17 +26,17 @@
 #define TIMEOUT_US (60 * (int64_t)1000000)
 #define BACKOFF_MIN_US ((int64_t)1000000)
 #define BACKOFF_MAX_US (60 * (int64_t)1000000)
-#define LOOK_MS 20		/* while one runs */
+#define LOOK_MS 20 /* while one runs */
 
 struct command {
 	char dir[PATH_MAX];
 	char *text;
-	uint64_t latest;		/* size to be taken, 0: none */
-	uint64_t running;		/* size of the one that runs */
-	pid_t pid;			/* 0: none runs */
-	int64_t until_us;		/* of the one that runs */
+	uint64_t latest;  /* size to be taken, 0: none */
+	uint64_t running; /* size of the one that runs */
+	pid_t pid;        /* 0: none runs */
+	int64_t until_us; /* of the one that runs */
 	int64_t not_before_us;
-	int64_t backoff_us;		/* after the next failure */
+	int64_t backoff_us; /* after the next failure */
 	int64_t backoff_min_us;
 	int64_t timeout_us;
 };
@@ -161,8 +161,8 @@ start(struct command *c)
 
 	c->running = c->latest;
 	if (!link_checkpoint(c, path)) {
-		log_warning("checkpoint_command", "%s: %s", path,
-		    strerror(errno));
+		log_warning(
+		    "checkpoint_command", "%s: %s", path, strerror(errno));
 		fail(c);
 		return;
 	}
@@ -192,9 +192,10 @@ ended(struct command *c, int status)
 		c->backoff_us = c->backoff_min_us;
 		return;
 	}
-	log_warning("checkpoint_command", "checkpoint_command for %" PRIu64
-	    " lines %s %d; again in %" PRId64 " ms", c->running,
-	    WIFEXITED(status) ? "exited with" : "ended by signal",
+	log_warning("checkpoint_command",
+	    "checkpoint_command for %" PRIu64 " lines %s %d; again in %" PRId64
+	    " ms",
+	    c->running, WIFEXITED(status) ? "exited with" : "ended by signal",
 	    WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
 	    c->backoff_us / 1000);
 	fail(c);

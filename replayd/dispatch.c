@@ -28,7 +28,7 @@
 #define LENGTH_BYTES 4
 
 struct lane {
-	int fd;				/* -1: the worker is gone */
+	int fd; /* -1: the worker is gone */
 	unsigned outstanding;
 	struct buf in;
 };
@@ -36,7 +36,7 @@ struct lane {
 struct dispatch {
 	struct lane *lanes;
 	unsigned n;
-	struct worker_job *jobs;	/* a ring; cap is a power of two */
+	struct worker_job *jobs; /* a ring; cap is a power of two */
 	size_t cap;
 	size_t head;
 	size_t waiting;
@@ -206,8 +206,8 @@ take_verdicts(struct lane *l, dispatch_fn fn, void *arg)
 }
 
 void
-dispatch_receive(struct dispatch *d, const struct pollfd *p, dispatch_fn fn,
-	void *arg)
+dispatch_receive(
+    struct dispatch *d, const struct pollfd *p, dispatch_fn fn, void *arg)
 {
 	for (unsigned i = 0; i < d->n; i++) {
 		struct lane *l = &d->lanes[i];

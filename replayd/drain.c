@@ -38,18 +38,18 @@
 #define OUTCOME_DELAY_US 10000
 /* A sender of a message this long may wait in shmq_send() for the ack. */
 #define LONG_MESSAGE ((size_t)32 << 10)
-#define MAX_DEAD 64			/* lanes freed per step */
+#define MAX_DEAD 64 /* lanes freed per step */
 #define RETRY_US 200000
-#define CALM_US 1000000			/* without failure: it is over */
+#define CALM_US 1000000 /* without failure: it is over */
 
 /* Why the gate is closed, and what the operator was told of it. */
 struct trouble {
-	bool stuck;		/* the last group was not taken */
-	bool full;		/* spool_max_bytes */
+	bool stuck; /* the last group was not taken */
+	bool full;  /* spool_max_bytes */
 	bool told;
 	int64_t since_us;
-	int64_t last_us;	/* of the last failure */
-	int64_t retry_us;	/* when to try, or to look, again */
+	int64_t last_us;  /* of the last failure */
+	int64_t retry_us; /* when to try, or to look, again */
 };
 
 struct drain {
@@ -57,12 +57,12 @@ struct drain {
 	struct spool_writer *spool;
 	struct recorder_shared *shared;
 	int wake_fd;
-	uint64_t *taken;	/* by lane: last sequence of the group, or 0 */
+	uint64_t *taken; /* by lane: last sequence of the group, or 0 */
 	unsigned n_taken;
-	bool urgent;		/* somebody waits for the group */
-	int64_t since_us;	/* when the group got its first message */
+	bool urgent;      /* somebody waits for the group */
+	int64_t since_us; /* when the group got its first message */
 	struct drain_policy policy;
-	bool run_due;		/* the spool does not know of this run */
+	bool run_due; /* the spool does not know of this run */
 	struct trouble trouble;
 	struct drain_counts counts;
 };
@@ -91,8 +91,8 @@ put_in_doubt(struct drain *d, unsigned lane)
 	struct spool_origin from = { l.generation, l.sequence, lane };
 
 	if (l.open_tx != 0)
-		spool_append_from(d->spool, SPOOL_IN_DOUBT, l.open_tx, &from,
-		    NULL, 0);
+		spool_append_from(
+		    d->spool, SPOOL_IN_DOUBT, l.open_tx, &from, NULL, 0);
 }
 
 /* A sequence lock of one writer; see recorder.h. */
@@ -122,16 +122,16 @@ close_gate(struct drain *d, const char *why)
 
 	t->last_us = now;
 	t->retry_us = now + RETRY_US;
-	(void)shmq_set_gate(d->q, d->policy.refuse ? SHMQ_CLOSED_REFUSE
-						   : SHMQ_CLOSED_WAIT);
+	(void)shmq_set_gate(
+	    d->q, d->policy.refuse ? SHMQ_CLOSED_REFUSE : SHMQ_CLOSED_WAIT);
 	if (t->told)
 		return;
 	t->told = true;
 	t->since_us = now;
 	log_error("spool_stalled",
 	    "the spool cannot take more records: %s; writers %s until it can; "
-	    "it is tried again every %d ms", why,
-	    d->policy.refuse ? "are refused" : "wait", RETRY_US / 1000);
+	    "it is tried again every %d ms",
+	    why, d->policy.refuse ? "are refused" : "wait", RETRY_US / 1000);
 }
 
 /* Nothing of the group counts, and all of it is still in the lanes. */
@@ -236,8 +236,7 @@ take_record(struct drain *d, const struct shmq_message *m,
 		tx_id = l.open_tx;
 	else
 		put_in_doubt(d, m->lane);
-	spool_append_from(d->spool, SPOOL_RECORD, tx_id, from, m->data,
-	    m->len);
+	spool_append_from(d->spool, SPOOL_RECORD, tx_id, from, m->data, m->len);
 	d->urgent = true;
 	d->counts.records++;
 }
@@ -251,11 +250,12 @@ take_outcome(struct drain *d, const struct shmq_message *m,
 	if (l.open_tx == 0 || l.generation != m->generation) {
 		log_warning("outcome_without_record",
 		    "lane %u sent an outcome but no record before it; the "
-		    "outcome is dropped", m->lane);
+		    "outcome is dropped",
+		    m->lane);
 		return;
 	}
-	spool_append_from(d->spool, SPOOL_OUTCOME, l.open_tx, from, m->data,
-	    m->len);
+	spool_append_from(
+	    d->spool, SPOOL_OUTCOME, l.open_tx, from, m->data, m->len);
 }
 
 static void
@@ -286,8 +286,10 @@ take_group(struct drain *d)
 	struct shmq_message m;
 	unsigned n;
 
-	for (n = 0; n < GROUP_MESSAGES && spool_pending(d->spool) < GROUP_BYTES
-	    && shmq_next(d->q, &m); n++)
+	for (n = 0;
+	     n < GROUP_MESSAGES && spool_pending(d->spool) < GROUP_BYTES &&
+	     shmq_next(d->q, &m);
+	     n++)
 		take_message(d, &m);
 	return n;
 }
@@ -341,7 +343,7 @@ static bool
 group_is_due(const struct drain *d, unsigned n, bool woken)
 {
 	return d->urgent || n >= GROUP_MESSAGES || (woken && n == 0) ||
-	    io_monotonic_us() - d->since_us >= OUTCOME_DELAY_US;
+	       io_monotonic_us() - d->since_us >= OUTCOME_DELAY_US;
 }
 
 static bool take_over(struct drain *d);
@@ -421,11 +423,14 @@ put_gap(struct drain *d)
 	n = snprintf(text, sizeof(text),
 	    "{\"from_time\":\"%s\",\"to_time\":\"%s\","
 	    "\"reason\":\"machine_crash\",\"database\":null,"
-	    "\"count\":null}", from, to);
+	    "\"count\":null}",
+	    from, to);
 	spool_append(d->spool, SPOOL_GAP, 0, text, (size_t)n);
-	log_warning("machine_crash", "the machine stopped under "
+	log_warning("machine_crash",
+	    "the machine stopped under "
 	    "evidence.commit=async: transactions of the moments after %s may "
-	    "have no record", from);
+	    "have no record",
+	    from);
 }
 
 static void
@@ -443,8 +448,7 @@ begin_run(struct drain *d)
 	struct spool_run last = *spool_run(d->spool);
 	const char *boot = d->policy.boot_id;
 
-	if (last.async && !last.clean && *last.boot != '\0' &&
-	    *boot != '\0' &&
+	if (last.async && !last.clean && *last.boot != '\0' && *boot != '\0' &&
 	    strncmp(last.boot, boot, sizeof(last.boot) - 1) != 0)
 		put_gap(d);
 	append_run(d, false);
@@ -483,7 +487,7 @@ static bool
 is_disk_trouble(int error)
 {
 	return error == ENOSPC || error == EDQUOT || error == EIO ||
-	    error == EROFS || error == EACCES || error == EPERM;
+	       error == EROFS || error == EACCES || error == EPERM;
 }
 
 /* Only a disk that may come back is waited for. */
@@ -500,9 +504,10 @@ open_spool(const char *data_dir)
 			log_fatal("spool_open", "cannot open %s/spool: %s",
 			    data_dir, strerror(errno));
 		if (!told)
-			log_error("spool_stalled", "cannot open %s/spool: %s; "
-			    "writers wait until it can be opened", data_dir,
-			    strerror(errno));
+			log_error("spool_stalled",
+			    "cannot open %s/spool: %s; "
+			    "writers wait until it can be opened",
+			    data_dir, strerror(errno));
 		told = true;
 		(void)poll(&p, 1, RETRY_US / 1000);
 		procsig_drain();

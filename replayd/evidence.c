@@ -37,23 +37,23 @@
 /* type, seq, time and prev with their quotes, at their longest */
 #define HEAD_BYTES 256
 #define FLUSH_BYTES 65536
-#define STATE_SHARE 20		/* of the time, one part for saving the state */
+#define STATE_SHARE 20 /* of the time, one part for saving the state */
 
 struct evidence {
 	char dir[PATH_MAX];
-	int dir_fd;			/* holds the lock */
+	int dir_fd; /* holds the lock */
 	const struct key_signer *signer;
 	int64_t rotate_size;
 	struct merkle_tree tree;
 	struct tiles_writer *tiles;
-	struct state state;		/* of now, but for size and root */
-	char last_time[40];		/* of the last line before the start */
-	struct buf key_change;		/* `new` of the last KeyChange seen */
-	int fd;				/* the file appended to, -1 before */
-	struct evlog_place end;		/* where the next line goes */
-	struct buf pending;		/* lines not yet written */
-	struct checkpoint head;		/* the last signed; size 0: none */
-	struct buf checkpoint;		/* bytes of log/checkpoint, if any */
+	struct state state;     /* of now, but for size and root */
+	char last_time[40];     /* of the last line before the start */
+	struct buf key_change;  /* `new` of the last KeyChange seen */
+	int fd;                 /* the file appended to, -1 before */
+	struct evlog_place end; /* where the next line goes */
+	struct buf pending;     /* lines not yet written */
+	struct checkpoint head; /* the last signed; size 0: none */
+	struct buf checkpoint;  /* bytes of log/checkpoint, if any */
 	int64_t next_save_us;
 };
 
@@ -89,8 +89,8 @@ load_checkpoint(struct evidence *e, struct checkpoint *c, struct complaint *w)
 	}
 	if (strcmp(c->origin, e->signer->public.name) != 0) {
 		snprintf(w->text, w->size,
-		    "%s: origin %s is not the key's, %s; start a new log",
-		    path, c->origin, e->signer->public.name);
+		    "%s: origin %s is not the key's, %s; start a new log", path,
+		    c->origin, e->signer->public.name);
 		return false;
 	}
 	return true;
@@ -147,7 +147,7 @@ take_lock(struct evidence *e, struct complaint *w)
 
 struct evidence *
 evidence_open(const char *log_dir, const struct key_signer *signer,
-	int64_t rotate_size, char *error, size_t error_size)
+    int64_t rotate_size, char *error, size_t error_size)
 {
 	struct complaint w = { error, error_size };
 	struct evidence *e = calloc(1, sizeof(*e));
@@ -312,8 +312,7 @@ with_head(const struct evidence *e, const char *type, const json_t *body)
 
 	jsonx_set(line, "type", json_string(type));
 	jsonx_set(line, "seq", jsonx_int(e->tree.size + 1));
-	jsonx_set(line, "time",
-	    json_string(io_format_time(io_now_us(), time)));
+	jsonx_set(line, "time", json_string(io_format_time(io_now_us(), time)));
 	jsonx_set(line, "prev", jsonx_hash(&e->state.last));
 	if (json_object_update(line, (json_t *)(uintptr_t)body) != 0)
 		log_fatal("json_failed", "no memory for a line of evidence");
@@ -359,13 +358,14 @@ check_nobody_else_signed(const struct evidence *e, const char *path)
 		buf_reset(&now);
 	}
 	same = now.len == e->checkpoint.len &&
-	    (now.len == 0 ||
-		memcmp(now.data, e->checkpoint.data, now.len) == 0);
+	       (now.len == 0 ||
+		   memcmp(now.data, e->checkpoint.data, now.len) == 0);
 	buf_free(&now);
 	if (!same)
 		log_fatal("checkpoint_inconsistent",
 		    "%s was changed by another process; nothing is signed "
-		    "over it", path);
+		    "over it",
+		    path);
 }
 
 /* The tiles as they lie on the disk: the last head's tree, and this one. */
@@ -380,20 +380,26 @@ check_follows(const struct evidence *e, const struct checkpoint *c)
 
 	if (!tiles_root(t, e->head.size, &before) ||
 	    !tiles_root(t, c->size, &now))
-		log_fatal("checkpoint_inconsistent", "%s/%s; nothing is signed "
-		    "over it", e->dir, tiles_error(t));
+		log_fatal("checkpoint_inconsistent",
+		    "%s/%s; nothing is signed "
+		    "over it",
+		    e->dir, tiles_error(t));
 	tiles_close(t);
 	if (e->head.size > 0 &&
 	    memcmp(&before, &e->head.root, sizeof(before)) != 0)
-		log_fatal("checkpoint_inconsistent", "the first %" PRIu64
+		log_fatal("checkpoint_inconsistent",
+		    "the first %" PRIu64
 		    " lines in %s have root %s by their tiles, signed was %s; "
-		    "nothing is signed over it", e->head.size, e->dir,
-		    merkle_hex(&before, is), merkle_hex(&e->head.root, was));
+		    "nothing is signed over it",
+		    e->head.size, e->dir, merkle_hex(&before, is),
+		    merkle_hex(&e->head.root, was));
 	if (memcmp(&now, &c->root, sizeof(now)) != 0)
-		log_fatal("checkpoint_inconsistent", "%" PRIu64
+		log_fatal("checkpoint_inconsistent",
+		    "%" PRIu64
 		    " lines have root %s, by their tiles in %s %s; nothing is "
-		    "signed over it", c->size, merkle_hex(&c->root, was),
-		    e->dir, merkle_hex(&now, is));
+		    "signed over it",
+		    c->size, merkle_hex(&c->root, was), e->dir,
+		    merkle_hex(&now, is));
 }
 
 void
@@ -410,7 +416,7 @@ evidence_save_state(struct evidence *e)
 	if (!state_save(path, &e->state))
 		log_fatal("evidence_failed", "%s: %s", path, strerror(errno));
 	e->next_save_us = io_monotonic_us() +
-	    STATE_SHARE * (io_monotonic_us() - start);
+			  STATE_SHARE * (io_monotonic_us() - start);
 }
 
 static void
@@ -431,10 +437,8 @@ sign(struct evidence *e, const struct key_signer *next)
 	buf_reset(&e->checkpoint);
 	checkpoint_put_both(&c, e->signer, next, &e->checkpoint);
 	KILLPOINT("before_checkpoint");
-	if (!io_replace_file(path, e->checkpoint.data, e->checkpoint.len,
-		0644))
-		log_fatal("checkpoint_failed", "%s: %s", path,
-		    strerror(errno));
+	if (!io_replace_file(path, e->checkpoint.data, e->checkpoint.len, 0644))
+		log_fatal("checkpoint_failed", "%s: %s", path, strerror(errno));
 	KILLPOINT("after_checkpoint");
 	e->head = c;
 }
@@ -470,8 +474,8 @@ is_signed_by(const struct evidence *e, const struct key_public *k)
 	char why[256];
 
 	return e->checkpoint.len > 0 &&
-	    checkpoint_parse(e->checkpoint.data, e->checkpoint.len, k, 1, &c,
-		why, sizeof(why));
+	       checkpoint_parse(e->checkpoint.data, e->checkpoint.len, k, 1, &c,
+		   why, sizeof(why));
 }
 
 static bool
@@ -482,7 +486,7 @@ is_logged(const struct evidence *e, const struct key_public *k)
 
 	key_public_text(k, &b);
 	same = b.len == e->key_change.len &&
-	    memcmp(b.data, e->key_change.data, b.len) == 0;
+	       memcmp(b.data, e->key_change.data, b.len) == 0;
 	buf_free(&b);
 	return same;
 }

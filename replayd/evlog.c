@@ -23,11 +23,11 @@
 
 struct evlog {
 	char dir[PATH_MAX];
-	unsigned file_number;	/* open or last tried */
-	int fd;			/* -1: none */
+	unsigned file_number; /* open or last tried */
+	int fd;               /* -1: none */
 	uint64_t line_number;
-	off_t line_at;		/* start of the line being assembled */
-	size_t used;		/* bytes of buffer[] already handed out */
+	off_t line_at; /* start of the line being assembled */
+	size_t used;   /* bytes of buffer[] already handed out */
 	size_t filled;
 	char buffer[EVLOG_MAX_LINE + 1 + CHUNK];
 };
@@ -192,7 +192,7 @@ wrong(char *error, size_t error_size, const char *what, const char *why)
 /* At the end of the open file: goes on with the next one if there is one. */
 static enum evlog_result
 next_file(struct evlog *l, const struct evlog_line *line, char *error,
-	size_t error_size)
+    size_t error_size)
 {
 	bool torn = line->len > 0;
 	char name[32];
@@ -211,8 +211,8 @@ next_file(struct evlog *l, const struct evlog_line *line, char *error,
 }
 
 enum evlog_result
-evlog_next(struct evlog *l, struct evlog_line *line, char *error,
-	size_t error_size)
+evlog_next(
+    struct evlog *l, struct evlog_line *line, char *error, size_t error_size)
 {
 	memset(line, 0, sizeof(*line));
 	if (l->fd < 0) {
@@ -227,16 +227,16 @@ evlog_next(struct evlog *l, struct evlog_line *line, char *error,
 
 		if (take_line(l, line))
 			return line->len <= EVLOG_MAX_LINE
-			    ? EVLOG_LINE
-			    : wrong(error, error_size, line->file,
-				  "a line is longer than 65,535 bytes");
+				   ? EVLOG_LINE
+				   : wrong(error, error_size, line->file,
+					 "a line is longer than 65,535 bytes");
 		if (line->len > EVLOG_MAX_LINE)
 			return wrong(error, error_size, line->file,
 			    "a line is longer than 65,535 bytes");
 		n = fill_to_the_end(l);
 		if (n < 0)
-			return wrong(error, error_size, line->file,
-			    strerror(errno));
+			return wrong(
+			    error, error_size, line->file, strerror(errno));
 		line->text = l->buffer + l->used;
 		if (n > 0)
 			continue;

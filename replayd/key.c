@@ -23,7 +23,7 @@
 
 #define ALGORITHM_ED25519 0x01
 #define SIGNER_PREFIX "PRIVATE+KEY+"
-#define MATERIAL_BYTES 33	/* algorithm and 32 bytes of seed or key */
+#define MATERIAL_BYTES 33 /* algorithm and 32 bytes of seed or key */
 #define ID_HEX (2 * KEY_ID_BYTES)
 #define MAX_KEY_FILE 4096
 
@@ -31,8 +31,8 @@ static void
 prepare(void)
 {
 	if (sodium_init() < 0)
-		log_fatal("sodium_unavailable",
-		    "libsodium cannot be initialised");
+		log_fatal(
+		    "sodium_unavailable", "libsodium cannot be initialised");
 }
 
 bool
@@ -109,13 +109,27 @@ key_forget(struct key_signer *k)
 void
 key_base64(const void *data, size_t len, struct buf *out)
 {
-	size_t need = sodium_base64_ENCODED_LEN(len,
-	    sodium_base64_VARIANT_ORIGINAL);
+	size_t need = sodium_base64_ENCODED_LEN(
+	    len, sodium_base64_VARIANT_ORIGINAL);
 	uint8_t *to = buf_reserve(out, need);
 
-	sodium_bin2base64((char *)to, need, data, len,
-	    sodium_base64_VARIANT_ORIGINAL);
+	sodium_bin2base64(
+	    (char *)to, need, data, len, sodium_base64_VARIANT_ORIGINAL);
 	out->len += need - 1; /* without the NUL */
+}
+
+/* libsodium takes some bytes above 0x7f for letters. */
+static bool
+is_base64(const char *text, size_t len)
+{
+	static const char alphabet[] =
+	    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	    "abcdefghijklmnopqrstuvwxyz0123456789+/=";
+
+	for (size_t i = 0; i < len; i++)
+		if (text[i] == '\0' || strchr(alphabet, text[i]) == NULL)
+			return false;
+	return true;
 }
 
 bool
@@ -124,9 +138,10 @@ key_unbase64(const char *text, size_t len, uint8_t *out, size_t n)
 	size_t got;
 	const char *end;
 
-	return sodium_base642bin(out, n, text, len, NULL, &got, &end,
+	return is_base64(text, len) &&
+	       sodium_base642bin(out, n, text, len, NULL, &got, &end,
 		   sodium_base64_VARIANT_ORIGINAL) == 0 &&
-	    got == n && end == text + len;
+	       got == n && end == text + len;
 }
 
 /* NAME+HEX(key ID)+BASE64(0x01 || bytes) */
@@ -151,7 +166,7 @@ key_public_text(const struct key_public *k, struct buf *out)
 /* Splits NAME+HEX+BASE64; false if it is not of that form. */
 static bool
 parse_key(const char *text, size_t len, char name[KEY_NAME_BYTES],
-	uint8_t id[KEY_ID_BYTES], uint8_t bytes[KEY_PUBLIC_BYTES])
+    uint8_t id[KEY_ID_BYTES], uint8_t bytes[KEY_PUBLIC_BYTES])
 {
 	const char *end = text + len;
 	const char *plus = memchr(text, '+', len);
@@ -166,14 +181,14 @@ parse_key(const char *text, size_t len, char name[KEY_NAME_BYTES],
 		return false;
 	memcpy(name, text, (size_t)(plus - text));
 	name[plus - text] = '\0';
-	if (sodium_hex2bin(id, KEY_ID_BYTES, plus + 1, ID_HEX, NULL, &got,
-		NULL) != 0 ||
+	if (sodium_hex2bin(
+		id, KEY_ID_BYTES, plus + 1, ID_HEX, NULL, &got, NULL) != 0 ||
 	    got != KEY_ID_BYTES)
 		return false;
 	ok = key_unbase64(plus + ID_HEX + 2,
 		 (size_t)(end - (plus + ID_HEX + 2)), material,
 		 sizeof(material)) &&
-	    material[0] == ALGORITHM_ED25519 && key_name_ok(name);
+	     material[0] == ALGORITHM_ED25519 && key_name_ok(name);
 	memcpy(bytes, material + 1, KEY_PUBLIC_BYTES);
 	sodium_memzero(material, sizeof(material));
 	return ok;
@@ -217,8 +232,8 @@ failed(const char *path, char *error, size_t error_size)
 }
 
 bool
-key_save(const struct key_signer *k, const char *dir, char *error,
-	size_t error_size)
+key_save(
+    const struct key_signer *k, const char *dir, char *error, size_t error_size)
 {
 	char path[PATH_MAX];
 
@@ -231,8 +246,7 @@ key_save(const struct key_signer *k, const char *dir, char *error,
 	if (!save_signer(path, k))
 		return failed(path, error, error_size);
 	io_path(path, sizeof(path), "%s/evidence.pub", dir);
-	return save_public(path, &k->public) ||
-	    failed(path, error, error_size);
+	return save_public(path, &k->public) || failed(path, error, error_size);
 }
 
 static bool
@@ -264,8 +278,8 @@ read_key_file(const char *path, struct buf *b, char *error, size_t error_size)
 }
 
 bool
-key_load_signer(const char *path, struct key_signer *k, char *error,
-	size_t error_size)
+key_load_signer(
+    const char *path, struct key_signer *k, char *error, size_t error_size)
 {
 	static const size_t prefix = sizeof(SIGNER_PREFIX) - 1;
 	struct buf b = { 0 };
@@ -279,10 +293,10 @@ key_load_signer(const char *path, struct key_signer *k, char *error,
 	    !read_key_file(path, &b, error, error_size))
 		return false;
 	ok = b.len > prefix && memcmp(b.data, SIGNER_PREFIX, prefix) == 0 &&
-	    parse_key((const char *)b.data + prefix, b.len - prefix, name, id,
-		seed) &&
-	    from_seed(name, seed, k) &&
-	    memcmp(id, k->public.id, KEY_ID_BYTES) == 0;
+	     parse_key((const char *)b.data + prefix, b.len - prefix, name, id,
+		 seed) &&
+	     from_seed(name, seed, k) &&
+	     memcmp(id, k->public.id, KEY_ID_BYTES) == 0;
 	sodium_memzero(seed, sizeof(seed));
 	sodium_memzero(b.data, b.len);
 	buf_free(&b);
@@ -306,8 +320,8 @@ key_public_parse(const char *text, size_t len, struct key_public *k)
 }
 
 bool
-key_load_public(const char *path, struct key_public *k, char *error,
-	size_t error_size)
+key_load_public(
+    const char *path, struct key_public *k, char *error, size_t error_size)
 {
 	struct buf b = { 0 };
 	bool ok;
@@ -325,8 +339,8 @@ key_load_public(const char *path, struct key_public *k, char *error,
 /* --- rotation --- */
 
 bool
-key_prepare_next(const char *dir, struct key_public *next, char *error,
-	size_t error_size)
+key_prepare_next(
+    const char *dir, struct key_public *next, char *error, size_t error_size)
 {
 	struct key_signer old;
 	struct key_signer k;
@@ -352,7 +366,7 @@ key_prepare_next(const char *dir, struct key_public *next, char *error,
 
 int
 key_load_next(const char *dir, const struct key_public *old,
-	struct key_signer *k, char *error, size_t error_size)
+    struct key_signer *k, char *error, size_t error_size)
 {
 	char path[PATH_MAX];
 
@@ -363,15 +377,17 @@ key_load_next(const char *dir, const struct key_public *old,
 		return -1;
 	if (strcmp(k->public.name, old->name) == 0)
 		return 1;
-	snprintf(error, error_size, "%s is of %s, not of %s; a log keeps its "
-	    "origin", path, k->public.name, old->name);
+	snprintf(error, error_size,
+	    "%s is of %s, not of %s; a log keeps its "
+	    "origin",
+	    path, k->public.name, old->name);
 	key_forget(k);
 	return -1;
 }
 
 bool
 key_finish_change(const char *dir, const struct key_public *old,
-	const struct key_public *next, char *error, size_t error_size)
+    const struct key_public *next, char *error, size_t error_size)
 {
 	char path[PATH_MAX];
 	char from[PATH_MAX];
@@ -388,8 +404,8 @@ key_finish_change(const char *dir, const struct key_public *old,
 }
 
 bool
-key_repair_public(const char *dir, const struct key_public *k, char *error,
-	size_t error_size)
+key_repair_public(
+    const char *dir, const struct key_public *k, char *error, size_t error_size)
 {
 	char path[PATH_MAX];
 	struct key_public there;
@@ -407,15 +423,14 @@ key_repair_public(const char *dir, const struct key_public *k, char *error,
 
 void
 key_sign(const struct key_signer *k, const void *data, size_t len,
-	uint8_t signature[KEY_SIGNATURE_BYTES])
+    uint8_t signature[KEY_SIGNATURE_BYTES])
 {
 	crypto_sign_detached(signature, NULL, data, len, k->secret);
 }
 
 bool
 key_verify(const struct key_public *k, const void *data, size_t len,
-	const uint8_t signature[KEY_SIGNATURE_BYTES])
+    const uint8_t signature[KEY_SIGNATURE_BYTES])
 {
-	return crypto_sign_verify_detached(signature, data, len, k->bytes) ==
-	    0;
+	return crypto_sign_verify_detached(signature, data, len, k->bytes) == 0;
 }

@@ -93,8 +93,7 @@ line_gap(const char *from_time, const char *reason, uint64_t count)
 	char now[IO_TIME_BYTES];
 
 	jsonx_set(v, "from_time", jsonx_text_or_null(from_time));
-	jsonx_set(v, "to_time",
-	    json_string(io_format_time(io_now_us(), now)));
+	jsonx_set(v, "to_time", json_string(io_format_time(io_now_us(), now)));
 	jsonx_set(v, "reason", json_string(reason));
 	jsonx_set(v, "database", json_null());
 	jsonx_set(v, "count", count == 0 ? json_null() : jsonx_int(count));
@@ -106,9 +105,9 @@ line_spool_gap(const struct spool_frame *f)
 {
 	json_t *at = jsonx_object();
 	json_t *v = f->payload_len == 0
-	    ? NULL
-	    : json_loadb((const char *)f->payload, f->payload_len,
-		  JSON_REJECT_DUPLICATES, NULL);
+			? NULL
+			: json_loadb((const char *)f->payload, f->payload_len,
+			      JSON_REJECT_DUPLICATES, NULL);
 
 	if (!json_is_object(v)) {
 		json_decref(v);
@@ -144,8 +143,8 @@ query_sequence(const struct record *r, bool normalized)
 	for (size_t i = 0; i < r->n_statements; i++) {
 		json_t *s = jsonx_object();
 
-		jsonx_set(s, "sql",
-		    statement_text(&r->statements[i], normalized));
+		jsonx_set(
+		    s, "sql", statement_text(&r->statements[i], normalized));
 		jsonx_set(s, "params", jsonx_int(r->statements[i].n_params));
 		jsonx_set(s, "type", jsonx_text(r->statements[i].type));
 		jsonx_append(list, s);
@@ -189,8 +188,8 @@ tables(const struct record *r)
 		jsonx_set(v, "table", jsonx_text(t->table));
 		jsonx_set(v, "name", table_name(t));
 		jsonx_set(v, "key", key_columns(&t->shape));
-		jsonx_set(v, "access",
-		    json_string(t->write ? "write" : "read"));
+		jsonx_set(
+		    v, "access", json_string(t->write ? "write" : "read"));
 		if (r->has_images) {
 			jsonx_set(v, "pre_rows", jsonx_int(t->n_before));
 			jsonx_set(v, "post_rows", jsonx_int(t->n_after));
@@ -243,7 +242,7 @@ pre_state_data(const struct record *r)
 
 static json_t *
 one_row(const struct rowenc_shape *s, const struct rowenc_row *row,
-	struct rowenc_value *values)
+    struct rowenc_value *values)
 {
 	json_t *v = jsonx_object();
 
@@ -253,10 +252,10 @@ one_row(const struct rowenc_shape *s, const struct rowenc_row *row,
 		json_t *cell = jsonx_array();
 
 		jsonx_append(cell, jsonx_text(s->columns[i].type));
-		jsonx_append(cell,
-		    values[i].data == NULL
-			? json_null()
-			: jsonx_textn(values[i].data, values[i].len));
+		jsonx_append(
+		    cell, values[i].data == NULL
+			      ? json_null()
+			      : jsonx_textn(values[i].data, values[i].len));
 		jsonx_set(v, s->columns[i].name, cell);
 	}
 	return v;
@@ -265,8 +264,8 @@ one_row(const struct rowenc_shape *s, const struct rowenc_row *row,
 static json_t *
 rows_of(const struct rowenc_shape *s, const struct record_row *rows, size_t n)
 {
-	struct rowenc_value *values =
-	    calloc(s->n_columns + 1u, sizeof(*values));
+	struct rowenc_value *values = calloc(
+	    s->n_columns + 1u, sizeof(*values));
 	json_t *list = jsonx_array();
 
 	if (values == NULL)
@@ -286,10 +285,9 @@ line_rows(const struct record *r)
 		const struct record_table *t = &r->tables[i];
 		json_t *v = jsonx_object();
 
-		jsonx_set(v, "before",
-		    rows_of(&t->shape, t->before, t->n_before));
-		jsonx_set(v, "after",
-		    rows_of(&t->shape, t->after, t->n_after));
+		jsonx_set(
+		    v, "before", rows_of(&t->shape, t->before, t->n_before));
+		jsonx_set(v, "after", rows_of(&t->shape, t->after, t->n_after));
 		jsonx_append(list, v);
 	}
 	return list;
@@ -354,8 +352,8 @@ set_session(json_t *v, const struct record *r)
 {
 	jsonx_set(v, "database", jsonx_text_or_null(r->database));
 	jsonx_set(v, "user", jsonx_text_or_null(r->user));
-	jsonx_set(v, "application_name",
-	    jsonx_text_or_null(r->application_name));
+	jsonx_set(
+	    v, "application_name", jsonx_text_or_null(r->application_name));
 	jsonx_set(v, "client_addr", jsonx_text_or_null(r->client_addr));
 	jsonx_set(v, "isolation", jsonx_text_or_null(r->isolation));
 	jsonx_set(v, "intent", json_boolean(r->intent));
@@ -375,8 +373,8 @@ set_images(json_t *v, const struct record *r, const struct line_context *c)
 }
 
 json_t *
-line_record(uint64_t tx_id, const struct record *r,
-	const struct line_context *c)
+line_record(
+    uint64_t tx_id, const struct record *r, const struct line_context *c)
 {
 	json_t *v = jsonx_object();
 
@@ -421,8 +419,8 @@ mismatch_row(const struct verdict_mismatch *m)
 	json_t *v = jsonx_object();
 
 	for (size_t i = 0; i < m->n_row; i++)
-		jsonx_set(v, m->row[i].column,
-		    text_or_sql_null(m->row[i].value));
+		jsonx_set(
+		    v, m->row[i].column, text_or_sql_null(m->row[i].value));
 	return v;
 }
 
@@ -463,16 +461,15 @@ line_verdict(const struct txn *x, const struct verdict *v, const char *bundle)
 	jsonx_set(o, "success", json_boolean(v->kind == VERDICT_VERIFIED));
 	jsonx_set(o, "verdict", json_string(verdict_kind_name(v->kind)));
 	jsonx_set(o, "reason", jsonx_text_or_null(v->reason));
-	jsonx_set(o, "pre_root_captured",
-	    root_or_null(x->has_roots, &x->pre_root));
-	jsonx_set(o, "post_root_claimed",
-	    root_or_null(x->has_roots, &x->post_root));
+	jsonx_set(
+	    o, "pre_root_captured", root_or_null(x->has_roots, &x->pre_root));
+	jsonx_set(
+	    o, "post_root_claimed", root_or_null(x->has_roots, &x->post_root));
 	jsonx_set(o, "post_root_calculated",
 	    root_or_null(v->has_root, &v->post_root_calculated));
 	jsonx_set(o, "mismatches", mismatches(v));
 	jsonx_set(o, "statement",
-	    v->statement < 0 ? json_null()
-			     : jsonx_int((uint64_t)v->statement));
+	    v->statement < 0 ? json_null() : jsonx_int((uint64_t)v->statement));
 	jsonx_set(o, "replay_ms", json_real(v->replay_ms));
 	jsonx_set(o, "bundle", text_or_sql_null(bundle));
 	return o;

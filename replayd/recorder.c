@@ -32,7 +32,7 @@
 #include "track.h"
 
 #define IDENTITY_WAIT_MS 500
-#define FINISH_WAIT_US (30 * (int64_t)1000000)
+#define FINISH_WAIT_US (5 * (int64_t)1000000)
 #define COMMAND_WAIT_US (5 * (int64_t)1000000)
 #define MAX_AFTER 65536
 #define ASK_AGAIN_MS 200
@@ -46,15 +46,14 @@ struct recorder {
 	struct recorder_shared *shared;
 	int wake_fd;
 	pid_t drain;
-	struct key_signer keys[2];	/* the present one, and one to come */
+	struct key_signer keys[2]; /* the present one, and one to come */
 	struct key_signer *key;
 	struct track track;
 	struct command *command;
 	struct spool_reader *spool;
-	struct spool_position resume;	/* frames before are in the log */
-	struct spool_position durable;	/* as last told */
-	bool finishing;			/* end of file on wake_fd */
-	uint64_t recycled;		/* segments below are deleted */
+	struct spool_position durable; /* as last told */
+	bool finishing;                /* end of file on wake_fd */
+	uint64_t recycled;             /* segments below are deleted */
 	int64_t next_checkpoint_us;
 	struct pollfd *poll;
 };
@@ -73,8 +72,7 @@ read_durable(struct recorder *r)
 
 		p.segment = atomic_load(&s->segment);
 		p.offset = atomic_load(&s->offset);
-		if ((version & 1) == 0 &&
-		    atomic_load(&s->version) == version) {
+		if ((version & 1) == 0 && atomic_load(&s->version) == version) {
 			r->durable = p;
 			return;
 		}
@@ -97,16 +95,30 @@ read_wake(struct recorder *r)
 	r->finishing = true;
 }
 
+static bool follow_spool(struct recorder *r);
+
+/*
+ * What was recorded before the server answered comes first: of a transaction
+ * that was given this one's xid, say.
+ */
+static void
+take_answer(struct recorder *r, const struct resolver_answer *a)
+{
+	if (a->kind == RESOLVER_OUTCOME)
+		while (follow_spool(r))
+			evidence_flush(r->track.evidence);
+	track_answer(&r->track, a);
+}
+
 static void
 read_answers(struct recorder *r)
 {
 	struct resolver_answer a;
 	ssize_t n;
 
-	while ((n = recv(r->track.resolver_fd, &a, sizeof(a),
-		    MSG_DONTWAIT)) == (ssize_t)sizeof(a)) {
-		track_answer(&r->track, &a);
-	}
+	while ((n = recv(r->track.resolver_fd, &a, sizeof(a), MSG_DONTWAIT)) ==
+	       (ssize_t)sizeof(a))
+		take_answer(r, &a);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	log_warning("resolver_lost",
@@ -133,7 +145,8 @@ load_key(struct recorder *r)
 	    strcmp(r->config->origin, r->key->public.name) != 0)
 		log_fatal("evidence_key",
 		    "evidence.origin is %s but %s is of %s; a log keeps its "
-		    "origin", r->config->origin, path, r->key->public.name);
+		    "origin",
+		    r->config->origin, path, r->key->public.name);
 	if (!key_repair_public(dir, &r->key->public, error, sizeof(error)))
 		log_fatal("evidence_key", "%s", error);
 }
@@ -146,8 +159,8 @@ change_key(struct recorder *r)
 	const char *dir = r->config->data_dir;
 	char error[512];
 
-	switch (key_load_next(dir, &r->key->public, next, error,
-	    sizeof(error))) {
+	switch (
+	    key_load_next(dir, &r->key->public, next, error, sizeof(error))) {
 	case 0:
 		return;
 	case 1:
@@ -158,15 +171,17 @@ change_key(struct recorder *r)
 	}
 	evidence_change_key(r->track.evidence, next);
 	KILLPOINT("key_signed");
-	if (!key_finish_change(dir, &r->key->public, &next->public, error,
-		sizeof(error)))
+	if (!key_finish_change(
+		dir, &r->key->public, &next->public, error, sizeof(error)))
 		log_fatal("evidence_key", "%s", error);
 	key_forget(r->key);
 	r->key = next;
 	command_note(r->command, evidence_size(r->track.evidence));
-	log_info("key_changed", "the evidence log is signed with key "
-	    "%02x%02x%02x%02x from now on", next->public.id[0],
-	    next->public.id[1], next->public.id[2], next->public.id[3]);
+	log_info("key_changed",
+	    "the evidence log is signed with key "
+	    "%02x%02x%02x%02x from now on",
+	    next->public.id[0], next->public.id[1], next->public.id[2],
+	    next->public.id[3]);
 }
 
 /* The server's identity, if it answers soon. */
@@ -194,23 +209,24 @@ open_log(struct recorder *r)
 
 	config_log_path(r->config, ".", dir, sizeof(dir));
 	dir[strlen(dir) - strlen("/.")] = '\0';
-	r->track.evidence = evidence_open(dir, r->key,
-	    r->config->log_rotate_size, error, sizeof(error));
+	r->track.evidence = evidence_open(
+	    dir, r->key, r->config->log_rotate_size, error, sizeof(error));
 	if (r->track.evidence == NULL)
 		log_fatal("evidence_refused",
 		    "nothing is signed until this is explained: %s", error);
 	r->command = command_new(dir, r->config->checkpoint_command);
 	if (evidence_unsigned(r->track.evidence) <
 	    evidence_size(r->track.evidence))
-		command_note(r->command, evidence_size(r->track.evidence) -
-		    evidence_unsigned(r->track.evidence));
+		command_note(
+		    r->command, evidence_size(r->track.evidence) -
+				    evidence_unsigned(r->track.evidence));
 	change_key(r);
 }
 
 /* pgwitness --init --after left the other log's checkpoint for us. */
 static void
-name_the_old_log(const struct recorder *r, struct line_start *s,
-	struct checkpoint *old)
+name_the_old_log(
+    const struct recorder *r, struct line_start *s, struct checkpoint *old)
 {
 	struct buf b = { 0 };
 	char path[PATH_MAX];
@@ -220,11 +236,13 @@ name_the_old_log(const struct recorder *r, struct line_start *s,
 		if (!checkpoint_parse_text(b.data, b.len, old))
 			log_fatal("evidence_after",
 			    "%s is not a checkpoint; make the data directory "
-			    "again", path);
+			    "again",
+			    path);
 		if (strcmp(old->origin, s->origin) == 0)
 			log_fatal("evidence_after",
 			    "%s is of the same origin, %s; two logs must not "
-			    "have one", path, s->origin);
+			    "have one",
+			    path, s->origin);
 		s->continued_origin = old->origin;
 		s->size = old->size;
 		s->root = old->root;
@@ -267,8 +285,8 @@ start(struct recorder *r, const int *worker_fds, unsigned n_workers)
 	t->dispatch = dispatch_new(worker_fds, n_workers);
 	t->n_workers = n_workers;
 	t->context.row_data = r->config->log_row_data;
-	t->context.normalized =
-	    r->config->log_statements == STATEMENTS_NORMALIZED;
+	t->context.normalized = r->config->log_statements ==
+				STATEMENTS_NORMALIZED;
 	t->arena = arena_new(0);
 	r->poll = calloc(POLL_WORKERS + n_workers, sizeof(*r->poll));
 	if (r->poll == NULL || !io_set_nonblock(r->wake_fd))
@@ -279,20 +297,13 @@ start(struct recorder *r, const int *worker_fds, unsigned n_workers)
 		    r->config->data_dir, strerror(errno));
 	write_start(r);
 	if (track_resume(t))
-		r->resume = t->spool->next;
-	log_info("recorder_started", "the evidence log has %" PRIu64
-	    " lines, %zu transactions are open", evidence_size(t->evidence),
-	    t->open->n);
+		spool_reader_seek(r->spool, t->spool->next);
+	log_info("recorder_started",
+	    "the evidence log has %" PRIu64 " lines, %zu transactions are open",
+	    evidence_size(t->evidence), t->open->n);
 }
 
 /* --- rounds --- */
-
-static bool
-is_before(struct spool_position a, struct spool_position b)
-{
-	return a.segment < b.segment ||
-	    (a.segment == b.segment && a.offset < b.offset);
-}
 
 /* True if there is more to take. */
 static bool
@@ -309,8 +320,7 @@ follow_spool(struct recorder *r)
 				track_started(&r->track);
 			return false;
 		}
-		if (!is_before(f.at, r->resume))
-			track_frame(&r->track, &f);
+		track_frame(&r->track, &f);
 	}
 	return true;
 }
@@ -393,8 +403,8 @@ wait_and_read(struct recorder *r, bool more)
 		read_wake(r);
 	if (p[POLL_RESOLVER].revents != 0)
 		read_answers(r);
-	dispatch_receive(r->track.dispatch, p + POLL_WORKERS, track_verdict,
-	    &r->track);
+	dispatch_receive(
+	    r->track.dispatch, p + POLL_WORKERS, track_verdict, &r->track);
 }
 
 /* True if there is more in the spool. */
@@ -416,16 +426,18 @@ one_round(struct recorder *r, bool more)
 static bool
 verdicts_are_awaited(const struct recorder *r, int64_t since_us)
 {
-	return dispatch_living(r->track.dispatch) > 0 &&
-	    dispatch_open(r->track.dispatch) > 0 &&
-	    io_monotonic_us() - since_us < FINISH_WAIT_US;
+	return !atomic_load(&r->shared->hurry) &&
+	       dispatch_living(r->track.dispatch) > 0 &&
+	       dispatch_open(r->track.dispatch) > 0 &&
+	       io_monotonic_us() - since_us < FINISH_WAIT_US;
 }
 
 /* The last checkpoint shall leave the host, too; but not at any price. */
 static void
 finish_command(struct recorder *r)
 {
-	int64_t until = io_monotonic_us() + COMMAND_WAIT_US;
+	int64_t until = io_monotonic_us() +
+			(atomic_load(&r->shared->hurry) ? 0 : COMMAND_WAIT_US);
 
 	command_step(r->command);
 	while (!command_is_idle(r->command) && io_monotonic_us() < until) {
@@ -446,22 +458,23 @@ finish(struct recorder *r)
 	while (more || verdicts_are_awaited(r, since))
 		more = one_round(r, more);
 	track_count(&r->track, &records, &verdicts);
-	evidence_append(r->track.evidence, "Stop",
-	    line_stop(records, verdicts));
+	evidence_append(
+	    r->track.evidence, "Stop", line_stop(records, verdicts));
 	evidence_checkpoint(r->track.evidence);
 	evidence_save_state(r->track.evidence);
 	recycle(r);
 	command_note(r->command, evidence_size(r->track.evidence));
 	finish_command(r);
 	key_forget(r->key);
-	log_info("recorder_stopped", "%" PRIu64 " records without outcome, %"
-	    PRIu64 " without verdict", records, verdicts);
+	log_info("recorder_stopped",
+	    "%" PRIu64 " records without outcome, %" PRIu64 " without verdict",
+	    records, verdicts);
 	exit(0);
 }
 
 void
 recorder_main(const struct config *config, struct recorder_shared *shared,
-	int wake_fd, const int *worker_fds, unsigned n_workers)
+    int wake_fd, const int *worker_fds, unsigned n_workers)
 {
 	struct recorder r = { .config = config,
 		.shared = shared,

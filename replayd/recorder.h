@@ -8,6 +8,7 @@
 #define PGW_RECORDER_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "attr.h"
@@ -25,6 +26,8 @@ struct recorder_shared {
 	_Atomic uint64_t version;
 	_Atomic uint64_t segment;
 	_Atomic uint64_t offset;
+	/* Nobody is there to wait for verdicts: the next start has them. */
+	_Atomic bool hurry;
 };
 
 /*

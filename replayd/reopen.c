@@ -26,14 +26,14 @@
 #include "jsonx.h"
 #include "log.h"
 
-#define REBUILD_LINES 65536	/* whose tiles are written together */
+#define REBUILD_LINES 65536 /* whose tiles are written together */
 
 struct scan {
 	struct reopen *r;
-	struct tiles *tiles;		/* NULL: they cannot be used */
-	uint64_t seq;			/* of the next line; 0: not known */
-	uint64_t known;			/* lines whose meaning is known */
-	struct merkle_hash prev;	/* leaf hash of the line before */
+	struct tiles *tiles;     /* NULL: they cannot be used */
+	uint64_t seq;            /* of the next line; 0: not known */
+	uint64_t known;          /* lines whose meaning is known */
+	struct merkle_hash prev; /* leaf hash of the line before */
 	char *error;
 	size_t error_size;
 };
@@ -65,18 +65,21 @@ check_chain(struct scan *s, const struct evlog_line *at, const json_t *line)
 	struct merkle_hash prev;
 
 	if (!json_is_object(line) || jsonx_get_int(line, "seq") != s->seq)
-		return refuse(s, "%s:%" PRIu64 " is not the line with seq %"
-		    PRIu64, at->file, at->number, s->seq);
+		return refuse(s,
+		    "%s:%" PRIu64 " is not the line with seq %" PRIu64,
+		    at->file, at->number, s->seq);
 	if (!jsonx_get_hash(line, "prev", &prev) || !same(&prev, &s->prev))
-		return refuse(s, "%s:%" PRIu64 " (seq %" PRIu64 "): prev is "
+		return refuse(s,
+		    "%s:%" PRIu64 " (seq %" PRIu64 "): prev is "
 		    "not the hash of the line before; one of the two was "
-		    "changed", at->file, at->number, s->seq);
+		    "changed",
+		    at->file, at->number, s->seq);
 	return true;
 }
 
 static bool
-check_signed(struct scan *s, const struct evlog_line *at,
-	const struct merkle_hash *leaf)
+check_signed(
+    struct scan *s, const struct evlog_line *at, const struct merkle_hash *leaf)
 {
 	struct merkle_hash want;
 	char was[MERKLE_HEX_BYTES];
@@ -85,9 +88,11 @@ check_signed(struct scan *s, const struct evlog_line *at,
 	if (!tiles_leaf(s->tiles, s->seq - 1, &want))
 		return refuse(s, "%s/%s", s->r->dir, tiles_error(s->tiles));
 	return same(&want, leaf) ||
-	    refuse(s, "%s:%" PRIu64 " (seq %" PRIu64 ") has hash %s, signed "
-		"was %s: the line was changed", at->file, at->number, s->seq,
-		merkle_hex(leaf, is), merkle_hex(&want, was));
+	       refuse(s,
+		   "%s:%" PRIu64 " (seq %" PRIu64 ") has hash %s, signed "
+		   "was %s: the line was changed",
+		   at->file, at->number, s->seq, merkle_hex(leaf, is),
+		   merkle_hex(&want, was));
 }
 
 /* Without tiles: the tree of the first `size` lines is the signed one. */
@@ -103,9 +108,10 @@ check_root(struct scan *s)
 		return true;
 	merkle_tree_root(&s->r->tree, &root);
 	if (!same(&root, &c->root))
-		return refuse(s, "the first %" PRIu64 " lines in %s have root "
-		    "%s, signed was %s: a line was changed", c->size,
-		    s->r->dir, merkle_hex(&root, is),
+		return refuse(s,
+		    "the first %" PRIu64 " lines in %s have root "
+		    "%s, signed was %s: a line was changed",
+		    c->size, s->r->dir, merkle_hex(&root, is),
 		    merkle_hex(&c->root, was));
 	tiles_sync(s->r->tiles);
 	return true;
@@ -120,11 +126,12 @@ follow(struct scan *s, const struct evlog_line *at, const json_t *line)
 	const char *new_key = jsonx_get(line, "new");
 
 	if (type == NULL)
-		return refuse(s, "%s:%" PRIu64 " (seq %" PRIu64
-		    ") has no type", at->file, at->number, s->seq);
+		return refuse(s, "%s:%" PRIu64 " (seq %" PRIu64 ") has no type",
+		    at->file, at->number, s->seq);
 	if (strcmp(type, "Start") == 0 && origin != NULL &&
 	    strcmp(origin, s->r->signed_head->origin) != 0)
-		return refuse(s, "%s:%" PRIu64 " (seq %" PRIu64
+		return refuse(s,
+		    "%s:%" PRIu64 " (seq %" PRIu64
 		    ") is of origin %s, the key of %s; a log keeps its origin",
 		    at->file, at->number, s->seq, origin,
 		    s->r->signed_head->origin);
@@ -138,7 +145,7 @@ follow(struct scan *s, const struct evlog_line *at, const json_t *line)
 
 static bool
 check_line(struct scan *s, const struct evlog_line *at,
-	const struct merkle_hash *leaf, const json_t *line)
+    const struct merkle_hash *leaf, const json_t *line)
 {
 	struct reopen *r = s->r;
 	bool is_signed = s->seq <= r->signed_head->size;
@@ -168,14 +175,16 @@ find_seq(struct scan *s, const struct evlog_line *at, const json_t *line)
 
 	if (seq == 0 || s->tiles == NULL || seq > s->r->signed_head->size ||
 	    (s->known > 0 && seq > s->known + 1))
-		return refuse(s, "%s:%" PRIu64 " has seq %" PRIu64
-		    "; lines before it are missing", at->file, at->number,
-		    seq);
+		return refuse(s,
+		    "%s:%" PRIu64 " has seq %" PRIu64
+		    "; lines before it are missing",
+		    at->file, at->number, seq);
 	s->seq = seq;
-	log_info("evidence_moved", "the evidence log is there from seq %"
-	    PRIu64 " on, in %s", seq, at->file);
+	log_info("evidence_moved",
+	    "the evidence log is there from seq %" PRIu64 " on, in %s", seq,
+	    at->file);
 	return seq == 1 || tiles_leaf(s->tiles, seq - 2, &s->prev) ||
-	    refuse(s, "%s/%s", s->r->dir, tiles_error(s->tiles));
+	       refuse(s, "%s/%s", s->r->dir, tiles_error(s->tiles));
 }
 
 static bool
@@ -187,8 +196,8 @@ take_line(struct scan *s, const struct evlog_line *at)
 	bool ok = true;
 
 	if (s->seq == 0 || s->seq > s->known)
-		line = json_loadb(at->text, at->len, JSON_REJECT_DUPLICATES,
-		    NULL);
+		line = json_loadb(
+		    at->text, at->len, JSON_REJECT_DUPLICATES, NULL);
 	if (s->seq == 0)
 		ok = find_seq(s, at, line);
 	if (ok && (s->seq - 1) % TILES_WIDTH == 0) {
@@ -227,8 +236,9 @@ at_the_end(struct scan *s, const struct evlog_line *line, bool torn)
 	uint64_t have = s->seq == 0 ? 0 : s->seq - 1;
 
 	if (have < size)
-		return refuse(s, "%s has lines up to seq %" PRIu64 ", but %"
-		    PRIu64 " are signed: lines are missing at the end",
+		return refuse(s,
+		    "%s has lines up to seq %" PRIu64 ", but %" PRIu64
+		    " are signed: lines are missing at the end",
 		    s->r->dir, have, size);
 	s->r->torn = torn;
 	return !torn || cut_torn_line(s, line);
@@ -242,7 +252,7 @@ read_lines(struct scan *s, struct evlog *l)
 	enum evlog_result result;
 
 	while ((result = evlog_next(l, &line, s->error, s->error_size)) ==
-	    EVLOG_LINE) {
+	       EVLOG_LINE) {
 		if (!take_line(s, &line))
 			return false;
 		r->end.file = evlog_file_number(l);
@@ -270,10 +280,11 @@ usable_tiles(const struct reopen *r, char *why, size_t why_size)
 	if (!tiles_root(t, r->signed_head->size, &root))
 		snprintf(why, why_size, "%s", tiles_error(t));
 	else if (same(&root, &r->signed_head->root) ||
-	    r->signed_head->size == 0)
+		 r->signed_head->size == 0)
 		return t;
 	else
-		snprintf(why, why_size, "they have another root than the "
+		snprintf(why, why_size,
+		    "they have another root than the "
 		    "checkpoint");
 	tiles_close(t);
 	return NULL;
@@ -286,9 +297,9 @@ state_is_signed(struct tiles *t, const struct state *s, uint64_t size)
 	struct merkle_hash last;
 
 	return s->size > 0 && s->size <= size && s->tail_seq > 0 &&
-	    s->tail_seq <= s->size && tiles_root(t, s->size, &root) &&
-	    same(&root, &s->root) && tiles_leaf(t, s->size - 1, &last) &&
-	    same(&last, &s->last);
+	       s->tail_seq <= s->size && tiles_root(t, s->size, &root) &&
+	       same(&root, &s->root) && tiles_leaf(t, s->size - 1, &last) &&
+	       same(&last, &s->last);
 }
 
 static bool
@@ -304,8 +315,10 @@ use_state(struct scan *s)
 	    (state->tail_seq == 1 ||
 		tiles_leaf(s->tiles, state->tail_seq - 2, &s->prev)))
 		return true;
-	log_warning("state_ignored", "%s is not of the signed log; the whole "
-	    "log is read", path);
+	log_warning("state_ignored",
+	    "%s is not of the signed log; the whole "
+	    "log is read",
+	    path);
 	state_free(state);
 	return false;
 }
@@ -343,16 +356,15 @@ scan(struct scan *s, bool with_state, bool *saved)
 	if (s->tiles == NULL)
 		merkle_tree_init(&r->tree, MERKLE_LOG);
 	ok = (s->tiles == NULL || tiles_tree(s->tiles, &r->tree)) ||
-	    refuse(s, "%s/%s", r->dir, tiles_error(s->tiles));
+	     refuse(s, "%s/%s", r->dir, tiles_error(s->tiles));
 	if (ok) {
-		r->tiles = tiles_writer_open(r->dir, r->tree.size, s->error,
-		    s->error_size);
+		r->tiles = tiles_writer_open(
+		    r->dir, r->tree.size, s->error, s->error_size);
 		ok = r->tiles != NULL && begin(s, l, *saved);
 	}
 	if (ok)
-		ok = s->r->end.file == 0
-		    ? at_the_end(s, NULL, false)
-		    : read_lines(s, l);
+		ok = s->r->end.file == 0 ? at_the_end(s, NULL, false)
+					 : read_lines(s, l);
 	evlog_close(l);
 	return ok;
 }
@@ -367,12 +379,14 @@ reopen_log(struct reopen *r, char *error, size_t error_size)
 
 	s.tiles = usable_tiles(r, why, sizeof(why));
 	if (s.tiles == NULL)
-		log_warning("tiles_rebuilt", "the tiles in %s cannot be used "
-		    "(%s); they are made again from the lines", r->dir, why);
+		log_warning("tiles_rebuilt",
+		    "the tiles in %s cannot be used "
+		    "(%s); they are made again from the lines",
+		    r->dir, why);
 	ok = scan(&s, true, &saved);
 	if (!ok && saved) {
-		log_warning("state_disagrees",
-		    "%s; the whole log is read", error);
+		log_warning(
+		    "state_disagrees", "%s; the whole log is read", error);
 		reopen_free(r);
 		memset(&s.prev, 0, sizeof(s.prev));
 		ok = scan(&s, false, &saved);

@@ -49,11 +49,11 @@
 #include "verifier.h"
 
 #define TICK_MS 100
-#define STUCK_US 10000000		/* at the end, for a disk to come back */
-#define QUIET_US 1000000		/* of the lanes, without a postmaster */
+#define STUCK_US 10000000 /* at the end, for a disk to come back */
+#define QUIET_US 1000000  /* of the lanes, without a postmaster */
 #define RESTART_MIN_US 1000000
 #define RESTART_MAX_US 60000000
-#define MAX_WORKERS 64			/* [replay] workers' upper bound */
+#define MAX_WORKERS 64 /* [replay] workers' upper bound */
 
 struct options {
 	const char *data_dir;
@@ -64,13 +64,13 @@ struct options {
 
 /* The two processes that follow the drain. */
 struct helpers {
-	pid_t recorder;			/* 0: does not run */
+	pid_t recorder; /* 0: does not run */
 	pid_t verifier;
-	int wake_fd;			/* -1: the recorder was told to end */
-	bool said;			/* that the recorder ends early */
-	unsigned n_workers;		/* 0: no verifier */
+	int wake_fd;        /* -1: the recorder was told to end */
+	bool said;          /* that the recorder ends early */
+	unsigned n_workers; /* 0: no verifier */
 	int64_t started_us;
-	int64_t delay_us;		/* before the next start */
+	int64_t delay_us; /* before the next start */
 };
 
 struct replayd {
@@ -79,7 +79,7 @@ struct replayd {
 	struct recorder_shared *shared;
 	struct drain *drain;
 	struct helpers helpers;
-	bool orphaned;			/* the postmaster is gone */
+	bool orphaned; /* the postmaster is gone */
 	char boot_id[40];
 };
 
@@ -130,8 +130,8 @@ wait_for_predecessor(const struct config *c, const char *name)
 	io_path(path, sizeof(path), "%s/%s.lock", c->data_dir, name);
 	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (fd == -1)
-		log_fatal("helper_lock", "cannot open %s: %s", path,
-		    strerror(errno));
+		log_fatal(
+		    "helper_lock", "cannot open %s: %s", path, strerror(errno));
 	while (flock(fd, LOCK_EX) == -1) {
 		if (errno != EINTR)
 			log_fatal("helper_lock", "cannot lock %s: %s", path,
@@ -180,14 +180,14 @@ start_recorder(struct replayd *r, const struct sockets *s)
 	int wake[2];
 
 	if (pipe2(wake, O_CLOEXEC) == -1 || !io_set_nonblock(wake[1]))
-		log_fatal("wake_pipe", "cannot make a pipe: %s",
-		    strerror(errno));
+		log_fatal(
+		    "wake_pipe", "cannot make a pipe: %s", strerror(errno));
 	h->recorder = fork_helper(r, "recorder", SIGKILL);
 	if (h->recorder == 0) {
 		close(wake[1]);
 		close_all(s->worker, h->n_workers);
-		recorder_main(r->config, r->shared, wake[0], s->recorder,
-		    h->n_workers);
+		recorder_main(
+		    r->config, r->shared, wake[0], s->recorder, h->n_workers);
 	}
 	close(wake[0]);
 	h->wake_fd = wake[1];
@@ -235,13 +235,16 @@ finish_recorder(struct replayd *r)
 	h->wake_fd = -1;
 }
 
-/* What lived long starts again soon; else twice as late each time. */
+/*
+ * What lived long starts again soon; else twice as late each time, but soon if
+ * a signal ended it, for then it may not be its own fault.
+ */
 static void
-delay_restart(struct helpers *h)
+delay_restart(struct helpers *h, int status)
 {
 	int64_t lived = io_monotonic_us() - h->started_us;
 
-	if (lived > RESTART_MAX_US || h->delay_us == 0)
+	if (lived > RESTART_MAX_US || h->delay_us == 0 || WIFSIGNALED(status))
 		h->delay_us = RESTART_MIN_US;
 	else if (h->delay_us < RESTART_MAX_US / 2)
 		h->delay_us *= 2;
@@ -256,12 +259,13 @@ recorder_ended(struct replayd *r, int status)
 	h->recorder = 0;
 	if (h->wake_fd == -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return;
-	delay_restart(h);
+	delay_restart(h, status);
 	if (!h->said)
-		log_error("recorder_ended", "the recorder ended (status "
+		log_error("recorder_ended",
+		    "the recorder ended (status "
 		    "0x%x); records are kept in the spool, it starts again in "
-		    "%lld s, and later if it ends again", (unsigned)status,
-		    (long long)(h->delay_us / 1000000));
+		    "%lld s, and later if it ends again",
+		    (unsigned)status, (long long)(h->delay_us / 1000000));
 	h->said = true;
 	h->started_us = io_monotonic_us();
 	finish_recorder(r);
@@ -276,12 +280,12 @@ verifier_ended(struct replayd *r, int status)
 
 	h->verifier = 0;
 	if (h->recorder == 0)
-		return;			/* it was ended with the recorder */
-	delay_restart(h);
+		return; /* it was ended with the recorder */
+	delay_restart(h, status);
 	log_error("verifier_ended",
 	    "the verifier ended (status 0x%x); records are kept, it starts "
-	    "again in %lld s", (unsigned)status,
-	    (long long)(h->delay_us / 1000000));
+	    "again in %lld s",
+	    (unsigned)status, (long long)(h->delay_us / 1000000));
 	h->started_us = io_monotonic_us();
 	finish_recorder(r);
 }
@@ -346,8 +350,8 @@ reload(struct replayd *r)
 	struct config *c;
 
 	log_reopen();
-	c = config_load(r->options.data_dir, r->options.file, error,
-	    sizeof(error));
+	c = config_load(
+	    r->options.data_dir, r->options.file, error, sizeof(error));
 	if (c == NULL) {
 		log_error("config_reload", "%s; nothing was changed", error);
 		return;
@@ -367,7 +371,7 @@ postmaster_lives(const struct replayd *r)
 	char c;
 
 	return poll(&p, 1, 0) <= 0 ||
-	    (read(r->options.life_fd, &c, 1) == -1 && errno != EBADF);
+	       (read(r->options.life_fd, &c, 1) == -1 && errno != EBADF);
 }
 
 static void
@@ -385,9 +389,11 @@ run(struct replayd *r)
 		if (procsig_pending(SIGTERM))
 			return;
 		if (!r->orphaned && !postmaster_lives(r)) {
-			log_warning("postmaster_gone", "the postmaster is "
+			log_warning("postmaster_gone",
+			    "the postmaster is "
 			    "gone; finishing what is in the lanes");
 			r->orphaned = true;
+			atomic_store(&r->shared->hurry, true);
 		}
 		if (r->orphaned && io_monotonic_us() - busy_us > QUIET_US)
 			return;
@@ -417,12 +423,13 @@ finish(struct replayd *r)
 	bool emptied = empty_lanes(r), done = stop_helpers(r);
 
 	if (!emptied)
-		log_error("records_lost", "the spool took nothing for %d s; "
+		log_error("records_lost",
+		    "the spool took nothing for %d s; "
 		    "what was in the lanes and not acknowledged is lost",
 		    STUCK_US / 1000000);
 	if (!done)
 		log_error("recorder_ended", "the recorder could not finish; "
-		    "records are kept in the spool");
+					    "records are kept in the spool");
 	c = drain_counts(r->drain);
 	log_info("replayd_stopped",
 	    "replayd ends: %llu messages, %llu records, %llu syncs",
@@ -440,8 +447,8 @@ open_log(const struct config *c)
 
 	config_log_path(c, "pgwitness.log", path, sizeof(path));
 	if (!log_open(path))
-		log_fatal("log_open", "cannot open %s: %s", path,
-		    strerror(errno));
+		log_fatal(
+		    "log_open", "cannot open %s: %s", path, strerror(errno));
 	log_set_level((enum log_level)c->log_level);
 }
 
@@ -463,11 +470,12 @@ static void
 begin_run(struct replayd *r)
 {
 	const struct config *c = r->config;
-	struct drain_policy p = { .spool_max_bytes =
-		(uint64_t)c->spool_max_bytes,
+	struct drain_policy p = {
+		.spool_max_bytes = (uint64_t)c->spool_max_bytes,
 		.refuse = c->on_spool_full == SPOOL_FULL_REJECT,
 		.async = c->commit == COMMIT_ASYNC,
-		.boot_id = boot_id(r->boot_id, sizeof(r->boot_id)) };
+		.boot_id = boot_id(r->boot_id, sizeof(r->boot_id))
+	};
 
 	drain_begin(r->drain, &p);
 }
@@ -478,21 +486,22 @@ start(struct replayd *r)
 	const struct config *c;
 	char error[1024];
 
-	r->config = config_load(r->options.data_dir, r->options.file, error,
-	    sizeof(error));
+	r->config = config_load(
+	    r->options.data_dir, r->options.file, error, sizeof(error));
 	if ((c = r->config) == NULL)
 		log_usage("%s", error);
 	open_log(c);
 	r->shared = shmq_anonymous(sizeof(*r->shared));
 	if (r->shared == NULL)
-		log_fatal("out_of_memory", "no shared memory: %s",
-		    strerror(errno));
+		log_fatal(
+		    "out_of_memory", "no shared memory: %s", strerror(errno));
 	r->drain = drain_open(c->data_dir, r->options.queue_fd, r->shared);
 	begin_run(r);
 	r->helpers.wake_fd = -1;
 	if (c->enable_verification && c->backend_user[0] != '\0')
 		r->helpers.n_workers = c->replay_workers < MAX_WORKERS
-		    ? (unsigned)c->replay_workers : MAX_WORKERS;
+					   ? (unsigned)c->replay_workers
+					   : MAX_WORKERS;
 	start_helpers(r);
 	log_info("replayd_started", "replayd runs with %u replay workers",
 	    r->helpers.n_workers);
@@ -504,11 +513,12 @@ static void
 help(FILE *out)
 {
 	fputs("replayd is started by pgwitness, never by hand.\n"
-	    "\n"
-	    "  replayd --queue-fd N --life-fd M -D DIR [-c FILE]\n"
-	    "\n"
-	    "It makes records durable, writes the evidence log and finds\n"
-	    "verdicts.  Start pgwitness instead: pgwitness -D DIR\n", out);
+	      "\n"
+	      "  replayd --queue-fd N --life-fd M -D DIR [-c FILE]\n"
+	      "\n"
+	      "It makes records durable, writes the evidence log and finds\n"
+	      "verdicts.  Start pgwitness instead: pgwitness -D DIR\n",
+	    out);
 }
 
 static int
@@ -520,19 +530,18 @@ descriptor(const char *text)
 	if (*text == '\0' || *end != '\0' || n < 0 || n > INT_MAX ||
 	    fcntl((int)n, F_GETFD) == -1)
 		log_usage("\"%s\" is not an open descriptor; replayd is "
-		    "started by pgwitness", text);
+			  "started by pgwitness",
+		    text);
 	return (int)n;
 }
 
 static struct options
 parse_options(int argc, char **argv)
 {
-	static const struct option names[] = {
-		{ "queue-fd", required_argument, NULL, 'q' },
+	static const struct option names[] = { { "queue-fd", required_argument,
+						   NULL, 'q' },
 		{ "life-fd", required_argument, NULL, 'l' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
 	struct options o = { NULL, NULL, -1, -1 };
 	int c;
 

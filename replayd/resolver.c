@@ -9,9 +9,14 @@
  * other transactions, so its answer about an older one means nothing.  One in
  * recovery is as good as unreachable.
  *
- * A server that crashed may give xids again whose WAL was never flushed.  What
- * was asked for before its restart and is not below the next xid of the
- * checkpoint that ended its recovery never got there: as good as a future xid.
+ * A server that crashed may give xids again whose WAL was never flushed, also
+ * to transactions that no proxy sees (autovacuum's, subtransactions).  So
+ * `committed` is believed only of one that began after the server's last
+ * crash recovery, or was prepared; of others it is unknown.  `aborted` is
+ * always right: lost, or aborted.  A crash recovery resets all statistics; a
+ * clean restart, which loses nothing, does not.  If somebody resets them by
+ * hand, more is unknown than need be.  The time is read on the connection that
+ * is asked, which a crash ends.
  *
  * Who the server is, is asked on every connection and every CHECK_MS, so that
  * a change is said also when nothing is in doubt.
@@ -39,25 +44,19 @@
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 10000
 #define CHECK_MS 30000
-#define FUTURE_XID_STATE "22023"	/* invalid_parameter_value */
-
-struct question {
-	struct resolver_request q;
-	uint64_t started;		/* of the server, when it was asked */
-};
+#define FUTURE_XID_STATE "22023" /* invalid_parameter_value */
 
 struct resolver {
 	const struct config *config;
 	int fd;
-	PGconn *conn;			/* NULL: not connected */
+	PGconn *conn; /* NULL: not connected */
 	struct resolver_pace pace;
-	uint64_t system_identifier;	/* 0: not known */
+	uint64_t system_identifier; /* 0: not known */
 	uint64_t timeline;
-	uint64_t started;		/* the server's start, us; 0 not known */
-	uint64_t recovered_xid;		/* next at that start, at least */
-	bool asked_identity;		/* once, with or without success */
+	int64_t recovered;   /* its last crash's end at most, us */
+	bool asked_identity; /* once, with or without success */
 	bool told_unreachable;
-	struct question *asked;		/* not yet answered */
+	struct resolver_request *asked; /* not yet answered */
 	size_t n;
 	size_t cap;
 	int backoff_ms;
@@ -97,8 +96,7 @@ take_request(struct resolver *r)
 	}
 	if (q.timeline == 0)
 		q.timeline = r->timeline;
-	r->asked[r->n].started = r->started;
-	r->asked[r->n++].q = q;
+	r->asked[r->n++] = q;
 	r->backoff_ms = r->pace.backoff_min;
 }
 
@@ -118,10 +116,9 @@ open_connection(const struct config *c)
 	const char *const names[] = { "host", "port", "dbname", "user",
 		"password", "passfile", "connect_timeout", "application_name",
 		"options", "client_encoding", NULL };
-	const char *const values[] = { c->backend_host, port,
-		c->backend_dbname, c->backend_user, c->backend_password,
-		c->backend_passfile, "5", "pgwitness recorder",
-		"-c statement_timeout=5s", "UTF8", NULL };
+	const char *const values[] = { c->backend_host, port, c->backend_dbname,
+		c->backend_user, c->backend_password, c->backend_passfile, "5",
+		"pgwitness recorder", "-c statement_timeout=5s", "UTF8", NULL };
 
 	snprintf(port, sizeof(port), "%d", c->backend_port);
 	return PQconnectdbParams(names, values, 0);
@@ -145,9 +142,11 @@ take_identity(struct resolver *r, uint64_t system, uint64_t timeline)
 	    timeline == r->timeline)
 		return;
 	if (r->system_identifier != 0 && system != 0)
-		log_error("server_changed", "the server is another one now: "
-		    "system %" PRIu64 " timeline %" PRIu64 ", before system %"
-		    PRIu64 " timeline %" PRIu64 " (restored from a backup, or "
+		log_error("server_changed",
+		    "the server is another one now: "
+		    "system %" PRIu64 " timeline %" PRIu64
+		    ", before system %" PRIu64 " timeline %" PRIu64
+		    " (restored from a backup, or "
 		    "failed over); what was in doubt there stays unknown",
 		    system, timeline, r->system_identifier, r->timeline);
 	r->asked_identity = true;
@@ -162,20 +161,16 @@ enum identity { IDENTITY_KNOWN, IDENTITY_IN_RECOVERY, IDENTITY_NOT_KNOWN };
 
 static enum identity
 read_identity(struct resolver *r, const PGresult *res, uint64_t *system,
-	uint64_t *timeline)
+    uint64_t *timeline)
 {
-	uint64_t started;
-
+	r->recovered = INT64_MAX;
 	if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1)
 		return IDENTITY_NOT_KNOWN;
 	if (PQgetisnull(res, 0, 1))
 		return IDENTITY_IN_RECOVERY;
 	*system = number_at(res, 0);
 	*timeline = strtoull(PQgetvalue(res, 0, 1), NULL, 16);
-	started = number_at(res, 2);
-	if (started != r->started)
-		r->recovered_xid = number_at(res, 3);
-	r->started = started;
+	r->recovered = (int64_t)number_at(res, 2);
 	return IDENTITY_KNOWN;
 }
 
@@ -191,13 +186,11 @@ ask_identity(struct resolver *r)
 	    " CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN"
 	    " pg_catalog.substr(pg_catalog.pg_walfile_name("
 	    "pg_catalog.pg_current_wal_lsn()), 1, 8) END,"
-	    " (EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time())"
-	    " * 1000000)::pg_catalog.int8,"
-	    " pg_catalog.split_part(c.next_xid, ':', 1)::pg_catalog.int8"
-	    " * 4294967296 +"
-	    " pg_catalog.split_part(c.next_xid, ':', 2)::pg_catalog.int8"
+	    " (EXTRACT(epoch FROM COALESCE(b.stats_reset,"
+	    " pg_catalog.pg_postmaster_start_time()))"
+	    " * 1000000)::pg_catalog.int8"
 	    " FROM pg_catalog.pg_control_system() s,"
-	    " pg_catalog.pg_control_checkpoint() c");
+	    " pg_catalog.pg_stat_bgwriter b");
 	uint64_t system = 0, timeline = 0;
 	enum identity identity = read_identity(r, res, &system, &timeline);
 
@@ -223,13 +216,15 @@ connected(struct resolver *r)
 	r->conn = open_connection(r->config);
 	if (PQstatus(r->conn) == CONNECTION_OK && ask_identity(r)) {
 		if (r->told_unreachable)
-			log_info("server_reachable", "the witness role is "
+			log_info("server_reachable",
+			    "the witness role is "
 			    "connected to the server again");
 		r->told_unreachable = false;
 		return true;
 	}
 	if (!r->told_unreachable)
-		log_warning("server_unreachable", "the witness role cannot "
+		log_warning("server_unreachable",
+		    "the witness role cannot "
 		    "connect to the server, or it is in recovery: %s",
 		    PQerrorMessage(r->conn));
 	r->told_unreachable = true;
@@ -240,21 +235,29 @@ connected(struct resolver *r)
 enum answer { ANSWER_FINAL, ANSWER_LATER, ANSWER_BROKEN };
 
 static void
-set_outcome(struct resolver_answer *a, enum record_outcome o,
-	const char *reason)
+set_outcome(
+    struct resolver_answer *a, enum record_outcome o, const char *reason)
 {
 	a->outcome = o;
 	snprintf(a->reason, sizeof(a->reason), "%s", reason);
 }
 
+static bool
+may_be_another(const struct resolver *r, const struct resolver_request *q)
+{
+	return !q->prepared && q->began <= r->recovered;
+}
+
 static enum answer
-judge_status(const PGresult *res, const struct resolver_request *q,
-	struct resolver_answer *a)
+judge_status(const struct resolver *r, const PGresult *res,
+    const struct resolver_request *q, struct resolver_answer *a)
 {
 	const char *status = PQgetvalue(res, 0, 0);
 
 	if (PQgetisnull(res, 0, 0))
 		set_outcome(a, OUTCOME_UNKNOWN, "too_old");
+	else if (strcmp(status, "committed") == 0 && may_be_another(r, q))
+		set_outcome(a, OUTCOME_UNKNOWN, "server_restarted");
 	else if (strcmp(status, "committed") == 0)
 		set_outcome(a, OUTCOME_COMMITTED, "");
 	else if (strcmp(status, "aborted") == 0)
@@ -266,30 +269,22 @@ judge_status(const PGresult *res, const struct resolver_request *q,
 }
 
 static enum answer
-judge(const PGresult *res, const struct resolver_request *q,
-	struct resolver_answer *a)
+judge(const struct resolver *r, const PGresult *res,
+    const struct resolver_request *q, struct resolver_answer *a)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
 
 	if (PQresultStatus(res) == PGRES_TUPLES_OK && PQntuples(res) == 1)
-		return judge_status(res, q, a);
+		return judge_status(r, res, q, a);
 	if (state == NULL || strcmp(state, FUTURE_XID_STATE) != 0)
 		return ANSWER_BROKEN;
 	set_outcome(a, OUTCOME_UNKNOWN, "future_xid");
 	return ANSWER_FINAL;
 }
 
-static bool
-may_be_given_again(const struct resolver *r, const struct question *x)
-{
-	return x->started != 0 && x->started != r->started &&
-	    x->q.xid >= r->recovered_xid;
-}
-
 static enum answer
-ask(struct resolver *r, const struct question *x)
+ask(struct resolver *r, const struct resolver_request *q)
 {
-	const struct resolver_request *q = &x->q;
 	struct resolver_answer a = { .kind = RESOLVER_OUTCOME,
 		.tx_id = q->tx_id };
 	char xid[24];
@@ -301,16 +296,14 @@ ask(struct resolver *r, const struct question *x)
 	    q->system_identifier != r->system_identifier)
 		set_outcome(&a, OUTCOME_UNKNOWN, "other_system");
 	else if (q->timeline != 0 && r->timeline != 0 &&
-	    q->timeline != r->timeline)
+		 q->timeline != r->timeline)
 		set_outcome(&a, OUTCOME_UNKNOWN, "other_timeline");
-	else if (may_be_given_again(r, x))
-		set_outcome(&a, OUTCOME_UNKNOWN, "future_xid");
 	else {
 		PGresult *res = PQexecParams(r->conn,
-		    "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)",
-		    1, NULL, values, NULL, NULL, 0);
+		    "SELECT pg_catalog.pg_xact_status($1::pg_catalog.xid8)", 1,
+		    NULL, values, NULL, NULL, 0);
 
-		answer = judge(res, q, &a);
+		answer = judge(r, res, q, &a);
 		PQclear(res);
 	}
 	KILLPOINT("resolver_answer");
@@ -323,8 +316,8 @@ static void
 back_off(struct resolver *r)
 {
 	r->backoff_ms = r->backoff_ms * 2 < r->pace.backoff_max
-	    ? r->backoff_ms * 2
-	    : r->pace.backoff_max;
+			    ? r->backoff_ms * 2
+			    : r->pace.backoff_max;
 }
 
 /* One round over all that are not answered; in doubt again in a while. */
@@ -340,7 +333,8 @@ ask_all(struct resolver *r)
 		if (a == ANSWER_BROKEN) {
 			log_warning("in_doubt",
 			    "the server does not say what became of a "
-			    "transaction: %s", PQerrorMessage(r->conn));
+			    "transaction: %s",
+			    PQerrorMessage(r->conn));
 			disconnect(r);
 			broken = true;
 		}
@@ -400,8 +394,8 @@ resolver_start(const struct config *config)
 }
 
 int
-resolver_start_paced(const struct config *config,
-	const struct resolver_pace *pace)
+resolver_start_paced(
+    const struct config *config, const struct resolver_pace *pace)
 {
 	struct resolver r = { .config = config, .pace = *pace };
 	pid_t parent = getpid();

@@ -36,6 +36,8 @@ struct resolver_request {
 	uint64_t xid;
 	uint64_t system_identifier;	/* where it ran, 0 if not known */
 	uint64_t timeline;		/* likewise; 0: the present one */
+	int64_t began;			/* us, on the server's clock; 0 unknown */
+	bool prepared;			/* so no crash can lose its xid */
 	bool synchronous_commit_off;	/* so a crash may have lost it */
 };
 

@@ -23,7 +23,7 @@ static bool
 is_identifier(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	    (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
+	       (c >= '0' && c <= '9') || c == '_' || (unsigned char)c >= 0x80;
 }
 
 static bool
@@ -106,18 +106,16 @@ static void
 skip_number(struct scanner *s)
 {
 	buf_put_u8(s->out, '?');
-	while (s->p < s->end &&
-	    (is_identifier(*s->p) || *s->p == '.' ||
-		((*s->p == '+' || *s->p == '-') &&
-		    (s->p[-1] == 'e' || s->p[-1] == 'E'))))
+	while (s->p < s->end && (is_identifier(*s->p) || *s->p == '.' ||
+				    ((*s->p == '+' || *s->p == '-') &&
+					(s->p[-1] == 'e' || s->p[-1] == 'E'))))
 		s->p++;
 }
 
 static void
 copy_quoted_identifier(struct scanner *s)
 {
-	const char *close =
-	    memchr(s->p + 1, '"', (size_t)(s->end - s->p) - 1);
+	const char *close = memchr(s->p + 1, '"', (size_t)(s->end - s->p) - 1);
 	const char *next = close == NULL ? s->end : close + 1;
 
 	buf_put(s->out, s->p, (size_t)(next - s->p));

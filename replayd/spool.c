@@ -24,18 +24,18 @@
 #include "killpoint.h"
 #include "log.h"
 
-#define MAGIC 0x70677350u		/* "pgsP" */
+#define MAGIC 0x70677350u /* "pgsP" */
 #define HEADER 44
 #define CRC_AT 40
 #define SEGMENT_BYTES ((uint64_t)64 << 20)
-#define WINDOW ((uint64_t)64 << 10)	/* bytes a reader reads at once */
+#define WINDOW ((uint64_t)64 << 10) /* bytes a reader reads at once */
 #define KEEP_GROUP ((size_t)16 << 20)
 #define MAX_LANES 65536u
-#define STATE_VERSION 0x50475332u	/* "PGS2" */
-#define STATE_LANE 32			/* bytes per lane in SPOOL_STATE */
+#define STATE_VERSION 0x50475332u /* "PGS2" */
+#define STATE_LANE 32             /* bytes per lane in SPOOL_STATE */
 #define STATE_ASYNC 1u
 #define STATE_CLEAN 2u
-#define SPARE_BYTES ((uint64_t)1 << 20)	/* free, to try again */
+#define SPARE_BYTES ((uint64_t)1 << 20) /* free, to try again */
 
 /* What the frames say, up to some point. */
 struct state {
@@ -46,35 +46,35 @@ struct state {
 };
 
 struct spool_writer {
-	char dir[PATH_MAX];		/* DIR/spool */
+	char dir[PATH_MAX]; /* DIR/spool */
 	int fd;
-	bool dirty;			/* there may be bytes behind end */
-	bool spoiled;			/* an fdatasync of it failed */
-	bool rotate;			/* the next segment is due */
-	uint64_t wanted;		/* bytes of the group that failed */
-	struct spool_position end;	/* of what is durable */
-	uint64_t total;			/* of all segments, at most */
+	bool dirty;                /* there may be bytes behind end */
+	bool spoiled;              /* an fdatasync of it failed */
+	bool rotate;               /* the next segment is due */
+	uint64_t wanted;           /* bytes of the group that failed */
+	struct spool_position end; /* of what is durable */
+	uint64_t total;            /* of all segments, at most */
 	int64_t written_us;
 	uint64_t segment_bytes;
 	struct buf group;
-	struct state now;		/* with the group */
-	struct state durable;		/* without it */
+	struct state now;     /* with the group */
+	struct state durable; /* without it */
 };
 
 struct spool_reader {
 	char dir[PATH_MAX];
-	struct spool_position at;	/* of spool_next() */
-	int fd;				/* of `segment`, -1 if none */
+	struct spool_position at; /* of spool_next() */
+	int fd;                   /* of `segment`, -1 if none */
 	uint64_t segment;
-	uint64_t offset;		/* in the segment, of window's bytes */
+	uint64_t offset; /* in the segment, of window's bytes */
 	struct buf window;
 };
 
 static void
 segment_path(const char *dir, uint64_t segment, const char *suffix, char *out)
 {
-	io_path(out, PATH_MAX, "%s/%016llu%s", dir,
-	    (unsigned long long)segment, suffix);
+	io_path(out, PATH_MAX, "%s/%016llu%s", dir, (unsigned long long)segment,
+	    suffix);
 }
 
 /* 0: not the name of a segment. */
@@ -169,7 +169,7 @@ get_header(const uint8_t *p, struct spool_frame *f)
 	kind = rd_u32(&r) >> 24;
 	f->kind = (enum spool_kind)kind;
 	return !r.bad && magic == MAGIC && kind >= SPOOL_RECORD &&
-	    kind <= SPOOL_STATE && f->payload_len <= SPOOL_MAX_PAYLOAD;
+	       kind <= SPOOL_STATE && f->payload_len <= SPOOL_MAX_PAYLOAD;
 }
 
 static bool
@@ -202,8 +202,8 @@ lane_of(struct state *s, uint32_t lane)
 	size_t n = s->n_lanes == 0 ? 64 : s->n_lanes;
 
 	if (lane >= MAX_LANES)
-		log_fatal("spool_lane", "lane %u in the spool is impossible",
-		    lane);
+		log_fatal(
+		    "spool_lane", "lane %u in the spool is impossible", lane);
 	while (n <= lane)
 		n *= 2;
 	make_lanes(s, n);
@@ -220,8 +220,8 @@ copy_state(struct state *to, const struct state *from)
 		memset(to->lanes + from->n_lanes, 0,
 		    (to->n_lanes - from->n_lanes) * sizeof(*to->lanes));
 	if (from->n_lanes > 0)
-		memcpy(to->lanes, from->lanes,
-		    from->n_lanes * sizeof(*to->lanes));
+		memcpy(
+		    to->lanes, from->lanes, from->n_lanes * sizeof(*to->lanes));
 }
 
 static void
@@ -251,7 +251,7 @@ put_state(const struct state *s, struct buf *b)
 
 	buf_put_u32(&payload, STATE_VERSION);
 	buf_put_u8(&payload, (uint8_t)((s->run.async ? STATE_ASYNC : 0) |
-	    (s->run.clean ? STATE_CLEAN : 0)));
+				       (s->run.clean ? STATE_CLEAN : 0)));
 	buf_put_u32(&payload, (uint32_t)strlen(s->run.boot));
 	buf_put(&payload, s->run.boot, strlen(s->run.boot));
 	for (i = 0; i < s->n_lanes; i++) {
@@ -264,8 +264,8 @@ put_state(const struct state *s, struct buf *b)
 		buf_put_u64(&payload, l->open_tx);
 		buf_put_u32(&payload, l->intent ? 1 : 0);
 	}
-	put_frame(b, SPOOL_STATE, s->last_tx_id, &none, payload.data,
-	    payload.len);
+	put_frame(
+	    b, SPOOL_STATE, s->last_tx_id, &none, payload.data, payload.len);
 	buf_free(&payload);
 }
 
@@ -354,7 +354,7 @@ get_bytes(struct spool_reader *r, uint64_t offset, uint64_t n, uint64_t limit)
 		buf_free(w);
 	r->offset = offset;
 	if (!io_pread_all(r->fd, buf_reserve(w, (size_t)want), (size_t)want,
-	    (off_t)offset))
+		(off_t)offset))
 		return NULL;
 	w->len = (size_t)want;
 	return w->data;
@@ -420,24 +420,31 @@ spool_reader_close(struct spool_reader *r)
 	free(r);
 }
 
+void
+spool_reader_seek(struct spool_reader *r, struct spool_position at)
+{
+	r->at = at;
+	buf_reset(&r->window);
+}
+
 static PGW_NORETURN void
 damaged(const struct spool_reader *r, const char *what)
 {
 	log_fatal("spool_damaged",
 	    "%s/%016llu at byte %llu: %s, though it was durable; check the "
-	    "disk, and restore the file if you have a copy", r->dir,
-	    (unsigned long long)r->at.segment,
+	    "disk, and restore the file if you have a copy",
+	    r->dir, (unsigned long long)r->at.segment,
 	    (unsigned long long)r->at.offset, what);
 }
 
 bool
-spool_next(struct spool_reader *r, struct spool_position end,
-    struct spool_frame *f)
+spool_next(
+    struct spool_reader *r, struct spool_position end, struct spool_frame *f)
 {
 	uint64_t limit;
 
 	while (r->at.segment < end.segment ||
-	    (r->at.segment == end.segment && r->at.offset < end.offset)) {
+	       (r->at.segment == end.segment && r->at.offset < end.offset)) {
 		if (!open_segment(r, r->at.segment))
 			damaged(r, strerror(errno));
 		limit = r->at.segment == end.segment ? end.offset
@@ -457,8 +464,8 @@ spool_next(struct spool_reader *r, struct spool_position end,
 }
 
 bool
-spool_read(struct spool_reader *r, struct spool_position at,
-    struct spool_frame *f)
+spool_read(
+    struct spool_reader *r, struct spool_position at, struct spool_frame *f)
 {
 	uint64_t size;
 	bool found;
@@ -484,8 +491,8 @@ spool_recycle(const char *dir, uint64_t segment)
 	for (; lowest < segment && lowest < highest; lowest++) {
 		segment_path(spool, lowest, "", path);
 		if (unlink(path) == -1 && errno != ENOENT)
-			log_error("spool_recycle", "cannot remove %s: %s",
-			    path, strerror(errno));
+			log_error("spool_recycle", "cannot remove %s: %s", path,
+			    strerror(errno));
 	}
 }
 
@@ -544,7 +551,7 @@ begin_segment(struct spool_writer *w, uint64_t segment)
 	size = b.len;
 	KILLPOINT("segment_begin");
 	done = write_whole_file(temp, &b) && rename(temp, path) == 0 &&
-	    io_fsync_dir(w->dir);
+	       io_fsync_dir(w->dir);
 	buf_free(&b);
 	if (!done || !open_for_append(w, segment, size))
 		return false;
@@ -580,14 +587,13 @@ written_us(const struct spool_reader *r)
 
 	if (fstat(r->fd, &st) == -1)
 		return 0;
-	return (int64_t)st.st_mtim.tv_sec * 1000000 +
-	    st.st_mtim.tv_nsec / 1000;
+	return (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
 }
 
 /* Follows all whole frames of the last segment; *end is behind them. */
 static bool
-replay_segment(struct spool_writer *w, struct spool_reader *r,
-    uint64_t segment, uint64_t *end)
+replay_segment(struct spool_writer *w, struct spool_reader *r, uint64_t segment,
+    uint64_t *end)
 {
 	struct spool_position at = { segment, 0 };
 	uint64_t size;
@@ -696,8 +702,10 @@ spool_append_from(struct spool_writer *w, enum spool_kind kind, uint64_t tx_id,
     const struct spool_origin *from, const void *payload, size_t len)
 {
 	if (len > SPOOL_MAX_PAYLOAD)
-		log_fatal("spool_payload", "a payload of %zu bytes is longer "
-		    "than the spool can hold", len);
+		log_fatal("spool_payload",
+		    "a payload of %zu bytes is longer "
+		    "than the spool can hold",
+		    len);
 	put_frame(&w->group, kind, tx_id, from, payload, len);
 	follow(&w->now, kind, tx_id, from);
 }

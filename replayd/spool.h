@@ -150,6 +150,9 @@ struct spool_reader;
 /* Starts at the oldest frame there is.  NULL with errno. */
 PGW_MUSTCHECK struct spool_reader *spool_reader_open(const char *dir);
 void spool_reader_close(struct spool_reader *r);
+/* Goes on at `at`, the `next` of a frame.  Where frames are missing before the
+ * oldest there is, spool_next() says so. */
+void spool_reader_seek(struct spool_reader *r, struct spool_position at);
 /*
  * The next frame before `end`; false if there is none (yet).  Ends the process
  * if what lies before `end` is damaged or gone: it was durable.

@@ -3,7 +3,7 @@
  *
  * Big-endian, as buf.h writes:
  *
- *	"PGWSTAT1"
+ *	"PGWSTAT2"
  *	u64 size, root, leaf hash of the last line
  *	u64 tail_seq, u32 file, u64 offset, u64 lines before it in the file
  *	lp time of the last line, u64 timeline
@@ -11,7 +11,8 @@
  *	u64 u64 next frame, u64 u64 last frame, u64 its tx_id
  *	u64 highest tx_id, u32 n, n * (u64 from, u64 to) skipped
  *	u32 n, n open transactions: u64 tx_id, u64 xid, u64 system identifier,
- *	    u64 timeline, u64 u64 position, u8 outcome, u8 flags, lp reason, both roots
+ *	    u64 timeline, u64 began, u64 made, u64 u64 position, u8 outcome,
+ *	    u8 flags, lp reason, both roots
  *	u32 CRC-32C over all of the above
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -27,7 +28,7 @@
 #include "jsonx.h"
 #include "log.h"
 
-#define MAGIC "PGWSTAT1"
+#define MAGIC "PGWSTAT2"
 #define MAGIC_BYTES 8
 #define CRC_BYTES 4
 #define MAX_STATE ((size_t)4 << 30)
@@ -39,7 +40,8 @@ enum {
 	FLAG_IN_DOUBT = 8,
 	FLAG_ROOTS = 16,
 	FLAG_UNVERIFIABLE = 32,
-	FLAG_MAY_BE_LOST = 64
+	FLAG_MAY_BE_LOST = 64,
+	FLAG_REUSED = 128
 };
 
 void
@@ -63,16 +65,20 @@ put_txn(struct buf *b, const struct txn *x)
 {
 	const char *reason = x->unverifiable == NULL ? "" : x->unverifiable;
 	unsigned flags = (x->intent_only ? FLAG_INTENT_ONLY : 0) |
-	    (x->final ? FLAG_FINAL : 0) | (x->prepared ? FLAG_PREPARED : 0) |
-	    (x->in_doubt ? FLAG_IN_DOUBT : 0) |
-	    (x->has_roots ? FLAG_ROOTS : 0) |
-	    (x->unverifiable != NULL ? FLAG_UNVERIFIABLE : 0) |
-	    (x->may_be_lost ? FLAG_MAY_BE_LOST : 0);
+			 (x->final ? FLAG_FINAL : 0) |
+			 (x->prepared ? FLAG_PREPARED : 0) |
+			 (x->in_doubt ? FLAG_IN_DOUBT : 0) |
+			 (x->has_roots ? FLAG_ROOTS : 0) |
+			 (x->unverifiable != NULL ? FLAG_UNVERIFIABLE : 0) |
+			 (x->may_be_lost ? FLAG_MAY_BE_LOST : 0) |
+			 (x->reused ? FLAG_REUSED : 0);
 
 	buf_put_u64(b, x->tx_id);
 	buf_put_u64(b, x->xid);
 	buf_put_u64(b, x->system_identifier);
 	buf_put_u64(b, x->timeline);
+	buf_put_u64(b, (uint64_t)x->began);
+	buf_put_u64(b, (uint64_t)x->made);
 	put_position(b, x->at);
 	buf_put_u8(b, (uint8_t)x->outcome);
 	buf_put_u8(b, (uint8_t)flags);
@@ -162,6 +168,8 @@ get_txn(struct rd *r, struct txtable *t)
 	x->xid = rd_u64(r);
 	x->system_identifier = rd_u64(r);
 	x->timeline = rd_u64(r);
+	x->began = (int64_t)rd_u64(r);
+	x->made = (int64_t)rd_u64(r);
 	x->at = get_position(r);
 	x->outcome = (enum record_outcome)rd_u8(r);
 	flags = rd_u8(r);
@@ -171,6 +179,7 @@ get_txn(struct rd *r, struct txtable *t)
 	x->in_doubt = (flags & FLAG_IN_DOUBT) != 0;
 	x->has_roots = (flags & FLAG_ROOTS) != 0;
 	x->may_be_lost = (flags & FLAG_MAY_BE_LOST) != 0;
+	x->reused = (flags & FLAG_REUSED) != 0;
 	reason = rd_lp(r, &n);
 	if (reason != NULL && (flags & FLAG_UNVERIFIABLE) != 0 &&
 	    (x->unverifiable = strndup((const char *)reason, n)) == NULL)
@@ -236,13 +245,13 @@ state_load(const char *path, struct state *s)
 
 	memset(s, 0, sizeof(*s));
 	ok = io_read_file(path, &b, MAX_STATE) &&
-	    b.len > MAGIC_BYTES + CRC_BYTES &&
-	    memcmp(b.data, MAGIC, MAGIC_BYTES) == 0 &&
-	    io_crc32c(0, b.data, b.len - CRC_BYTES) ==
-		get_u32(b.data + b.len - CRC_BYTES);
+	     b.len > MAGIC_BYTES + CRC_BYTES &&
+	     memcmp(b.data, MAGIC, MAGIC_BYTES) == 0 &&
+	     io_crc32c(0, b.data, b.len - CRC_BYTES) ==
+		 get_u32(b.data + b.len - CRC_BYTES);
 	if (ok) {
-		r = rd_init(b.data + MAGIC_BYTES,
-		    b.len - MAGIC_BYTES - CRC_BYTES);
+		r = rd_init(
+		    b.data + MAGIC_BYTES, b.len - MAGIC_BYTES - CRC_BYTES);
 		get_state(&r, s);
 		ok = !r.bad && rd_left(&r) == 0;
 	}
@@ -277,16 +286,15 @@ follow_record(struct state *s, const json_t *line)
 	x->xid = get_decimal(line, "xid");
 	x->system_identifier = get_decimal(line, "system_identifier");
 	x->timeline = s->timeline;
-	x->has_roots =
-	    jsonx_get_hash(line, "pre_root_captured", &x->pre_root) &&
-	    jsonx_get_hash(line, "post_root_claimed", &x->post_root);
+	x->has_roots = jsonx_get_hash(
+			   line, "pre_root_captured", &x->pre_root) &&
+		       jsonx_get_hash(line, "post_root_claimed", &x->post_root);
 }
 
 static void
 follow_outcome(struct state *s, const json_t *line)
 {
-	struct txn *x =
-	    txtable_find(&s->open, jsonx_get_int(line, "tx_id"));
+	struct txn *x = txtable_find(&s->open, jsonx_get_int(line, "tx_id"));
 	const char *outcome = jsonx_get(line, "outcome");
 
 	if (x == NULL || outcome == NULL)
@@ -340,8 +348,8 @@ state_follow(struct state *s, const json_t *line)
 	const char *type = jsonx_get(line, "type");
 	const char *time = jsonx_get(line, "time");
 
-	snprintf(s->last_time, sizeof(s->last_time), "%s",
-	    time == NULL ? "" : time);
+	snprintf(
+	    s->last_time, sizeof(s->last_time), "%s", time == NULL ? "" : time);
 	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
 		if (type != NULL && strcmp(types[i].type, type) == 0)
 			types[i].follow(s, line);

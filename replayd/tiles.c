@@ -51,15 +51,15 @@ struct tiles_writer {
 	uint64_t size;
 	/* The last tile of each level; (size >> 8 * level) & 255 hashes. */
 	struct merkle_hash edge[TILES_LEVELS][TILES_WIDTH];
-	unsigned durable[TILES_LEVELS];	/* width of edge[] that is on disk */
-	struct buf full;		/* struct full_tile, not yet written */
+	unsigned durable[TILES_LEVELS]; /* width of edge[] that is on disk */
+	struct buf full;                /* struct full_tile, not yet written */
 };
 
 /* --- names and numbers --- */
 
 char *
-tiles_name(char out[TILES_NAME_BYTES], unsigned level, uint64_t n,
-	unsigned width)
+tiles_name(
+    char out[TILES_NAME_BYTES], unsigned level, uint64_t n, unsigned width)
 {
 	unsigned group[7];
 	unsigned groups = 0;
@@ -100,8 +100,8 @@ fold(struct merkle_hash *h, size_t n)
 {
 	for (; n > 1; n /= 2)
 		for (size_t i = 0; i < n / 2; i++)
-			merkle_node(MERKLE_LOG, &h[2 * i], &h[2 * i + 1],
-			    &h[i]);
+			merkle_node(
+			    MERKLE_LOG, &h[2 * i], &h[2 * i + 1], &h[i]);
 	return h[0];
 }
 
@@ -142,8 +142,8 @@ tiles_error(const struct tiles *t)
 
 /* At least `width` hashes are there: 1; no such file: 0; else -1, errno. */
 static int
-read_tile(const char *dir, const char *name, unsigned width,
-	struct merkle_hash *out)
+read_tile(
+    const char *dir, const char *name, unsigned width, struct merkle_hash *out)
 {
 	char path[PATH_MAX + TILES_NAME_BYTES];
 	int fd;
@@ -161,7 +161,7 @@ read_tile(const char *dir, const char *name, unsigned width,
 /* A partial tile may have given way to the full one: that begins with it. */
 static bool
 load_tile(const char *dir, unsigned level, uint64_t n, unsigned width,
-	struct merkle_hash *out, char *error, size_t error_size)
+    struct merkle_hash *out, char *error, size_t error_size)
 {
 	char name[TILES_NAME_BYTES];
 	char full[TILES_NAME_BYTES];
@@ -172,9 +172,9 @@ load_tile(const char *dir, unsigned level, uint64_t n, unsigned width,
 	if (r == 1)
 		return true;
 	snprintf(error, error_size, "%s: %s", name,
-	    r == 0			? "it is not there"
-		: errno == ENODATA	? "it is too short"
-					: strerror(errno));
+	    r == 0             ? "it is not there"
+	    : errno == ENODATA ? "it is too short"
+			       : strerror(errno));
 	return false;
 }
 
@@ -206,13 +206,13 @@ tiles_leaf(struct tiles *t, uint64_t index, struct merkle_hash *out)
 
 /* Root of the complete subtree of 2^height lines that begins at `begin`. */
 static bool
-subtree(struct tiles *t, unsigned height, uint64_t begin,
-	struct merkle_hash *out)
+subtree(
+    struct tiles *t, unsigned height, uint64_t begin, struct merkle_hash *out)
 {
 	unsigned level = height / TILE_HEIGHT;
 	unsigned rest = height % TILE_HEIGHT;
-	const struct merkle_hash *h = level_hash(t, level,
-	    hashes_at(begin, level));
+	const struct merkle_hash *h = level_hash(
+	    t, level, hashes_at(begin, level));
 
 	if (h != NULL)
 		*out = root_of_run(h, (size_t)1 << rest);
@@ -228,8 +228,8 @@ split_of(uint64_t n)
 
 /* Root of lines [begin, end), as they stand in the tree; not empty. */
 static bool
-range_root(struct tiles *t, uint64_t begin, uint64_t end,
-	struct merkle_hash *out)
+range_root(
+    struct tiles *t, uint64_t begin, uint64_t end, struct merkle_hash *out)
 {
 	uint64_t n = end - begin;
 	struct merkle_hash left;
@@ -273,7 +273,7 @@ tiles_tree(struct tiles *t, struct merkle_tree *out)
 
 bool
 tiles_inclusion(struct tiles *t, uint64_t index,
-	struct merkle_hash path[TILES_MAX_PATH], size_t *n)
+    struct merkle_hash path[TILES_MAX_PATH], size_t *n)
 {
 	uint64_t begin = 0;
 	uint64_t end = t->size;
@@ -302,7 +302,7 @@ tiles_inclusion(struct tiles *t, uint64_t index,
 /* RFC 6962's SUBPROOF over lines [begin, end); whole: begin is 0 so far. */
 static bool
 subproof(struct tiles *t, uint64_t from, uint64_t begin, uint64_t end,
-	bool whole, struct merkle_hash *path, size_t *n)
+    bool whole, struct merkle_hash *path, size_t *n)
 {
 	uint64_t middle;
 
@@ -311,14 +311,14 @@ subproof(struct tiles *t, uint64_t from, uint64_t begin, uint64_t end,
 	middle = begin + split_of(end - begin);
 	if (from <= middle)
 		return subproof(t, from, begin, middle, whole, path, n) &&
-		    range_root(t, middle, end, &path[(*n)++]);
+		       range_root(t, middle, end, &path[(*n)++]);
 	return subproof(t, from, middle, end, false, path, n) &&
-	    range_root(t, begin, middle, &path[(*n)++]);
+	       range_root(t, begin, middle, &path[(*n)++]);
 }
 
 bool
 tiles_consistency(struct tiles *t, uint64_t from,
-	struct merkle_hash path[TILES_MAX_PATH], size_t *n)
+    struct merkle_hash path[TILES_MAX_PATH], size_t *n)
 {
 	*n = 0;
 	return subproof(t, from, 0, t->size, true, path, n);
@@ -329,13 +329,13 @@ tiles_consistency(struct tiles *t, uint64_t from,
 PGW_NORETURN static void
 fail(const struct tiles_writer *w, const char *name)
 {
-	log_fatal("evidence_failed", "%s/%s: %s", w->dir, name,
-	    strerror(errno));
+	log_fatal(
+	    "evidence_failed", "%s/%s: %s", w->dir, name, strerror(errno));
 }
 
 struct tiles_writer *
-tiles_writer_open(const char *log_dir, uint64_t size, char *error,
-	size_t error_size)
+tiles_writer_open(
+    const char *log_dir, uint64_t size, char *error, size_t error_size)
 {
 	struct tiles_writer *w = calloc(1, sizeof(*w));
 	uint64_t n;
@@ -347,9 +347,8 @@ tiles_writer_open(const char *log_dir, uint64_t size, char *error,
 	for (unsigned i = 0; i < TILES_LEVELS; i++) {
 		n = hashes_at(size, i) / TILES_WIDTH;
 		w->durable[i] = width_of(size, i, n);
-		if (w->durable[i] > 0 &&
-		    !load_tile(w->dir, i, n, w->durable[i], w->edge[i], error,
-			error_size)) {
+		if (w->durable[i] > 0 && !load_tile(w->dir, i, n, w->durable[i],
+					     w->edge[i], error, error_size)) {
 			tiles_writer_close(w);
 			return NULL;
 		}
@@ -382,8 +381,8 @@ make_parents(const struct tiles_writer *w, const char *name)
 	io_path(parent, sizeof(parent), "%s", w->dir);
 	for (const char *p = strchr(name, '/'); p != NULL;
 	     p = strchr(p + 1, '/')) {
-		io_path(path, sizeof(path), "%s/%.*s", w->dir,
-		    (int)(p - name), name);
+		io_path(path, sizeof(path), "%s/%.*s", w->dir, (int)(p - name),
+		    name);
 		if (mkdir(path, 0700) == 0) {
 			if (!io_fsync_dir(parent))
 				return false;
@@ -405,7 +404,7 @@ has_content(const char *path, const void *data, size_t len)
 	if (fd < 0)
 		return false;
 	same = fstat(fd, &st) == 0 && st.st_size == (off_t)len &&
-	    io_pread_all(fd, there, len, 0) && memcmp(there, data, len) == 0;
+	       io_pread_all(fd, there, len, 0) && memcmp(there, data, len) == 0;
 	close(fd);
 	return same;
 }
@@ -429,7 +428,7 @@ put_file(const char *path, const void *data, size_t len)
 /* A file that is there and right is left alone: it may be signed already. */
 static void
 write_tile(const struct tiles_writer *w, const char *name,
-	const struct merkle_hash *hashes, unsigned width)
+    const struct merkle_hash *hashes, unsigned width)
 {
 	char path[PATH_MAX + TILES_NAME_BYTES];
 	size_t len = width * sizeof(*hashes);
@@ -444,8 +443,8 @@ write_tile(const struct tiles_writer *w, const char *name,
 }
 
 static void
-level_append(struct tiles_writer *w, unsigned level,
-	const struct merkle_hash *h)
+level_append(
+    struct tiles_writer *w, unsigned level, const struct merkle_hash *h)
 {
 	uint64_t i = hashes_at(w->size, level);
 	struct full_tile full = { level, i / TILES_WIDTH, { { { 0 } } } };

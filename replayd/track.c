@@ -9,15 +9,21 @@
  *
  * An intent gets no line until it is known that no record will replace it.
  *
+ * A server that crashed gives xids again that it lost.  If two transactions on
+ * one timeline have one xid, the one that began earlier (now(), on the server's
+ * clock) was lost: aborted, xid_reused.
+ *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "track.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "bundle.h"
 #include "jsonx.h"
@@ -25,6 +31,8 @@
 #include "log.h"
 
 #define MAX_LOGGED_MISMATCHES 10
+#define LATE_US INT64_C(300000000) /* a record, after its transaction's begin \
+				    */
 
 /* --- verdicts --- */
 
@@ -32,18 +40,20 @@ static void
 log_mismatch(const struct verdict *v)
 {
 	size_t n = v->n_mismatches < MAX_LOGGED_MISMATCHES
-	    ? v->n_mismatches
-	    : MAX_LOGGED_MISMATCHES;
+		       ? v->n_mismatches
+		       : MAX_LOGGED_MISMATCHES;
 
 	if (n == 0)
-		log_error("mismatch", "transaction %" PRIu64
-		    " was not reproduced: %s", v->tx_id, v->reason);
+		log_error("mismatch",
+		    "transaction %" PRIu64 " was not reproduced: %s", v->tx_id,
+		    v->reason);
 	for (size_t i = 0; i < n; i++) {
 		const struct verdict_mismatch *m = &v->mismatches[i];
 
-		log_error("mismatch", "transaction %" PRIu64
-		    " was not reproduced: table %s, column %s", v->tx_id,
-		    m->table == NULL ? "?" : m->table,
+		log_error("mismatch",
+		    "transaction %" PRIu64
+		    " was not reproduced: table %s, column %s",
+		    v->tx_id, m->table == NULL ? "?" : m->table,
 		    m->column == NULL ? "(the whole row)" : m->column);
 	}
 }
@@ -70,11 +80,11 @@ log_verdict(const struct verdict *v)
 }
 
 static void
-end_with_verdict(struct track *t, const struct txn *x,
-	const struct verdict *v, const char *bundle)
+end_with_verdict(struct track *t, const struct txn *x, const struct verdict *v,
+    const char *bundle)
 {
-	evidence_append(t->evidence, "VerificationResult",
-	    line_verdict(x, v, bundle));
+	evidence_append(
+	    t->evidence, "VerificationResult", line_verdict(x, v, bundle));
 	log_verdict(v);
 }
 
@@ -115,7 +125,7 @@ read_again(struct track *t, const struct txn *x, struct spool_frame *f)
 /* False: no bundle; the verdict is written without one. */
 static bool
 keep_bundle(struct track *t, const struct txn *x, const struct verdict *v,
-	char name[BUNDLE_NAME_BYTES])
+    char name[BUNDLE_NAME_BYTES])
 {
 	struct spool_frame f;
 	struct record r;
@@ -126,8 +136,10 @@ keep_bundle(struct track *t, const struct txn *x, const struct verdict *v,
 		return false;
 	if (!read_again(t, x, &f) ||
 	    !record_decode(f.payload, f.payload_len, t->arena, &r)) {
-		log_error("bundle_failed", "the record of transaction %" PRIu64
-		    " cannot be read from the spool", x->tx_id);
+		log_error("bundle_failed",
+		    "the record of transaction %" PRIu64
+		    " cannot be read from the spool",
+		    x->tx_id);
 		return false;
 	}
 	verdict = line_verdict(x, v, NULL);
@@ -168,8 +180,10 @@ track_verdict(void *arg, const uint8_t *bytes, size_t n)
 	}
 	x = txtable_find(t->open, v.tx_id);
 	if (x == NULL || !x->queued) {
-		log_error("verdict_unexpected", "a verdict for transaction %"
-		    PRIu64 ", for which no job is open", v.tx_id);
+		log_error("verdict_unexpected",
+		    "a verdict for transaction %" PRIu64
+		    ", for which no job is open",
+		    v.tx_id);
 		return;
 	}
 	distrust(x, &v);
@@ -181,8 +195,8 @@ track_verdict(void *arg, const uint8_t *bytes, size_t n)
 
 /* x may be gone after it. */
 static void
-take_outcome(struct track *t, struct txn *x,
-	const struct record_outcome_message *m)
+take_outcome(
+    struct track *t, struct txn *x, const struct record_outcome_message *m)
 {
 	uint64_t tx_id = x->tx_id;
 
@@ -190,8 +204,8 @@ take_outcome(struct track *t, struct txn *x,
 		x->xid = m->xid;
 	if (m->outcome == OUTCOME_PREPARED && x->prepared)
 		return;
-	evidence_append(t->evidence, "TransactionOutcome",
-	    line_outcome(x->tx_id, m));
+	evidence_append(
+	    t->evidence, "TransactionOutcome", line_outcome(x->tx_id, m));
 	x = txtable_find(t->open, tx_id);
 	if (x != NULL)
 		settle(t, x);
@@ -210,8 +224,13 @@ take_unknown(struct track *t, struct txn *x, const char *reason)
 static bool
 ask(const struct track *t, struct txn *x)
 {
-	const struct resolver_request q = { x->tx_id, x->xid,
-		x->system_identifier, x->timeline, x->may_be_lost };
+	const struct resolver_request q = { .tx_id = x->tx_id,
+		.xid = x->xid,
+		.system_identifier = x->system_identifier,
+		.timeline = x->timeline,
+		.began = x->began != 0 ? x->began : x->made - LATE_US,
+		.prepared = x->prepared,
+		.synchronous_commit_off = x->may_be_lost };
 
 	x->asked = send(t->resolver_fd, &q, sizeof(q),
 		       MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(q);
@@ -232,13 +251,65 @@ track_ask(struct track *t)
 			t->unasked = true;
 }
 
+static void
+take_reused(struct track *t, struct txn *x)
+{
+	const struct record_outcome_message m = { OUTCOME_ABORTED, 0,
+		"xid_reused", "" };
+
+	take_outcome(t, x, &m);
+}
+
+/* The server lost it in a crash: b has its xid. */
+static bool
+is_lost(const struct txn *a, const struct txn *b)
+{
+	return a->xid != 0 && a->xid == b->xid && a->began != 0 &&
+	       a->began < b->began && !a->prepared && !a->final &&
+	       !a->intent_only && a->timeline == b->timeline &&
+	       a->system_identifier == b->system_identifier;
+}
+
+static struct track_xid *
+xid_slot(struct track *t, uint64_t xid)
+{
+	return &t->xids[xid % TRACK_XIDS];
+}
+
+/*
+ * x is new.  A pair that is missed, because one is no longer open or its slot
+ * was used again, ends as unknown (resolver.c).  x may be gone after it.
+ */
+static void
+find_reused(struct track *t, struct txn *x)
+{
+	struct track_xid *slot = xid_slot(t, x->xid);
+	struct txn *other = slot->xid == x->xid && slot->tx_id != x->tx_id
+				? txtable_find(t->open, slot->tx_id)
+				: NULL;
+
+	if (other != NULL && is_lost(x, other)) {
+		x->reused = true;
+		return;
+	}
+	slot->xid = x->xid;
+	slot->tx_id = x->tx_id;
+	if (other == NULL || !is_lost(other, x))
+		return;
+	other->reused = true;
+	if (other->in_doubt)
+		take_reused(t, other);
+}
+
 /* Without xid nobody can be asked; a prepared one may still be ended. */
 static void
 put_in_doubt(struct track *t, struct txn *x)
 {
 	if (x->final || x->in_doubt)
 		return;
-	if (x->xid != 0) {
+	if (x->reused)
+		take_reused(t, x);
+	else if (x->xid != 0) {
 		x->in_doubt = true;
 		t->unasked = true;
 	} else if (!x->prepared)
@@ -251,15 +322,15 @@ take_identity(struct track *t, const struct resolver_answer *a)
 {
 	bool known = t->context.system_identifier != 0;
 
-	if (known &&
-	    (a->system_identifier != t->context.system_identifier ||
-		a->timeline != t->timeline)) {
-		log_warning("server_changed", "the server was system %" PRIu64
-		    " on timeline %" PRIu64 ", now %" PRIu64 " on timeline %"
-		    PRIu64, t->context.system_identifier, t->timeline,
+	if (known && (a->system_identifier != t->context.system_identifier ||
+			 a->timeline != t->timeline)) {
+		log_warning("server_changed",
+		    "the server was system %" PRIu64 " on timeline %" PRIu64
+		    ", now %" PRIu64 " on timeline %" PRIu64,
+		    t->context.system_identifier, t->timeline,
 		    a->system_identifier, a->timeline);
-		evidence_append(t->evidence, "Gap",
-		    line_gap("", "server_changed", 0));
+		evidence_append(
+		    t->evidence, "Gap", line_gap("", "server_changed", 0));
 	}
 	t->context.system_identifier = a->system_identifier;
 	t->timeline = a->timeline;
@@ -316,20 +387,22 @@ log_warnings(const struct track *t, uint64_t tx_id, const struct record *r)
 	if (!t->config->log_non_deterministic_warnings)
 		return;
 	for (size_t i = 0; i < r->n_warnings; i++)
-		log_warning("non_deterministic", "transaction %" PRIu64
-		    ": %s: %s", tx_id, r->warnings[i].function,
-		    r->warnings[i].message);
+		log_warning("non_deterministic",
+		    "transaction %" PRIu64 ": %s: %s", tx_id,
+		    r->warnings[i].function, r->warnings[i].message);
 }
 
 /* What the decoder refuses is recorded all the same, as lost. */
 static void
-decode_record(const struct track *t, const struct spool_frame *f,
-	struct record *r)
+decode_record(
+    const struct track *t, const struct spool_frame *f, struct record *r)
 {
 	if (record_decode(f->payload, f->payload_len, t->arena, r))
 		return;
-	log_error("record_unreadable", "the record of transaction %" PRIu64
-	    " cannot be decoded; its capture is lost", f->tx_id);
+	log_error("record_unreadable",
+	    "the record of transaction %" PRIu64
+	    " cannot be decoded; its capture is lost",
+	    f->tx_id);
 	memset(r, 0, sizeof(*r));
 	r->capture = CAPTURE_LOST;
 	r->capture_reason = "record_unreadable";
@@ -344,15 +417,36 @@ may_be_lost(const struct record *r)
 	return false;
 }
 
+/* "YYYY-MM-DD HH:MI:SS.US+00"; 0 if it is not that. */
+static int64_t
+server_time(const char *text)
+{
+	struct tm tm = { 0 };
+	int us, n = 0;
+
+	if (text == NULL ||
+	    sscanf(text, "%4d-%2d-%2d %2d:%2d:%2d.%6d+00%n", &tm.tm_year,
+		&tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec,
+		&us, &n) != 7 ||
+	    n != (int)strlen("YYYY-MM-DD HH:MI:SS.UUUUUU+00") ||
+	    text[n] != '\0')
+		return 0;
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	return (int64_t)timegm(&tm) * 1000000 + us;
+}
+
 /* Remembers what outcome and verdict will need. */
 static void
 remember(const struct track *t, struct txn *x, const struct spool_frame *f,
-	const struct record *r)
+    const struct record *r)
 {
 	const char *reason = reason_not_to_replay(t, r);
 
 	x->at = f->at;
 	x->may_be_lost = may_be_lost(r);
+	x->began = server_time(r->now);
+	x->made = r->time_us;
 	if (r->xid != 0)
 		x->xid = r->xid;
 	x->has_roots = r->has_images;
@@ -368,14 +462,15 @@ static void
 note_gap(struct track *t, uint64_t tx_id)
 {
 	uint64_t seen = t->spool->seen_tx_id > t->open->highest
-	    ? t->spool->seen_tx_id
-	    : t->open->highest;
+			    ? t->spool->seen_tx_id
+			    : t->open->highest;
 
 	if (tx_id <= seen + 1)
 		return;
-	log_error("records_lost", "%" PRIu64 " records between transaction %"
-	    PRIu64 " and %" PRIu64 " are not in the spool", tx_id - seen - 1,
-	    seen, tx_id);
+	log_error("records_lost",
+	    "%" PRIu64 " records between transaction %" PRIu64 " and %" PRIu64
+	    " are not in the spool",
+	    tx_id - seen - 1, seen, tx_id);
 	evidence_append(t->evidence, "Gap",
 	    line_gap(evidence_last_time(t->evidence), "spool_lost",
 		tx_id - seen - 1));
@@ -392,7 +487,8 @@ refuse_spool(const struct track *t)
 	log_fatal("spool_lost",
 	    "the spool in %s is not the one of the evidence log, which has "
 	    "records up to transaction %" PRIu64 "; bring spool/ back or begin "
-	    "a new data directory", t->config->data_dir, t->open->highest);
+	    "a new data directory",
+	    t->config->data_dir, t->open->highest);
 }
 
 /* True if the log has nothing of it yet, and no intent of it was seen. */
@@ -424,8 +520,9 @@ write_record(struct track *t, uint64_t tx_id, const struct record *r)
 	log_warnings(t, tx_id, r);
 	x = txtable_find(t->open, tx_id);
 	if (x == NULL)
-		log_fatal("track", "transaction %" PRIu64
-		    " is not open after its record", tx_id);
+		log_fatal("track",
+		    "transaction %" PRIu64 " is not open after its record",
+		    tx_id);
 	return x;
 }
 
@@ -443,7 +540,11 @@ take_record(struct track *t, const struct spool_frame *f)
 	if (x == NULL || x->intent_only)
 		x = write_record(t, f->tx_id, &r);
 	remember(t, x, f, &r);
-	settle(t, x);
+	if (x->xid != 0)
+		find_reused(t, x);
+	x = txtable_find(t->open, f->tx_id);
+	if (x != NULL)
+		settle(t, x);
 }
 
 static void
@@ -469,8 +570,10 @@ write_intent(struct track *t, struct txn *x)
 	if (read_again(t, x, &f))
 		decode_record(t, &f, &r);
 	else {
-		log_error("record_unreadable", "the intent of transaction %"
-		    PRIu64 " cannot be read from the spool", tx_id);
+		log_error("record_unreadable",
+		    "the intent of transaction %" PRIu64
+		    " cannot be read from the spool",
+		    tx_id);
 		memset(&r, 0, sizeof(r));
 		f = (struct spool_frame){ .at = x->at, .tx_id = tx_id };
 		r.capture_reason = "record_unreadable";
@@ -483,7 +586,9 @@ write_intent(struct track *t, struct txn *x)
 	r.n_tables = 0;
 	x = write_record(t, tx_id, &r);
 	remember(t, x, &f, &r);
-	return x;
+	if (x->xid != 0)
+		find_reused(t, x);
+	return txtable_find(t->open, tx_id);
 }
 
 static void
@@ -502,8 +607,9 @@ take_outcome_frame(struct track *t, struct txn *x, const struct spool_frame *f)
 	struct record_outcome_message m;
 
 	if (!record_outcome_decode(f->payload, f->payload_len, &m)) {
-		log_error("outcome_unreadable", "the outcome of transaction %"
-		    PRIu64 " cannot be decoded", x->tx_id);
+		log_error("outcome_unreadable",
+		    "the outcome of transaction %" PRIu64 " cannot be decoded",
+		    x->tx_id);
 		put_in_doubt(t, x);
 		return;
 	}
@@ -583,7 +689,7 @@ is_the_same_spool(struct track *t)
 	struct spool_frame f;
 
 	return s->next.segment != 0 && s->seen_tx_id != 0 &&
-	    read_again(t, &last, &f) && f.tx_id == s->seen_tx_id;
+	       read_again(t, &last, &f) && f.tx_id == s->seen_tx_id;
 }
 
 bool
@@ -601,6 +707,9 @@ track_resume(struct track *t)
 		uint64_t tx_id = x->tx_id;
 
 		t->unasked = t->unasked || x->in_doubt;
+		if (x->xid != 0 && !x->final)
+			*xid_slot(
+			    t, x->xid) = (struct track_xid){ x->xid, tx_id };
 		settle(t, x);
 		if (txtable_find(t->open, tx_id) == NULL)
 			i--;

@@ -20,6 +20,14 @@
 #include "spool.h"
 #include "txtable.h"
 
+/* A power of two: xids are dense, and few are lost in a crash. */
+#define TRACK_XIDS 16384
+
+struct track_xid {
+	uint64_t xid;
+	uint64_t tx_id;
+};
+
 struct track {
 	const struct config *config;
 	struct evidence *evidence;
@@ -33,6 +41,7 @@ struct track {
 	struct state_spool *spool;	/* the evidence log's */
 	struct spool_reader *records;	/* reads them again; NULL at first */
 	bool unasked;			/* a txn is in_doubt but not asked */
+	struct track_xid xids[TRACK_XIDS]; /* the last record of each */
 	bool started;			/* the spool was read to its end once */
 };
 

@@ -17,8 +17,7 @@
 static size_t
 home_of(const struct txtable *t, uint64_t tx_id)
 {
-	return (size_t)((tx_id * 0x9e3779b97f4a7c15u) >> 32) &
-	    (t->n_slots - 1);
+	return (size_t)((tx_id * 0x9e3779b97f4a7c15u) >> 32) & (t->n_slots - 1);
 }
 
 void
@@ -127,14 +126,13 @@ range_of(const struct txtable *t, uint64_t tx_id)
 static void
 insert_range(struct txtable *t, size_t at, struct txtable_range r)
 {
-	struct txtable_range *list =
-	    realloc(t->skipped, (t->n_skipped + 1) * sizeof(*list));
+	struct txtable_range *list = realloc(
+	    t->skipped, (t->n_skipped + 1) * sizeof(*list));
 
 	if (list == NULL)
 		log_fatal("out_of_memory", "no memory for %zu gaps",
 		    t->n_skipped + 1);
-	memmove(list + at + 1, list + at,
-	    (t->n_skipped - at) * sizeof(*list));
+	memmove(list + at + 1, list + at, (t->n_skipped - at) * sizeof(*list));
 	list[at] = r;
 	t->skipped = list;
 	t->n_skipped++;

@@ -28,6 +28,8 @@ struct txn {
 	uint64_t xid;			/* 0 if not known */
 	uint64_t system_identifier;	/* of the record, 0 if not known */
 	uint64_t timeline;		/* of the server then, likewise */
+	int64_t began;			/* now() of the server, us; 0 unknown */
+	int64_t made;			/* its record, us, on our clock */
 	struct spool_position at;	/* of its record; segment 0: not seen */
 	enum record_outcome outcome;	/* if final */
 	bool intent_only;		/* its intent is at `at`; no line yet */
@@ -37,6 +39,7 @@ struct txn {
 	bool asked;			/* given to the resolver */
 	bool queued;			/* given to the workers */
 	bool may_be_lost;		/* synchronous_commit was off */
+	bool reused;			/* its xid was given to a later one */
 	bool has_roots;
 	struct merkle_hash pre_root;
 	struct merkle_hash post_root;

@@ -27,8 +27,8 @@
 
 struct verifier {
 	const struct config *config;
-	pid_t cluster;		/* its postmaster, 0 if external */
-	pid_t *workers;		/* 0: ended */
+	pid_t cluster;  /* its postmaster, 0 if external */
+	pid_t *workers; /* 0: ended */
 	unsigned n;
 };
 
@@ -64,13 +64,12 @@ start_cluster(struct verifier *v)
 	char error[1024];
 
 	while (!procsig_pending(SIGTERM)) {
-		if (cluster_start(v->config, &v->cluster, error,
-		    sizeof(error)))
+		if (cluster_start(v->config, &v->cluster, error, sizeof(error)))
 			return true;
 		log_error("verification_cluster",
 		    "the verification cluster does not run: %s; records are "
-		    "kept, verdicts wait; next attempt in %d s", error,
-		    ms / 1000);
+		    "kept, verdicts wait; next attempt in %d s",
+		    error, ms / 1000);
 		if (pause_unless_stopped(ms))
 			return false;
 		ms = ms * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : ms * 2;
@@ -106,8 +105,8 @@ start_worker(struct verifier *v, const int *job_fds, unsigned i)
 	}
 	procsig_restore(&saved);
 	if (pid == -1)
-		log_error("worker_fork", "cannot fork a worker: %s",
-		    strerror(errno));
+		log_error(
+		    "worker_fork", "cannot fork a worker: %s", strerror(errno));
 	v->workers[i] = pid == -1 ? 0 : pid;
 	return pid != -1;
 }
@@ -136,9 +135,9 @@ all_run(struct verifier *v)
 		if (waitpid(v->workers[i], &status, WNOHANG) == 0)
 			continue;
 		/* 0: the recorder closed its socket, as at a shutdown. */
-		log_write(status == 0 ? LOG_INFO_ : LOG_ERROR_,
-		    "worker_ended", "replay worker %u ended (status 0x%x)",
-		    i, (unsigned)status);
+		log_write(status == 0 ? LOG_INFO_ : LOG_ERROR_, "worker_ended",
+		    "replay worker %u ended (status 0x%x)", i,
+		    (unsigned)status);
 		v->workers[i] = 0;
 		return false;
 	}
@@ -189,8 +188,8 @@ stop_all(struct verifier *v)
 	int64_t end = io_monotonic_us() + STOP_MS * INT64_C(1000), left;
 
 	signal_workers(v, SIGTERM);
-	while (!reap_workers(v, WNOHANG) &&
-	    (left = end - io_monotonic_us()) > 0)
+	while (
+	    !reap_workers(v, WNOHANG) && (left = end - io_monotonic_us()) > 0)
 		(void)wait_for_stop((int)(left / 1000) + 1);
 	signal_workers(v, SIGKILL);
 	(void)reap_workers(v, 0);

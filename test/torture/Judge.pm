@@ -153,7 +153,7 @@ sub _one
 	my $why = $t->{why} // '';
 	$j->wrong("$name: unknown, $why") if $o[0] eq 'unknown'
 		&& !($why eq 'no_xid' && !$t->{xid})
-		&& !($why eq 'future_xid' && $crashed);
+		&& !($why =~ /^(?:future_xid|server_restarted)$/ && $crashed);
 	$j->{lost_intents}++ if ($t->{capture} // '') eq 'capture_lost'
 		&& $o[0] eq 'unknown';
 	$j->{outcomes}{$o[0] . ($o[0] eq 'unknown' ? " $why" : '')}++;

@@ -253,6 +253,23 @@ no_changed_checkpoint_is_believed(void **state)
 	buf_free(&b);
 }
 
+static void
+base64_is_its_alphabet_and_nothing_else(void **state)
+{
+	char text[] = "AAAA";
+	uint8_t out[3];
+
+	(void)state;
+	for (int c = 0; c < 256; c++) {
+		bool letter = (c >= 'a' && c <= 'z') ||
+		    (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		    c == '+' || c == '/';
+
+		text[1] = (char)c;
+		assert_int_equal(key_unbase64(text, 4, out, 3), letter);
+	}
+}
+
 #define test(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int
@@ -266,6 +283,7 @@ main(void)
 		test(a_key_that_others_can_read_is_refused),
 		test(a_published_verifier_key_is_understood),
 		test(what_is_no_key_is_refused),
+		test(base64_is_its_alphabet_and_nothing_else),
 		test(a_checkpoint_has_the_form_of_c2sp),
 		test(no_changed_checkpoint_is_believed),
 	};

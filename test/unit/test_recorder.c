@@ -177,6 +177,8 @@ kill_it(void)
 
 /* --- the spool --- */
 
+static const char *now = "";	/* of the records that follow */
+
 static struct merkle_hash
 put_record(uint64_t tx_id, enum capture_class capture, uint64_t xid)
 {
@@ -187,6 +189,7 @@ put_record(uint64_t tx_id, enum capture_class capture, uint64_t xid)
 	static struct record_statement statement = { "UPDATE t SET a = 1", 18,
 		"UPDATE", 0 };
 	struct record r = { .xid = xid,
+		.now = now,
 		.capture = capture,
 		.statements = &statement,
 		.n_statements = 1,
@@ -476,6 +479,61 @@ a_server_that_is_away_leaves_it_in_doubt(void **state)
 	wait_for("Trans 2 aborted");
 	stop();
 	assert_null(strstr(summary(), "Trans 1"));
+}
+
+#define EARLY "2026-01-02 03:04:05.000006+00"
+#define LATE "2026-01-02 03:04:05.000007+00"
+
+static void
+an_xid_given_again_ends_the_older_one(void **state)
+{
+	(void)state;
+	start();
+	now = EARLY;
+	(void)put_record(1, CAPTURE_RACE, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	(void)put_record(2, CAPTURE_RACE, 701);
+	now = LATE;
+	(void)put_record(3, CAPTURE_RACE, 700);
+	put_outcome(3, OUTCOME_COMMITTED);
+	/* its child says so only after the other's record */
+	(void)put_record(4, CAPTURE_RACE, 701);
+	spool_append(spool, SPOOL_IN_DOUBT, 2, NULL, 0);
+	put_outcome(4, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Verif 4");
+	stop();
+	assert_non_null(strstr(summary(), "Trans 1 aborted"));
+	assert_non_null(strstr(summary(), "Trans 2 aborted"));
+	assert_non_null(strstr(summary(), "Trans 3 committed"));
+	now = "";
+	assert_log_is_good();
+}
+
+static void
+an_xid_given_again_is_older_by_the_servers_clock(void **state)
+{
+	(void)state;
+	start();
+	now = LATE;
+	(void)put_record(1, CAPTURE_RACE, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	publish();
+	wait_for("State 1");
+	stop();
+	start();
+	now = EARLY;
+	(void)put_record(2, CAPTURE_RACE, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 2, NULL, 0);
+	now = "";
+	(void)put_record(3, CAPTURE_RACE, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 3, NULL, 0);
+	put_outcome(3, OUTCOME_ABORTED);
+	publish();
+	wait_for("Trans 3");
+	stop();
+	assert_null(strstr(summary(), "Trans 1"));
+	assert_non_null(strstr(summary(), "Trans 2 aborted"));
 }
 
 static void
@@ -905,6 +963,8 @@ main(void)
 		test(a_killed_recorder_is_repeated_without_duplicates),
 		test(an_intent_of_a_dead_child_is_unknown),
 		test(a_server_that_is_away_leaves_it_in_doubt),
+		test(an_xid_given_again_ends_the_older_one),
+		test(an_xid_given_again_is_older_by_the_servers_clock),
 		test(bytes_that_are_no_record_are_recorded_as_lost),
 		test(a_lost_worker_does_not_stop_the_recorder),
 		test(finished_segments_are_recycled),

@@ -39,7 +39,7 @@ struct server {
 	_Atomic unsigned answers;	/* given */
 	_Atomic uint64_t system;
 	_Atomic uint64_t timeline;
-	_Atomic uint64_t started;
+	_Atomic uint64_t recovered;
 	_Atomic uint32_t status;
 };
 static struct server *server;
@@ -101,8 +101,7 @@ PQexec(PGconn *conn, const char *sql)
 	    (unsigned long long)server->timeline);
 	r->null[1] = server->in_recovery;
 	snprintf(r->text[2], sizeof(r->text[2]), "%llu",
-	    (unsigned long long)server->started);
-	snprintf(r->text[3], sizeof(r->text[3]), "100");
+	    (unsigned long long)server->recovered);
 	return r;
 }
 
@@ -200,7 +199,7 @@ set_up(void **state)
 	server->reachable = true;
 	server->system = 77;
 	server->timeline = 1;
-	server->started = 1;
+	server->recovered = 1;
 	return 0;
 }
 
@@ -264,6 +263,7 @@ each_status_has_its_outcome(void **state)
 	assert_int_equal(answer(fd, RESOLVER_IDENTITY).system_identifier, 77);
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct resolver_request q = { .tx_id = i, .xid = 1000 + i,
+			.began = 2,
 			.system_identifier = 77,
 			.synchronous_commit_off = cases[i].off };
 
@@ -277,7 +277,7 @@ each_status_has_its_outcome(void **state)
 static void
 prepared_transaction_is_asked_for_until_it_ends(void **state)
 {
-	const struct resolver_request q = { .tx_id = 5, .xid = 1000 };
+	const struct resolver_request q = { .tx_id = 5, .began = 2, .xid = 1000 };
 	int fd = start();
 
 	(void)state;
@@ -293,7 +293,7 @@ prepared_transaction_is_asked_for_until_it_ends(void **state)
 static void
 server_that_is_away_is_waited_for(void **state)
 {
-	const struct resolver_request q = { .tx_id = 5, .xid = 1000,
+	const struct resolver_request q = { .tx_id = 5, .began = 2, .xid = 1000,
 		.system_identifier = 77 };
 	int fd;
 
@@ -361,24 +361,33 @@ failover_between_request_and_answer_is_noticed(void **state)
 static void
 xid_given_again_after_a_crash_is_not_believed(void **state)
 {
-	const struct resolver_request lost = { .tx_id = 1, .xid = 100 },
-		kept = { .tx_id = 2, .xid = 99 };
+	const struct resolver_request before = { .tx_id = 1, .xid = 100,
+		.began = 200 },
+		after = { .tx_id = 2, .xid = 100, .began = 201 },
+		not_known = { .tx_id = 3, .xid = 99 },
+		prepared = { .tx_id = 4, .xid = 99, .prepared = true };
 	int fd = start();
 
 	(void)state;
 	(void)answer(fd, RESOLVER_IDENTITY);
-	server->reachable = false;
-	ask(fd, &lost);
-	ask(fd, &kept);
-	wait_for(&server->connections, 5);
-	server->started = 2;
 	server->status = COMMITTED;
-	server->reachable = true;
-	expect(fd, 1, OUTCOME_UNKNOWN, "future_xid");
-	expect(fd, 2, OUTCOME_COMMITTED, "");
-	/* after its start it is as good as any */
-	ask(fd, &lost);
+	ask(fd, &before);
 	expect(fd, 1, OUTCOME_COMMITTED, "");
+	server->reachable = false;
+	ask(fd, &before);
+	wait_for(&server->connections, 5);
+	server->recovered = 200;
+	server->reachable = true;
+	expect(fd, 1, OUTCOME_UNKNOWN, "server_restarted");
+	ask(fd, &after);
+	expect(fd, 2, OUTCOME_COMMITTED, "");
+	ask(fd, &not_known);
+	expect(fd, 3, OUTCOME_UNKNOWN, "server_restarted");
+	ask(fd, &prepared);
+	expect(fd, 4, OUTCOME_COMMITTED, "");
+	server->status = ABORTED;
+	ask(fd, &before);
+	expect(fd, 1, OUTCOME_ABORTED, "");
 	close(fd);
 }
 

@@ -166,6 +166,39 @@ reopened_spool_goes_on(void **state)
 	spool_writer_close(w);
 }
 
+static void
+a_reader_goes_on_behind_any_frame(void **state)
+{
+	struct spool_writer *w = open_writer(0);
+	struct spool_reader *r = spool_reader_open(dir);
+	struct spool_frame two, f;
+	uint64_t tx;
+
+	(void)state;
+	spool_set_segment_bytes(w, 1);
+	for (tx = 1; tx <= 4; tx++) {
+		add(w, tx);
+		assert_true(spool_sync(w));
+	}
+	assert_true(spool_next(r, spool_end(w), &two));
+	assert_true(spool_next(r, spool_end(w), &two));
+	assert_int_equal(two.tx_id, 2);
+	spool_reader_close(r);
+	r = spool_reader_open(dir);
+	spool_reader_seek(r, two.next);
+	for (tx = 3; tx <= 4; tx++) {
+		assert_true(spool_next(r, spool_end(w), &f));
+		check_frame(&f, tx);
+	}
+	assert_false(spool_next(r, spool_end(w), &f));
+	/* and back, on a reader that has read */
+	spool_reader_seek(r, two.at);
+	assert_true(spool_next(r, spool_end(w), &f));
+	check_frame(&f, 2);
+	spool_reader_close(r);
+	spool_writer_close(w);
+}
+
 /* The log lines of what a test provokes would drown its own. */
 static int
 mute(void)
@@ -367,6 +400,7 @@ main(void)
 		TEST(what_is_synced_is_read),
 		TEST(reopened_spool_goes_on),
 		TEST(segments_follow_each_other),
+		TEST(a_reader_goes_on_behind_any_frame),
 		TEST(lanes_are_known_after_a_restart),
 		TEST(unfinished_segment_is_ignored),
 		TEST(torn_tail_is_cut_at_every_byte),
