@@ -20,450 +20,119 @@
 
 #define MAX_TABLES 512
 #define MAX_FUNCTIONS 1024
+/* SQL, broken where it reads. */
+/* clang-format off */
 #define TEXT(e) "CAST(" e " AS pg_catalog.text)"
-#define ACTS(col) \
-	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS " \
+#define ACTS(col)                                                            \
+	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS "            \
 	"pg_catalog.\"char\"[]))"
 
-#define CLASS(catalog) "CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
+#define CLASS(catalog)                                                       \
+	"CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
 
 /*
  * Constraints, those of the columns' domains, indexes and generated columns
  * that call what users made: replay may meet another version of it.
  */
-#define USER_CODE \
-	"EXISTS (SELECT 1 FROM (" \
-	"SELECT " CLASS( \
-	    "pg_constraint") ", k.oid" \
-			     " FROM pg_catalog.pg_constraint k" \
-			     " WHERE k.conrelid" CATALOG_EQ "c.oid" \
-			     " UNION ALL SELECT " CLASS( \
-				 "pg_constraint") ", k.oid" \
-						  " FROM " \
-						  "pg_catalog.pg_attribute a " \
-						  "JOIN " \
-						  "pg_catalog.pg_constraint k" \
-						  " ON k.contypid" CATALOG_EQ \
-						  "a.atttypid" \
-						  " WHERE " \
-						  "a.attrelid" CATALOG_EQ \
-						  "c.oid" \
-						  " AND a.atttypid " \
-						  "OPERATOR(pg_catalog.>=) " \
-						  "16384::pg_catalog.oid" \
-						  " UNION ALL SELECT " CLASS( \
-						      "pg_class") ", " \
-								  "x." \
-								  "indexrelid" \
-								  " FROM " \
-								  "pg_" \
-								  "catalog." \
-								  "pg_index " \
-								  "x WHERE " \
-								  "x." \
-								  "indreli" \
-								  "d" CATALOG_EQ \
-								  "c.oid" \
-								  " UNION " \
-								  "ALL " \
-								  "SELECT" \
-								  " " CLASS( \
-								      "pg_" \
-								      "attrde" \
-								      "f") "," \
-									   " " \
-									   "e" \
-									   "." \
-									   "o" \
-									   "i" \
-									   "d" \
-									   " " \
-									   "F" \
-									   "R" \
-									   "O" \
-									   "M" \
-									   " " \
-									   "p" \
-									   "g" \
-									   "_" \
-									   "c" \
-									   "a" \
-									   "t" \
-									   "a" \
-									   "l" \
-									   "o" \
-									   "g" \
-									   "." \
-									   "p" \
-									   "g" \
-									   "_" \
-									   "a" \
-									   "t" \
-									   "t" \
-									   "r" \
-									   "d" \
-									   "e" \
-									   "f" \
-									   " " \
-									   "e" \
-									   " " \
-									   "J" \
-									   "O" \
-									   "I" \
-									   "N" \
-									   " " \
-									   "p" \
-									   "g" \
-									   "_" \
-									   "c" \
-									   "a" \
-									   "t" \
-									   "a" \
-									   "l" \
-									   "o" \
-									   "g" \
-									   "." \
-									   "p" \
-									   "g" \
-									   "_" \
-									   "a" \
-									   "t" \
-									   "t" \
-									   "r" \
-									   "i" \
-									   "b" \
-									   "u" \
-									   "t" \
-									   "e" \
-									   " " \
-									   "a" \
-									   " " \
-									   "O" \
-									   "N" \
-									   " " \
-									   "a" \
-									   "." \
-									   "a" \
-									   "t" \
-									   "t" \
-									   "r" \
-									   "e" \
-									   "l" \
-									   "i" \
-									   "d" CATALOG_EQ \
-									   "e" \
-									   "." \
-									   "a" \
-									   "d" \
-									   "r" \
-									   "e" \
-									   "l" \
-									   "i" \
-									   "d" \
-									   " " \
-									   "A" \
-									   "N" \
-									   "D" \
-									   " " \
-									   "a" \
-									   "." \
-									   "a" \
-									   "t" \
-									   "t" \
-									   "n" \
-									   "u" \
-									   "m" CATALOG_EQ \
-									   "e" \
-									   "." \
-									   "a" \
-									   "d" \
-									   "n" \
-									   "u" \
-									   "m" \
-									   " " \
-									   "W" \
-									   "H" \
-									   "E" \
-									   "R" \
-									   "E" \
-									   " " \
-									   "e" \
-									   "." \
-									   "a" \
-									   "d" \
-									   "r" \
-									   "e" \
-									   "l" \
-									   "i" \
-									   "d" CATALOG_EQ \
-									   "c" \
-									   "." \
-									   "o" \
-									   "i" \
-									   "d" \
-									   " " \
-									   "A" \
-									   "N" \
-									   "D" \
-									   " " \
-									   "a" \
-									   "." \
-									   "a" \
-									   "t" \
-									   "t" \
-									   "g" \
-									   "e" \
-									   "n" \
-									   "e" \
-									   "r" \
-									   "a" \
-									   "t" \
-									   "e" \
-									   "d" CATALOG_EQ \
-									   "'" \
-									   "s" \
-									   "'" \
-									   ")" \
-									   " " \
-									   "o" \
-									   "(" \
-									   "c" \
-									   "l" \
-									   "a" \
-									   "s" \
-									   "s" \
-									   "," \
-									   " " \
-									   "i" \
-									   "d" \
-									   ")" \
-									   " " \
-									   "J" \
-									   "O" \
-									   "I" \
-									   "N" \
-									   " " \
-									   "p" \
-									   "g" \
-									   "_" \
-									   "c" \
-									   "a" \
-									   "t" \
-									   "a" \
-									   "l" \
-									   "o" \
-									   "g" \
-									   "." \
-									   "p" \
-									   "g" \
-									   "_" \
-									   "d" \
-									   "e" \
-									   "p" \
-									   "e" \
-									   "n" \
-									   "d" \
-									   " " \
-									   "d" \
-									   " " \
-									   "O" \
-									   "N" \
-									   " " \
-									   "d" \
-									   "." \
-									   "c" \
-									   "l" \
-									   "a" \
-									   "s" \
-									   "s" \
-									   "i" \
-									   "d" CATALOG_EQ \
-									   "o" \
-									   "." \
-									   "c" \
-									   "l" \
-									   "a" \
-									   "s" \
-									   "s" \
-									   " " \
-									   "A" \
-									   "N" \
-									   "D" \
-									   " " \
-									   "d" \
-									   "." \
-									   "o" \
-									   "b" \
-									   "j" \
-									   "i" \
-									   "d" CATALOG_EQ \
-									   "o" \
-									   "." \
-									   "i" \
-									   "d" \
-									   " " \
-									   "W" \
-									   "H" \
-									   "E" \
-									   "R" \
-									   "E" \
-									   " " \
-									   "d" \
-									   "." \
-									   "r" \
-									   "e" \
-									   "f" \
-									   "c" \
-									   "l" \
-									   "a" \
-									   "s" \
-									   "s" \
-									   "i" \
-									   "d" CATALOG_EQ \
-									   "A" \
-									   "N" \
-									   "Y" \
-									   " " \
-									   "(" \
-									   "A" \
-									   "R" \
-									   "R" \
-									   "A" \
-									   "Y" \
-									   "[" CLASS("pg_proc") ", " CLASS( \
-									       "pg_operator") "]))"
+#define USER_CODE                                                            \
+	"EXISTS (SELECT 1 FROM ("                                            \
+	"SELECT " CLASS("pg_constraint") ", k.oid"                           \
+	" FROM pg_catalog.pg_constraint k"                                   \
+	" WHERE k.conrelid" CATALOG_EQ "c.oid"                               \
+	" UNION ALL SELECT " CLASS("pg_constraint") ", k.oid"                \
+	" FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_constraint k"    \
+	" ON k.contypid" CATALOG_EQ "a.atttypid"                             \
+	" WHERE a.attrelid" CATALOG_EQ "c.oid"                               \
+	" AND a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid"      \
+	" UNION ALL SELECT " CLASS("pg_class") ", x.indexrelid"              \
+	" FROM pg_catalog.pg_index x WHERE x.indrelid" CATALOG_EQ "c.oid"    \
+	" UNION ALL SELECT " CLASS("pg_attrdef") ", e.oid"                   \
+	" FROM pg_catalog.pg_attrdef e JOIN pg_catalog.pg_attribute a"       \
+	" ON a.attrelid" CATALOG_EQ "e.adrelid"                              \
+	" AND a.attnum" CATALOG_EQ "e.adnum"                                 \
+	" WHERE e.adrelid" CATALOG_EQ "c.oid"                                \
+	" AND a.attgenerated" CATALOG_EQ "'s') o(class, id)"                 \
+	" JOIN pg_catalog.pg_depend d ON d.classid" CATALOG_EQ "o.class"     \
+	" AND d.objid" CATALOG_EQ "o.id WHERE d.refclassid" CATALOG_EQ       \
+	"ANY (ARRAY[" CLASS("pg_proc") ", " CLASS("pg_operator") "]))"
 
 static const char table_sql[] =
-    "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
-    " pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
-    " pg_catalog.has_table_privilege(c.oid, 'UPDATE'),"
-    " c.relhasrules, c.relrowsecurity,"
-    " EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
-    "  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal),"
-    " EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
-    "  WHERE i.inhrelid" CATALOG_EQ "c.oid"
-    "  OR i.inhparent" CATALOG_EQ "c.oid),"
-    " EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
-    "  WHERE k.confrelid" CATALOG_EQ
-    "c.oid AND " ACTS("confdeltype") "),"
-				     " " CATALOG_FINGERPRINT ", " USER_CODE
-				     " FROM pg_catalog.pg_class c JOIN "
-				     "pg_catalog.pg_namespace n"
-				     " ON n.oid" CATALOG_EQ "c.relnamespace"
-				     " WHERE c.oid" CATALOG_EQ
-				     "pg_catalog.to_regclass($1)";
-enum {
-	T_OID,
-	T_SCHEMA,
-	T_NAME,
-	T_KIND,
-	T_PERSISTENCE,
-	T_SELECT,
-	T_UPDATE,
-	T_RULES,
-	T_RLS,
-	T_TRIGGERS,
-	T_INHERITS,
-	T_CASCADES,
-	T_FINGERPRINT,
-	T_USER_CODE,
-	T_COLUMNS
-};
+	"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
+	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
+	" pg_catalog.has_table_privilege(c.oid, 'UPDATE'),"
+	" c.relhasrules, c.relrowsecurity,"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
+	"  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal),"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
+	"  WHERE i.inhrelid" CATALOG_EQ "c.oid"
+	"  OR i.inhparent" CATALOG_EQ "c.oid),"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
+	"  WHERE k.confrelid" CATALOG_EQ "c.oid AND " ACTS("confdeltype")
+	"),"
+	" " CATALOG_FINGERPRINT ", " USER_CODE
+	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
+	" ON n.oid" CATALOG_EQ "c.relnamespace"
+	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
+enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
+	T_RULES, T_RLS, T_TRIGGERS, T_INHERITS, T_CASCADES, T_FINGERPRINT,
+	T_USER_CODE, T_COLUMNS };
 
 /*
  * Types outside pg_catalog are printed with their schema, as under an empty
  * search_path.  The last column names the base type of what is not simple.
  */
 static const char columns_sql[] =
-    "SELECT a.attname,"
-    " pg_catalog.concat(CASE WHEN " TEXT(
-	"en.nspname") " OPERATOR("
-		      "pg_catalog.<>) 'pg_catalog' AND "
-		      "pg_catalog.pg_type_is_visible(e.oid)"
-		      " THEN pg_catalog.concat(pg_catalog.quote_ident(" TEXT(
-			  "en.nspname") "), '.') END, "
-					"pg_catalog.format_type(a.atttypid, "
-					"a.atttypmod)),"
-					" (SELECT o.n FROM pg_catalog.pg_index "
-					"x,"
-					"  LATERAL "
-					"pg_catalog.unnest(CAST(x.indkey AS "
-					"pg_catalog.int2[]))"
-					"  WITH ORDINALITY AS o(attnum, n)"
-					"  WHERE x.indrelid" CATALOG_EQ
-					"a.attrelid AND x.indisprimary"
-					"  AND o.attnum" CATALOG_EQ "a.attnum"
-					"  AND o.n OPERATOR(pg_catalog.<=) "
-					"x.indnkeyatts),"
-					" a.attidentity, a.attgenerated,"
-					" pg_catalog.pg_get_expr(d.adbin, "
-					"d.adrelid),"
-					" CASE WHEN " TEXT("e.typtype")
-					    CATALOG_EQ
-    "'e' THEN 'enum'"
-    " WHEN " TEXT("e.typtype") CATALOG_EQ "'c' THEN 'composite'"
-					  " WHEN " TEXT("en.nspname") CATALOG_EQ
-    "'pg_catalog'"
-    " THEN " TEXT("t.typname") " WHEN " TEXT("t.typtype") CATALOG_EQ
-    "'d' THEN"
-    " (SELECT " TEXT(
-	"b.typname") " FROM pg_catalog.pg_type b"
-		     "  WHERE b.oid" CATALOG_EQ
-		     "t.typbasetype AND b.typnamespace" CATALOG_EQ
-		     "CAST('pg_catalog' AS pg_catalog.regnamespace)) END,"
-		     " EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
-		     "  WHERE k.confrelid" CATALOG_EQ "a.attrelid AND " ACTS(
-			 "confupdtype") " AND a.attnum" CATALOG_EQ
-					"ANY (k.confkey))"
-					" FROM pg_catalog.pg_attribute a"
-					" JOIN pg_catalog.pg_type t ON "
-					"t.oid" CATALOG_EQ "a.atttypid"
-					" JOIN pg_catalog.pg_type e ON "
-					"e.oid" CATALOG_EQ
-					" CASE WHEN t.typelem "
-					"OPERATOR(pg_catalog.<>) "
-					"0::pg_catalog.oid AND"
-					" t.typlen OPERATOR(pg_catalog.=) "
-					"(-1)::pg_catalog.int2"
-					" THEN t.typelem ELSE t.oid END"
-					" JOIN pg_catalog.pg_namespace en ON "
-					"en.oid" CATALOG_EQ "e.typnamespace"
-					" LEFT JOIN pg_catalog.pg_attrdef d ON "
-					"d.adrelid" CATALOG_EQ
-					"a.attrelid AND d.adnum" CATALOG_EQ
-					"a.attnum"
-					" WHERE a.attrelid" CATALOG_EQ
-					"pg_catalog.to_regclass($1)"
-					" AND a.attnum OPERATOR(pg_catalog.>) "
-					"0::pg_catalog.int2"
-					" AND NOT a.attisdropped ORDER BY "
-					"a.attnum";
-enum {
-	C_NAME,
-	C_TYPE,
-	C_KEY,
-	C_IDENTITY,
-	C_GENERATED,
-	C_DEFAULT,
-	C_BASE,
-	C_CASCADES,
-	C_COLUMNS
-};
+	"SELECT a.attname,"
+	" pg_catalog.concat(CASE WHEN " TEXT("en.nspname") " OPERATOR("
+	"pg_catalog.<>) 'pg_catalog' AND pg_catalog.pg_type_is_visible(e.oid)"
+	" THEN pg_catalog.concat(pg_catalog.quote_ident(" TEXT("en.nspname")
+	"), '.') END, pg_catalog.format_type(a.atttypid, a.atttypmod)),"
+	" (SELECT o.n FROM pg_catalog.pg_index x,"
+	"  LATERAL pg_catalog.unnest(CAST(x.indkey AS pg_catalog.int2[]))"
+	"  WITH ORDINALITY AS o(attnum, n)"
+	"  WHERE x.indrelid" CATALOG_EQ "a.attrelid AND x.indisprimary"
+	"  AND o.attnum" CATALOG_EQ "a.attnum"
+	"  AND o.n OPERATOR(pg_catalog.<=) x.indnkeyatts),"
+	" a.attidentity, a.attgenerated,"
+	" pg_catalog.pg_get_expr(d.adbin, d.adrelid),"
+	" CASE WHEN " TEXT("e.typtype") CATALOG_EQ "'e' THEN 'enum'"
+	" WHEN " TEXT("e.typtype") CATALOG_EQ "'c' THEN 'composite'"
+	" WHEN " TEXT("en.nspname") CATALOG_EQ "'pg_catalog'"
+	" THEN " TEXT("t.typname")
+	" WHEN " TEXT("t.typtype") CATALOG_EQ "'d' THEN"
+	" (SELECT " TEXT("b.typname") " FROM pg_catalog.pg_type b"
+	"  WHERE b.oid" CATALOG_EQ "t.typbasetype AND b.typnamespace"
+	CATALOG_EQ "CAST('pg_catalog' AS pg_catalog.regnamespace)) END,"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k"
+	"  WHERE k.confrelid" CATALOG_EQ "a.attrelid AND "
+	ACTS("confupdtype") " AND a.attnum" CATALOG_EQ "ANY (k.confkey))"
+	" FROM pg_catalog.pg_attribute a"
+	" JOIN pg_catalog.pg_type t ON t.oid" CATALOG_EQ "a.atttypid"
+	" JOIN pg_catalog.pg_type e ON e.oid" CATALOG_EQ
+	" CASE WHEN t.typelem OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND"
+	" t.typlen OPERATOR(pg_catalog.=) (-1)::pg_catalog.int2"
+	" THEN t.typelem ELSE t.oid END"
+	" JOIN pg_catalog.pg_namespace en ON en.oid" CATALOG_EQ
+	"e.typnamespace"
+	" LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid" CATALOG_EQ
+	"a.attrelid AND d.adnum" CATALOG_EQ "a.attnum"
+	" WHERE a.attrelid" CATALOG_EQ "pg_catalog.to_regclass($1)"
+	" AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2"
+	" AND NOT a.attisdropped ORDER BY a.attnum";
+enum { C_NAME, C_TYPE, C_KEY, C_IDENTITY, C_GENERATED, C_DEFAULT, C_BASE,
+	C_CASCADES, C_COLUMNS };
 
 static const char function_sql[] =
-    "SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
-    " pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'),"
-    " pg_catalog.bool_or(" TEXT(
-	"n.nspname") " OPERATOR(pg_catalog.<>)"
-		     " 'pg_catalog')"
-		     " FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
-		     " ON n.oid" CATALOG_EQ "p.pronamespace"
-		     " WHERE " TEXT("p.proname")
-			 CATALOG_EQ TEXT("$1") " AND CASE WHEN " TEXT(
-			     "$2") " IS NULL THEN "
-				   "pg_catalog.pg_function_is_visible("
-				   "p.oid) ELSE " TEXT("n.nspname")
-				       CATALOG_EQ TEXT("$2") " END";
+	"SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
+	" pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'),"
+	" pg_catalog.bool_or(" TEXT("n.nspname") " OPERATOR(pg_catalog.<>)"
+	" 'pg_catalog')"
+	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
+	" ON n.oid" CATALOG_EQ "p.pronamespace"
+	" WHERE " TEXT("p.proname") CATALOG_EQ TEXT("$1")
+	" AND CASE WHEN " TEXT("$2") " IS NULL THEN pg_catalog.pg_function_is_visible("
+	"p.oid) ELSE " TEXT("n.nspname") CATALOG_EQ TEXT("$2") " END";
+/* clang-format on */
 
 struct cached_function {
 	const char *schema; /* NULL: as found by search_path */

@@ -31,27 +31,25 @@ enum {
 	S_MONETARY
 };
 
+/* SQL, broken where it reads. */
+/* clang-format off */
 static const char facts_sql[] =
-    "SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"
-    " AS pg_catalog.text),"
-    " pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"
-    " pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00')," SETTING(
-	"transaction_isolation") SETTING("search_path") SETTING("DateStyle")
-	SETTING("IntervalStyle") SETTING("TimeZone") SETTING("extra_float_"
-							     "digits") SETTING(
-	    "bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
-	    SETTING("lc_time") SETTING("default_text_search_config") SETTING(
-		"standard_conforming_strings") SETTING("client_encoding")
-		SETTING(
-		    "synchronous_commit") " (SELECT "
-					  "pg_catalog.string_agg(pg_catalog."
-					  "concat(c.oid, "
-					  "'='," CATALOG_FINGERPRINT
-					  "), ',') FROM pg_catalog.unnest("
-					  "CAST($1 AS pg_catalog.text[])) AS "
-					  "w(name) JOIN pg_catalog.pg_class c"
-					  " ON c.oid" CATALOG_EQ
-					  "pg_catalog.to_regclass(w.name))";
+	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"
+	" AS pg_catalog.text),"
+	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"
+	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"
+	SETTING("transaction_isolation")
+	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle")
+	SETTING("TimeZone") SETTING("extra_float_digits")
+	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
+	SETTING("lc_time") SETTING("default_text_search_config")
+	SETTING("standard_conforming_strings") SETTING("client_encoding")
+	SETTING("synchronous_commit")
+	" (SELECT pg_catalog.string_agg(pg_catalog.concat(c.oid, '=',"
+	CATALOG_FINGERPRINT "), ',') FROM pg_catalog.unnest("
+	"CAST($1 AS pg_catalog.text[])) AS w(name) JOIN pg_catalog.pg_class c"
+	" ON c.oid" CATALOG_EQ "pg_catalog.to_regclass(w.name))";
+/* clang-format on */
 enum {
 	F_XID,
 	F_NOW,

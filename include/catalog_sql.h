@@ -15,6 +15,8 @@
 #ifndef PGW_CATALOG_SQL_H
 #define PGW_CATALOG_SQL_H
 
+/* SQL, broken where it reads. */
+/* clang-format off */
 #define CATALOG_EQ " OPERATOR(pg_catalog.=) "
 #define CATALOG_ROWS(catalog, where)                                         \
 	"(SELECT pg_catalog.string_agg("                                     \
@@ -43,5 +45,7 @@
 	CATALOG_ROWS("pg_constraint", "r.contypid" CATALOG_EQ CATALOG_TYPES) \
 	CATALOG_ROWS("pg_enum", "r.enumtypid" CATALOG_EQ CATALOG_TYPES)      \
 	"''))"
+
+/* clang-format on */
 
 #endif

@@ -25,17 +25,6 @@
 #define LONG_STRING 2048 /* shorter ones are not worth a file */
 #define MAX_BLOB ((size_t)2 << 30)
 
-bool
-blob_is_ref(const json_t *v, struct blob_ref *ref)
-{
-	if (json_object_size(v) != 2 ||
-	    !json_is_integer(json_object_get(v, "bytes")) ||
-	    !jsonx_get_hash(v, "sha256", &ref->hash))
-		return false;
-	ref->bytes = jsonx_get_int(v, "bytes");
-	return true;
-}
-
 static void
 blob_path(char out[PATH_MAX], const char *log_dir, const struct merkle_hash *h)
 {

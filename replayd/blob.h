@@ -23,9 +23,6 @@ struct blob_ref {
 	uint64_t bytes;
 };
 
-/* True if v is such an object. */
-PGW_MUSTCHECK bool blob_is_ref(const json_t *v, struct blob_ref *ref);
-
 /* Makes it durable and gives the object that stands for it. */
 json_t *blob_put(const char *log_dir, const void *data, size_t n);
 

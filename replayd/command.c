@@ -62,15 +62,6 @@ command_free(struct command *c)
 }
 
 void
-command_set_times(struct command *c, int64_t timeout_us, int64_t backoff_us)
-{
-	if (timeout_us > 0)
-		c->timeout_us = timeout_us;
-	if (backoff_us > 0)
-		c->backoff_us = c->backoff_min_us = backoff_us;
-}
-
-void
 command_note(struct command *c, uint64_t size)
 {
 	if (*c->text != '\0')

@@ -31,8 +31,5 @@ void command_step(struct command *c);
 int command_wait_ms(const struct command *c);
 /* The latest has been taken, or none is to be. */
 bool command_is_idle(const struct command *c);
-/* For tests; 0 leaves one as it is. */
-void command_set_times(struct command *c, int64_t timeout_us,
-	int64_t backoff_us);
 
 #endif

@@ -68,16 +68,6 @@ dispatch_new(const int *fds, unsigned n)
 	return d;
 }
 
-void
-dispatch_free(struct dispatch *d)
-{
-	for (unsigned i = 0; i < d->n; i++)
-		buf_free(&d->lanes[i].in);
-	free(d->lanes);
-	free(d->jobs);
-	free(d);
-}
-
 static void
 grow(struct dispatch *d)
 {

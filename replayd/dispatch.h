@@ -18,7 +18,6 @@
 struct dispatch;
 
 struct dispatch *dispatch_new(const int *fds, unsigned n);
-void dispatch_free(struct dispatch *d);
 
 /* First in, first out. */
 void dispatch_push(struct dispatch *d, uint64_t tx_id,

@@ -31,8 +31,8 @@
 #include "log.h"
 
 #define MAX_LOGGED_MISMATCHES 10
-#define LATE_US INT64_C(300000000) /* a record, after its transaction's begin \
-				    */
+/* A record comes at most this long after its transaction's begin. */
+#define LATE_US INT64_C(300000000)
 
 /* --- verdicts --- */
 
