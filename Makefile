@@ -4,6 +4,7 @@
 #   make run          everything on embedded clusters   DIR=... PORT=...
 #   make check        all tests                         T=name KEEP=1
 #   make unit         the unit tests alone
+#   make drivers      clients of many languages        D="psycopg3 jdbc"
 #   make lint format install uninstall clean
 #
 # Modes: DEBUG=1  WERROR=1  V=1  SANITIZE=address,undefined | thread  CC=clang
@@ -133,6 +134,15 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) test/bench/bench.sh
 
+# Real drivers, directly and through pgwitness: test/conformance/drivers.
+drivers: deps
+	@etc/deps.sh drivers
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -C test/conformance/drivers \
+	    OUT="$(abspath $(BUILD))/drivers"
+	@BUILD=$(BUILD) TESTS=test/conformance/drivers TEST_TIMEOUT=1800 \
+	    D="$(D)" KEEP="$(KEEP)" test/run.sh
+
 # SEED= KILLS=2000 MINUTES=15 LEVEL=before_commit STORM= KEEP=1; with
 # KILLPOINTS=1 BUILD=build-kill at named points: test/torture/README.
 torture: deps
@@ -158,6 +168,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit bench spoolbench torture lint format install uninstall clean
+.PHONY: all pin deps run check tests unit drivers bench spoolbench torture lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

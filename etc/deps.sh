@@ -3,6 +3,7 @@
 #
 #	deps.sh		what make run and make check need
 #	deps.sh ci	and what continuous integration needs
+#	deps.sh drivers	and what make drivers needs
 #
 # Does nothing, quickly, when all are there.  Without root or sudo it lists
 # what is missing and exits 2.
@@ -13,7 +14,23 @@ PACKAGES="gcc libc6-dev make pkg-config libpq-dev libsodium-dev
 	libpg-query-dev libprotobuf-c-dev libjansson-dev libcmocka-dev
 	libssl-dev libinih-dev postgresql-15 postgresql-client-15
 	postgresql-server-dev-15 perl jq"
-[ "${1:-}" = ci ] && PACKAGES="$PACKAGES clang libclang-rt-14-dev clang-format"
+for step; do
+	case $step in
+	ci) PACKAGES="$PACKAGES clang libclang-rt-14-dev clang-format" ;;
+	drivers)
+		PACKAGES="$PACKAGES g++ default-jdk-headless libdbd-pg-perl
+			libpostgresql-jdbc-java libpqxx-dev php-cli php-pgsql python3
+			python3-asyncpg python3-pg8000 python3-psycopg
+			python3-psycopg2 ruby ruby-pg"
+		# Another packaging of nodejs may bring npm and refuse Debian's.
+		command -v npm >/dev/null || PACKAGES="$PACKAGES nodejs npm"
+		;;
+	*)
+		echo "deps.sh: no step is called '$step'" >&2
+		exit 2
+		;;
+	esac
+done
 
 missing=
 installed=" $(dpkg-query -W -f '${db:Status-Abbrev}${binary:Package} ' \

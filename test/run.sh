@@ -7,6 +7,7 @@
 #	T=name		only this one: test_merkle or merkle, crud or crud.t
 #	KEEP=1		keep a failed test's directory and say where it is
 #	UNIT_ONLY=1	no integration tests
+#	TESTS=dir	instead of all that, dir/*.t (as test/conformance/drivers)
 #	JOBS=2		integration tests at a time
 #	V=1		show each assertion and note
 #
@@ -21,6 +22,7 @@ build=${BUILD:-build}
 case $build in /*) ;; *) build=$src/$build ;; esac
 [ -d "$build" ] || { echo "run.sh: $build is not there: make all tests" >&2; exit 3; }
 export T=${T:-} KEEP=${KEEP:-} UNIT_ONLY=${UNIT_ONLY:-} JOBS=${JOBS:-2}
+export TESTS=${TESTS:-}
 export PG_BINDIR=${PG_BINDIR:-/usr/lib/postgresql/15/bin}
 
 as_postgres()
@@ -71,6 +73,7 @@ for program in "$build"/test/test_*; do
 	name=${program##*/test_}
 	case $name in *.*) continue ;; esac
 	[ -z "$T" ] || [ "$name" = "$stem" ] || continue
+	[ -z "$TESTS" ] || continue
 	matched=1
 	timeout -k 10 300 "$program" >"$PGW_RUN/out" 2>"$PGW_RUN/err" \
 		</dev/null
@@ -93,7 +96,7 @@ done
 
 if [ -z "$UNIT_ONLY" ]; then
 	tests=()
-	for t in "$src"/test/integration/*.t; do
+	for t in "$src/${TESTS:-test/integration}"/*.t; do
 		name=${t##*/}
 		[ -z "$T" ] || [ "${name%.t}" = "$stem" ] || continue
 		tests+=("$t")
@@ -108,7 +111,7 @@ if [ -z "$UNIT_ONLY" ]; then
 fi
 
 if [ -z "$matched" ]; then
-	echo "run.sh: no test is called '${T:-}' in $build/test or test/integration" >&2
+	echo "run.sh: no test is called '${T:-}' in $build/test or ${TESTS:-test/integration}" >&2
 	failed=1
 fi
 echo "$passed passed, $failed failed"

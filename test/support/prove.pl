@@ -24,6 +24,6 @@ $harness->callback(after_test => sub {
 	$failed += $bad + ($parser->parse_errors
 		|| (!$bad && $parser->has_problems) ? 1 : 0);
 });
-$harness->runtests(map { [$_, m{([^/]+)\.t$} ? "integration/$1" : $_] } @tests);
+$harness->runtests(map { [$_, m{([^/]+/[^/]+)\.t$} ? $1 : $_] } @tests);
 open my $f, '>', $count_file or die "$count_file: $!\n";
 print $f "$passed $failed\n";

@@ -1,0 +1,186 @@
+# Runs a driver's program against a server and through pgwitness before the
+# same server, compares what it printed, and holds the evidence log against
+# what the server says was committed (logical decoding of its WAL).
+#
+# SPDX-License-Identifier: PostgreSQL
+package Drivers;
+use strict;
+use warnings;
+use File::Basename qw(dirname);
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(run slurp);
+
+my $dir = dirname(__FILE__);
+my $built = ($ENV{PGW_BUILD} // 'build') . '/drivers';
+
+# Every program has all of these, or says why its driver cannot.
+my @checks = qw(connect crud returning null numeric timestamptz bytea jsonb
+	array binary prepared batch transaction savepoint cursor copy_in copy_out
+	copy_fail notify notice cancel error large pipeline);
+
+my %programs = (
+	psycopg2 => ['/usr/bin/python3', "$dir/psycopg2_checks.py"],
+);
+
+sub names { return sort keys %programs }
+
+sub new
+{
+	my ($class) = @_;
+	my $c = PGW::Cluster->new(conf => "wal_level = logical\n"
+		. "max_replication_slots = 2\n", sql => slurp("$dir/schema.sql"));
+	my $self = bless { server => $c, proxy => PGW::Proxy->new($c),
+		table => [] }, $class;
+	$c->safe_psql("select pg_create_logical_replication_slot('changes', "
+		. "'test_decoding')");
+	return $self;
+}
+
+# The transactions that changed rows since the last call, by xid: tables.
+sub _changes
+{
+	my ($self) = @_;
+	my (%changed, $xid);
+	for (split /\n/, $self->{server}->safe_psql("select left(data, 120) from "
+		. "pg_logical_slot_get_changes('changes', null, null, "
+		. "'skip-empty-xacts', '1')")) {
+		$xid = $1 if /^BEGIN (\d+)/;
+		$changed{$xid}{$1}++ if /^table (\S+): /;
+	}
+	return grep { !$changed{$_}{'public.pgw_fence'} } sort { $a <=> $b } keys %changed;
+}
+
+sub _reset
+{
+	my ($self) = @_;
+	$self->{server}->safe_psql('truncate item, account, line, blob');
+	$self->_changes;
+}
+
+# What the program printed, and its checks: {name => ok, skip or not ok}.
+sub _run
+{
+	my ($self, $name, $endpoint, $how) = @_;
+	my ($rc, $out, $err) = run(['timeout', '-k', '5', '240',
+		@{ $programs{$name} }, @checks], seconds => 300, env => {
+		PGHOST => '127.0.0.1', PGPORT => $endpoint->port,
+		PGUSER => 'postgres', PGDATABASE => 'postgres',
+		PYTHONDONTWRITEBYTECODE => 1,
+		NODE_PATH => "$built/node_modules", CLASSPATH =>
+		"$built:/usr/share/java/postgresql.jar" });
+	my %result;
+	for (split /\n/, $out) {
+		/^(not )?ok \d+ - (\w+)( # SKIP .*)?/ or next;
+		$result{$2} = $1 ? 'not ok' : $3 ? "skipped$3" : 'ok';
+	}
+	my @bad = grep { ($result{$_} // 'absent') !~ /^(ok|skipped)/ } @checks;
+	is("@bad", '', "$name, $how: checks pass") or diag($err
+		|| substr($out, -2000));
+	is($rc, 0, "$name, $how: ends well");
+	return ($out, \%result);
+}
+
+# The first line that differs.
+sub _difference
+{
+	my ($a, $b) = map { [split /\n/] } @_;
+	my $n = @$a > @$b ? @$a : @$b;
+	for (0 .. $n - 1) {
+		my ($x, $y) = map { $_ // '(nothing)' } $a->[$_], $b->[$_];
+		return substr("line $_: '$x'", 0, 300) . substr(" or '$y'", 0, 300)
+			if $x ne $y;
+	}
+	return '';
+}
+
+sub _count { my %n; $n{$_}++ for @_; return join ', ', map { "$n{$_} $_" }
+	sort { $n{$b} <=> $n{$a} || $a cmp $b } keys %n }
+
+sub _kind
+{
+	my ($t) = @_;
+	my ($r, $v) = map { $_ // {} } @$t{qw(record verdict)};
+	return join ' ', $r->{capture} // 'none', $r->{capture_reason} // (),
+		$v->{verdict} // (), $v->{reason} // ();
+}
+
+# Of the xids that no record has, those that no intent stands for either: an
+# intent is made before there is an xid.  The programs do one thing after the
+# other, so it lies in the log where the xid lies among the xids.
+sub _unexplained
+{
+	my ($missing, @committed) = @_;
+	my @with = grep { $_->{record}{xid} } @committed;
+	my @without = grep { !$_->{record}{xid} } @committed;
+	my @bad;
+	for my $xid (@$missing) {
+		my ($from, $to) = (0, 'inf');
+		for (@with) {
+			$from = $_->{tx_id} if $_->{record}{xid} < $xid
+				&& $_->{tx_id} > $from;
+			$to = $_->{tx_id} if $_->{record}{xid} > $xid
+				&& $_->{tx_id} < $to;
+		}
+		shift @without while @without && $without[0]{tx_id} < $from;
+		@without && $without[0]{tx_id} < $to ? shift @without
+			: push @bad, $xid;
+	}
+	return @bad;
+}
+
+# Exactly the transactions that the server committed are in the log as such.
+sub _complete
+{
+	my ($self, $name, @tx) = @_;
+	my @committed = grep { ($_->{outcome}{outcome} // '') eq 'committed' } @tx;
+	my %recorded;
+	$recorded{$_}++ for grep { defined } map { $_->{record}{xid} } @committed;
+	my @changed = $self->_changes;
+	my @missing = _unexplained([grep { !$recorded{$_} } @changed], @committed);
+	is("@missing", '', "$name: what changed rows has a record");
+	my @twice = grep { $recorded{$_} > 1 } sort keys %recorded;
+	is("@twice", '', "$name: and one only");
+	cmp_ok(scalar @changed, '>', 20, "$name: that was something");
+	my @bad = grep { ($_->{verdict}{verdict} // '')
+		!~ /^(verified|unverifiable)$/ } @committed;
+	is(@bad, 0, "$name: no mismatch, no error") or diag(map {
+		describe_tx($_) . "\n" } @bad);
+	return @committed;
+}
+
+sub check
+{
+	my ($self, $name) = @_;
+	$self->_reset;
+	my ($direct, $d) = $self->_run($name, $self->{server}, 'direct');
+	$self->_reset;
+	$self->{proxy}->mark;
+	my ($proxied, $p) = $self->_run($name, $self->{proxy}, 'through the proxy');
+	is(_difference($direct, $proxied), '', "$name: sees the same");
+	my @tx = eval { $self->{proxy}->settled(seconds => 120) };
+	is($@, '', "$name: all records settle");
+	my @committed = $self->_complete($name, @tx);
+	my ($version) = $direct =~ /^# (.*)/;
+	push @{ $self->{table} }, sprintf "%-22s direct %2d, proxy %2d, skipped "
+		. "%d of %d\n%22s %s", $version // $name, (map { my $r = $_;
+		scalar grep { $_ eq 'ok' } values %$r } $d, $p), (scalar grep {
+		/^skip/ } values %$d), scalar @checks, '', _count(map { _kind($_) }
+		@committed);
+}
+
+sub finish
+{
+	my ($self) = @_;
+	my $p = $self->{proxy};
+	no_mismatches($p);
+	one_outcome_and_verdict($p);
+	is($p->stop('TERM'), 0, 'stops');
+	my ($rc, $out, $err) = $p->verify('--final');
+	is($rc, 0, 'witnessctl verify --final') or diag($out, $err);
+	diag(join "\n", '', @{ $self->{table} });
+}
+
+1;
