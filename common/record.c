@@ -6,7 +6,8 @@
  *	u8 format  u8 flags  u8 capture  u64 xid  u64 time
  *	now database user application_name client_addr isolation
  *	capture_reason unverifiable
- *	statements  {lp(sql) NUL type  u32 n_params}
+ *	statements  {lp(sql) NUL type  params}
+ *	params      {u32 type  u8 format  u8 is NULL  lp(value)}
  *	warnings    {code function message}
  *	settings    {name value}
  *	tables      {schema table fingerprint  u8 write  u32 oid  columns
@@ -33,6 +34,7 @@
 
 /* Least bytes of one element: a count that cannot fit is refused early. */
 #define STATEMENT_MIN 10u
+#define PARAM_MIN 10u
 #define WARNING_MIN 3u
 #define SETTING_MIN 2u
 #define TABLE_MIN 12u
@@ -223,6 +225,20 @@ put_header(struct buf *out, const struct record *r)
 }
 
 static void
+put_params(struct buf *out, const struct record_statement *s)
+{
+	buf_put_u32(out, (uint32_t)s->n_params);
+	for (size_t i = 0; i < s->n_params; i++) {
+		const struct record_param *p = &s->params[i];
+
+		buf_put_u32(out, p->type);
+		buf_put_u8(out, p->format);
+		buf_put_u8(out, p->value == NULL);
+		buf_put_lp(out, p->value, p->value == NULL ? 0 : p->len);
+	}
+}
+
+static void
 put_statements(struct buf *out, const struct record *r)
 {
 	buf_put_u32(out, (uint32_t)r->n_statements);
@@ -232,7 +248,7 @@ put_statements(struct buf *out, const struct record *r)
 		buf_put_lp(out, s->sql, s->sql_len);
 		buf_put_u8(out, 0);
 		put_string(out, s->type);
-		buf_put_u32(out, s->n_params);
+		put_params(out, s);
 	}
 }
 
@@ -330,6 +346,27 @@ take_list(struct decoder *d, size_t element_min, size_t element_size, size_t *n)
 }
 
 static void
+take_params(struct decoder *d, struct record_statement *s)
+{
+	struct record_param *list = take_list(
+	    d, PARAM_MIN, sizeof(*list), &s->n_params);
+
+	s->params = list;
+	for (size_t i = 0; i < s->n_params && !d->r.bad; i++) {
+		bool null;
+
+		list[i].type = rd_u32(&d->r);
+		list[i].format = rd_u8(&d->r);
+		null = take_bool(d);
+		list[i].value = rd_lp(&d->r, &list[i].len);
+		if (list[i].format > 1 || (null && list[i].len > 0))
+			d->r.bad = true;
+		if (null)
+			list[i].value = NULL;
+	}
+}
+
+static void
 take_statements(struct decoder *d, struct record *r)
 {
 	r->statements = take_list(
@@ -341,7 +378,7 @@ take_statements(struct decoder *d, struct record *r)
 		if (rd_u8(&d->r) != 0)
 			d->r.bad = true;
 		s->type = take_string(d);
-		s->n_params = rd_u32(&d->r);
+		take_params(d, s);
 	}
 }
 

@@ -20,7 +20,7 @@
 #include "merkle.h"
 #include "rowenc.h"
 
-#define RECORD_FORMAT 1
+#define RECORD_FORMAT 2
 
 /* Kinds of messages in a lane. */
 enum record_kind {
@@ -59,11 +59,21 @@ struct record_warning {
 	const char *message;
 };
 
+/* A bind value; or, of COPY FROM STDIN, all of its data as one. */
+struct record_param {
+	/* pg_type.oid on the server that the client gave; 0: left open. */
+	uint32_t type;
+	uint8_t format;			/* 0 text, 1 binary */
+	const uint8_t *value;		/* NULL: SQL NULL */
+	size_t len;
+};
+
 struct record_statement {
 	const char *sql;		/* as the client sent it */
 	size_t sql_len;
 	const char *type;		/* "INSERT", "UPDATE", ... */
-	uint32_t n_params;
+	const struct record_param *params; /* $1 ... */
+	size_t n_params;
 };
 
 struct record_row {

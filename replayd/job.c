@@ -255,18 +255,54 @@ send_loads(
 				     : send_settings(j, &settings->client);
 }
 
+/* Bind values as libpq takes them: four parallel arrays. */
+struct bind {
+	Oid *types;
+	const char **values;
+	int *lengths;
+	int *formats;
+};
+
+static bool
+bind_init(struct job *j, const struct record_statement *st, struct bind *b)
+{
+	size_t n = st->n_params + 1;
+
+	b->types = arena_zalloc(j->arena, n * sizeof(*b->types));
+	b->values = arena_zalloc(j->arena, n * sizeof(*b->values));
+	b->lengths = arena_zalloc(j->arena, n * sizeof(*b->lengths));
+	b->formats = arena_zalloc(j->arena, n * sizeof(*b->formats));
+	if (b->types == NULL || b->values == NULL || b->lengths == NULL ||
+	    b->formats == NULL)
+		return false;
+	for (size_t i = 0; i < st->n_params; i++) {
+		const struct record_param *p = &st->params[i];
+
+		b->types[i] = p->type;
+		b->formats[i] = p->format;
+		b->lengths[i] = (int)p->len;
+		if (p->value == NULL)
+			continue;
+		b->values[i] = arena_memdup(j->arena, p->value, p->len);
+		if (b->values[i] == NULL)
+			return false;
+	}
+	return true;
+}
+
 static bool
 send_statement(struct job *j, unsigned i)
 {
 	const struct record_statement *st = &j->record->statements[i];
 	struct job_step *s = step_add(j, STEP_STATEMENT);
 	const char *sql = arena_memdup(j->arena, st->sql, st->sql_len);
+	struct bind b;
 
-	if (s == NULL || sql == NULL)
+	if (s == NULL || sql == NULL || !bind_init(j, st, &b))
 		return false;
 	s->statement = i;
-	return PQsendQueryParams(
-		   j->copy->conn, sql, 0, NULL, NULL, NULL, NULL, 0) == 1;
+	return PQsendQueryParams(j->copy->conn, sql, (int)st->n_params, b.types,
+		   b.values, b.lengths, b.formats, 0) == 1;
 }
 
 static bool

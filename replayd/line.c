@@ -145,7 +145,7 @@ query_sequence(const struct record *r, bool normalized)
 
 		jsonx_set(
 		    s, "sql", statement_text(&r->statements[i], normalized));
-		jsonx_set(s, "params", jsonx_int(r->statements[i].n_params));
+		jsonx_set(s, "params", jsonx_int((json_int_t)r->statements[i].n_params));
 		jsonx_set(s, "type", jsonx_text(r->statements[i].type));
 		jsonx_append(list, s);
 	}

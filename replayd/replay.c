@@ -26,6 +26,8 @@
 #include "session.h"
 
 #define NO_TIMEOUT_MS INT64_C(30000)
+/* FirstNormalObjectId: below it OIDs are the same on every server. */
+#define FIRST_NORMAL_OID 16384u
 
 struct replay {
 	const struct config *config;
@@ -113,12 +115,22 @@ statement_is_sendable(const struct record_statement *s)
 	return false;
 }
 
+/* OIDs of types that users made mean nothing on another server. */
+static bool
+params_are_sendable(const struct record_statement *s)
+{
+	for (size_t i = 0; i < s->n_params; i++)
+		if (s->params[i].type >= FIRST_NORMAL_OID)
+			return false;
+	return s->n_params <= PQ_QUERY_PARAM_MAX_LIMIT;
+}
+
 static const char *
 statements_refused(const struct record *r)
 {
 	for (size_t i = 0; i < r->n_statements; i++) {
-		if (r->statements[i].n_params > 0)
-			return "bind_parameters";
+		if (!params_are_sendable(&r->statements[i]))
+			return "parameter_type";
 		if (!statement_is_sendable(&r->statements[i]))
 			return "unsupported";
 	}
@@ -198,6 +210,9 @@ judge_statement_error(const struct job *j, struct arena *a, struct verdict *v)
 	v->statement = (int32_t)j->statement;
 	if (strcmp(j->sqlstate, "57014") == 0) {
 		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
+	} else if (strcmp(j->sqlstate, "22P03") == 0) {
+		/* A binary value may hold OIDs of the server's own. */
+		conclude(v, VERDICT_UNVERIFIABLE, "parameter_type");
 	} else if (class_is(j->sqlstate, "22") || class_is(j->sqlstate, "23")) {
 		reason = arena_alloc(a, 32);
 		if (reason != NULL)

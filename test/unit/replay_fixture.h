@@ -271,7 +271,18 @@ note(const char *sql)
 	s->sql = sql;
 	s->sql_len = strlen(sql);
 	s->type = "UPDATE";
+	s->params = NULL;
 	s->n_params = 0;
+}
+
+/* The last noted statement was sent with these. */
+static void
+with_params(const struct record_param *params, size_t n)
+{
+	struct record_statement *s = &statements[rec.n_statements - 1];
+
+	s->params = params;
+	s->n_params = n;
 }
 
 /* Runs on the server, under the default search_path, and is recorded. */

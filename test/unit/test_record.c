@@ -79,9 +79,14 @@ make_table(struct record_table *t, const char *table, bool write)
 static void
 make_record(struct record *r)
 {
+	static const struct record_param params[] = {
+		{ 23, 1, (const uint8_t *)"\0\0\0\2", 4 },
+		{ 0, 0, NULL, 0 },
+		{ 0, 0, (const uint8_t *)"", 0 },
+	};
 	static struct record_statement statements[] = {
-		{ "UPDATE t SET body = ''", 22, "UPDATE", 0 },
-		{ "DELETE FROM t WHERE id = $1", 27, "DELETE", 1 },
+		{ "UPDATE t SET body = ''", 22, "UPDATE", NULL, 0 },
+		{ "DELETE FROM t WHERE id = $1", 27, "DELETE", params, 3 },
 	};
 	static struct record_warning warnings[] = {
 		{ "non_deterministic", "random", "random() is volatile" },
@@ -142,6 +147,20 @@ check_table(const struct record_table *t)
 	assert_int_equal(values[1].len, 0);
 }
 
+/* NULL is not the empty value. */
+static void
+check_params(const struct record_statement *s)
+{
+	assert_int_equal(s->n_params, 3);
+	assert_int_equal(s->params[0].type, 23);
+	assert_int_equal(s->params[0].format, 1);
+	assert_int_equal(s->params[0].len, 4);
+	assert_memory_equal(s->params[0].value, "\0\0\0\2", 4);
+	assert_null(s->params[1].value);
+	assert_non_null(s->params[2].value);
+	assert_int_equal(s->params[2].len, 0);
+}
+
 static void
 a_record_comes_back_as_it_was(void **state)
 {
@@ -161,7 +180,7 @@ a_record_comes_back_as_it_was(void **state)
 	assert_string_equal(got.now, r.now);
 	assert_string_equal(got.statements[1].type, "DELETE");
 	assert_string_equal(got.statements[1].sql, r.statements[1].sql);
-	assert_int_equal(got.statements[1].n_params, 1);
+	check_params(&got.statements[1]);
 	assert_string_equal(got.warnings[0].function, "random");
 	assert_string_equal(got.settings[1].value, "Europe/Berlin");
 	assert_string_equal(got.tables[0].table, "a");

@@ -187,7 +187,7 @@ put_record(uint64_t tx_id, enum capture_class capture, uint64_t xid)
 		.write = true,
 		.fingerprint = "f" };
 	static struct record_statement statement = { "UPDATE t SET a = 1", 18,
-		"UPDATE", 0 };
+		"UPDATE", NULL, 0 };
 	struct record r = { .xid = xid,
 		.now = now,
 		.capture = capture,
@@ -629,7 +629,7 @@ static void
 put_intent(uint64_t tx_id)
 {
 	static struct record_statement statement = { "UPDATE t SET a = 2", 18,
-		"UPDATE", 0 };
+		"UPDATE", NULL, 0 };
 	struct record r = { .intent = true,
 		.capture = CAPTURE_EXACT,
 		.statements = &statement,

@@ -80,6 +80,39 @@ test_null_is_not_an_empty_string(void **state)
 }
 
 static void
+test_bind_values_are_replayed(void **state)
+{
+	static const struct record_param params[] = {
+		{ 25, 0, (const uint8_t *)"it's", 4 },
+		{ 23, 1, (const uint8_t *)"\0\0\0\2", 4 },
+		{ 0, 0, NULL, 0 },
+	};
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	for (int lie = 0; lie < 2; lie++) {
+		fresh(accounts);
+		begin_record();
+		t = add_table("public", "t");
+		before(t, 0, "id = 2");
+		tell("UPDATE public.t SET name = 'it''s', note = NULL"
+		     " WHERE id = 2");
+		note("UPDATE t SET name = $1, note = $3 WHERE id = $2");
+		with_params(params, 3);
+		if (lie)
+			after_lie(t, "2, 'its', NULL, 20.00, 40.00");
+		else
+			after(t, "id = 2");
+		v = finish();
+		if (!lie)
+			assert_verdict(&v, VERDICT_VERIFIED, "");
+	}
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_string_equal(v.mismatches[0].column, "name");
+}
+
+static void
 test_missing_and_extra_rows_are_named(void **state)
 {
 	struct record_table *t;
@@ -542,9 +575,9 @@ test_what_is_known_is_not_tried(void **state)
 	assert_verdict(&v, VERDICT_UNVERIFIABLE, "race");
 	begin_record();
 	note("UPDATE t SET note = $1");
-	statements[0].n_params = 1;
+	with_params(&(struct record_param){ 16384, 0, NULL, 0 }, 1);
 	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "bind_parameters");
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "parameter_type");
 	begin_record();
 	rec.database = "not_there";
 	note("SELECT 1");
@@ -1028,6 +1061,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_update_is_verified),
 		cmocka_unit_test(test_wrong_value_names_row_and_column),
 		cmocka_unit_test(test_null_is_not_an_empty_string),
+		cmocka_unit_test(test_bind_values_are_replayed),
 		cmocka_unit_test(test_missing_and_extra_rows_are_named),
 		cmocka_unit_test(
 		    test_defaults_and_generated_columns_are_made_again),

@@ -91,7 +91,7 @@ put_record(struct evidence *e, uint64_t tx_id)
 		.write = true,
 		.fingerprint = "f" };
 	static struct record_statement statement = { "UPDATE t SET a = 1", 18,
-		"UPDATE", 0 };
+		"UPDATE", NULL, 0 };
 	static const struct line_context context;
 	struct record r = { .xid = 700 + tx_id,
 		.capture_reason = "",
