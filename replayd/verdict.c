@@ -8,6 +8,7 @@
  */
 #include "verdict.h"
 
+#include <math.h>
 #include <string.h>
 
 #define VERDICT_FORMAT 1
@@ -103,6 +104,8 @@ get_mismatch(struct rd *in, struct arena *a, struct verdict_mismatch *m)
 	for (size_t i = 0; i < m->n_row; i++) {
 		m->row[i].column = get_text(in, a);
 		m->row[i].value = get_text(in, a);
+		if (m->row[i].column == NULL)
+			in->bad = true;
 	}
 	m->column = get_text(in, a);
 	m->claimed = get_text(in, a);
@@ -160,5 +163,5 @@ verdict_decode(const void *bytes, size_t n, struct arena *a, struct verdict *v)
 	v->more = rd_u8(&in) != 0;
 	get_mismatches(&in, a, v);
 	return !in.bad && rd_left(&in) == 0 && kind <= VERDICT_ERROR &&
-	       v->reason != NULL && v->detail != NULL;
+	       isfinite(v->replay_ms) && v->reason != NULL && v->detail != NULL;
 }
