@@ -3,7 +3,8 @@
 #   make [all]        build/pgwitness build/replayd build/witnessctl build/pin
 #   make run          everything on embedded clusters   DIR=... PORT=...
 #   make check        all tests                         T=name KEEP=1
-#   make unit         the unit tests alone
+#   make unit         the unit tests and fuzz corpora alone
+#   make fuzz         libFuzzer on each target          T=name SECONDS=
 #   make drivers      clients of many languages        D="psycopg3 jdbc"
 #   make lint format install uninstall clean
 #
@@ -38,12 +39,18 @@ ifdef SANITIZE
 HARDEN  += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer
 LDHARD  += -fsanitize=$(SANITIZE)
 endif
+# Set by `make fuzz` alone: libFuzzer's main() in place of test/fuzz/driver.c.
+ifdef FUZZER
+HARDEN  += -fsanitize=fuzzer-no-link
+LDFUZZ  := -fsanitize=fuzzer
+endif
 
 PQ_INC  := $(shell $(PG_CONFIG) --includedir 2>/dev/null || echo /usr/include/postgresql)
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -isystem $(PQ_INC)
 LDLIBS_pgwitness  := -lpg_query -lpq -ljansson -lcrypto -linih -pthread
 LDLIBS_replayd    := -lpq -lsodium -ljansson -lcrypto -linih -pthread
 LDLIBS_witnessctl := $(LDLIBS_replayd)
+LDLIBS_fuzz       := -lpg_query -lpq -lsodium -ljansson -lcrypto -linih -pthread
 LDLIBS_test       := -lcmocka -lpg_query -lpq -lsodium -ljansson -lcrypto -linih -pthread
 
 ifdef V
@@ -65,6 +72,7 @@ COMMON  := $(BUILD)/libcommon.a
 BACKEND := $(BUILD)/libbackend.a
 REPLAYD := $(BUILD)/libreplayd.a
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/test/%,$(wildcard test/unit/test_*.c))
+FUZZ    := $(patsubst test/fuzz/%.c,$(BUILD)/test/%,$(wildcard test/fuzz/fuzz_*.c))
 PROGRAMS := $(BUILD)/pgwitness $(BUILD)/replayd $(BUILD)/witnessctl
 
 all: $(PROGRAMS) pin
@@ -93,6 +101,12 @@ $(PROGRAMS):
 $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
+
+FUZZ_PARTS := $(BUILD)/obj/test/fuzz/arena.o \
+	$(if $(FUZZER),,$(BUILD)/obj/test/fuzz/driver.o)
+$(BUILD)/test/fuzz_%: $(BUILD)/obj/test/fuzz/fuzz_%.o $(FUZZ_PARTS) $(BACKEND) $(REPLAYD) $(COMMON)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDHARD) $(LDFLAGS) $(LDFUZZ) -o $@ $^ $(LDLIBS_fuzz)
 
 # The extension of the verification cluster; replayd loads it by its path.
 pin: $(BUILD)/pin/pgwitness_pin.so
@@ -126,9 +140,19 @@ $(BUILD)/bench/spool_bench: $(BUILD)/obj/test/bench/spool_bench.o $(REPLAYD) $(C
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
 
-tests: $(TESTS) $(BUILD)/test/faultdisk.so pin
+tests: $(TESTS) $(FUZZ) $(BUILD)/test/faultdisk.so pin
 unit: tests
 	@BUILD=$(BUILD) UNIT_ONLY=1 T="$(T)" test/run.sh
+
+# libFuzzer: T=name, SECONDS= for each target, OUT= for what it finds:
+# test/fuzz/README.
+fuzz:
+	@etc/deps.sh fuzz
+	$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=clang FUZZER=1 \
+	    SANITIZE=address,undefined fuzzers
+	@BUILD=$(BUILD)/fuzz T="$(T)" SECONDS="$(SECONDS)" OUT="$(OUT)" \
+	    test/fuzz/run.sh
+fuzzers: $(FUZZ)
 
 bench: deps
 	$(Q)$(MAKE) --no-print-directory all
@@ -168,6 +192,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit drivers bench spoolbench torture lint format install uninstall clean
+.PHONY: all pin deps run check tests unit fuzz fuzzers drivers bench spoolbench torture lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

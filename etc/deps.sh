@@ -2,6 +2,7 @@
 # deps.sh: installs the Debian packages that building and testing need.
 #
 #	deps.sh		what make run and make check need
+#	deps.sh fuzz	and what make fuzz needs
 #	deps.sh ci	and what continuous integration needs
 #	deps.sh drivers	and what make drivers needs
 #
@@ -16,6 +17,7 @@ PACKAGES="gcc libc6-dev make pkg-config libpq-dev libsodium-dev
 	postgresql-server-dev-15 perl jq"
 for step; do
 	case $step in
+	fuzz) PACKAGES="$PACKAGES clang libclang-rt-14-dev" ;;
 	ci) PACKAGES="$PACKAGES clang libclang-rt-14-dev clang-format" ;;
 	drivers)
 		PACKAGES="$PACKAGES g++ default-jdk-headless libdbd-pg-perl

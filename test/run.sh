@@ -1,10 +1,11 @@
 #!/bin/bash
-# Runs the tests: unit (cmocka programs in $BUILD/test), then integration
-# (test/integration/*.t on real PostgreSQL).  The last line is
+# Runs the tests: unit (cmocka programs in $BUILD/test), the fuzz targets over
+# their corpora, then integration (test/integration/*.t on real PostgreSQL).  The last line is
 # "N passed, N failed"; the exit status is 0 only if none failed.
 #
 #	BUILD=build	where the programs are
-#	T=name		only this one: test_merkle or merkle, crud or crud.t
+#	T=name		only this one: test_merkle or merkle, crud or crud.t,
+#			fuzz_wire, fuzz (all targets)
 #	KEEP=1		keep a failed test's directory and say where it is
 #	UNIT_ONLY=1	no integration tests
 #	TESTS=dir	instead of all that, dir/*.t (as test/conformance/drivers)
@@ -32,7 +33,7 @@ as_postgres()
 		[ -d "$src/$d" ] && cp -r "$src/$d" "$home/src/"
 	done
 	(cd "$build" && tar -cf - --exclude=obj --exclude='*.a' \
-		--exclude=./clang --exclude=./sanitize .) |
+		--exclude=./clang --exclude=./sanitize --exclude=./fuzz .) |
 		tar -xf - -C "$home/src/build"
 	chown -R postgres:postgres "$home"
 	# Not exec: $home is removed at the end.
@@ -91,6 +92,27 @@ for program in "$build"/test/test_*; do
 		tail -n 60 "$PGW_RUN/err"
 	else
 		printf 'unit/%-24s ok (%d)\n' "$name" "$ok"
+	fi
+done
+
+# Each input of a fuzz target's corpus is one test (make fuzz finds new ones).
+for program in "$build"/test/fuzz_*; do
+	name=${program##*/}
+	case $name in *.*) continue ;; esac
+	[ -z "$T" ] || [ "$stem" = fuzz ] || [ "$stem" = "$name" ] || continue
+	matched=1
+	timeout -k 10 120 "$program" "$src/test/fuzz/corpus/${name#fuzz_}" \
+		>"$PGW_RUN/out" 2>"$PGW_RUN/err" </dev/null
+	status=$?
+	ok=$(grep -c '^ok ' "$PGW_RUN/out")
+	passed=$((passed + ok))
+	if [ $status -ne 0 ] || [ "$ok" -eq 0 ]; then
+		failed=$((failed + 1))
+		printf 'fuzz/%-24s FAILED behind "%s", exit status %d\n' \
+			"${name#fuzz_}" "$(tail -n 1 "$PGW_RUN/out")" $status
+		tail -n 60 "$PGW_RUN/err"
+	else
+		printf 'fuzz/%-24s ok (%d)\n' "${name#fuzz_}" "$ok"
 	fi
 done
 
