@@ -16,6 +16,11 @@
  *	rows        {lp(id) lp(bytes)  u32 statement}
  *	with images: pre_root post_root
  *
+ * A statement of type "COPY" is a COPY FROM STDIN; it has one param: all that
+ * the client sent in CopyData messages, one behind the other, format as in the
+ * server's CopyInResponse.  Its text says the rest; replay runs both as they
+ * are.
+ *
  * The decoder believes nothing: it reads what crossed shared memory, which a
  * hostile client's child may have written.
  *

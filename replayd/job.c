@@ -13,7 +13,9 @@
 #include <string.h>
 
 #include "buf.h"
-#include "settings.h"
+
+/* Bytes of COPY data given to libpq at once. */
+#define COPY_PIECE 65536
 
 enum step_kind {
 	STEP_OWN, /* BEGIN, pin, settings, ROLLBACK */
@@ -227,8 +229,7 @@ send_row(struct job *j, size_t table, const struct record_row *row)
 
 /* Prepared once per session, even if the rows of several statements wait. */
 static bool
-send_loads(
-    struct job *j, unsigned statement, struct settings *settings, bool *loaded)
+send_loads(struct job *j, unsigned statement)
 {
 	bool any = false;
 
@@ -240,19 +241,19 @@ send_loads(
 			if (t->before[k].statement != statement)
 				continue;
 			if (!any && statement > 0 &&
-			    !send_settings(j, &settings->canonical))
+			    !send_settings(j, &j->settings.canonical))
 				return false;
 			any = true;
-			if (!loaded[i] &&
+			if (!j->loaded[i] &&
 			    !send_prepare(j, i, 'l', &own->load_prepared))
 				return false;
-			loaded[i] = true;
+			j->loaded[i] = true;
 			if (!send_row(j, i, &t->before[k]))
 				return false;
 		}
 	}
 	return !any && statement > 0 ? true
-				     : send_settings(j, &settings->client);
+				     : send_settings(j, &j->settings.client);
 }
 
 /* Bind values as libpq takes them: four parallel arrays. */
@@ -330,19 +331,29 @@ send_reads(struct job *j)
 }
 
 static bool
-send_statements(struct job *j, struct settings *settings)
+send_end(struct job *j)
+{
+	j->all_sent = true;
+	return send_settings(j, &j->settings.canonical) && send_reads(j) &&
+	       send_sync(j) && send_own(j, SESSION_ROLLBACK, NULL) &&
+	       send_own(j, SESSION_CLEAN, NULL) && send_sync(j);
+}
+
+/* Statements up to the next COPY, or to the end. */
+static bool
+send_part(struct job *j)
 {
 	const struct record *r = j->record;
-	bool *loaded = arena_zalloc(j->arena, r->n_tables + 1);
 
-	if (loaded == NULL)
-		return false;
-	for (unsigned i = 0; i < r->n_statements; i++) {
-		if (!send_loads(j, i, settings, loaded) ||
-		    !send_statement(j, i))
+	for (; j->next < r->n_statements; j->next++) {
+		if (!send_loads(j, j->next))
+			return false;
+		if (job_is_copy(&r->statements[j->next]))
+			return send_sync(j);
+		if (!send_statement(j, j->next))
 			return false;
 	}
-	return true;
+	return send_end(j);
 }
 
 bool
@@ -350,27 +361,24 @@ job_send(struct job *j)
 {
 	const struct record *r = j->record;
 	bool pin = j->copy->pinned && r->now[0] != '\0';
-	struct settings settings;
 
 	j->calculated = arena_zalloc(
 	    j->arena, (r->n_tables + 1) * sizeof(*j->calculated));
-	return j->calculated != NULL &&
+	j->loaded = arena_zalloc(j->arena, r->n_tables + 1);
+	return j->calculated != NULL && j->loaded != NULL &&
 	       settings_plan(r, schema_has_namespace(j->copy, r->user),
-		   j->arena, &settings) &&
+		   j->arena, &j->settings) &&
 	       send_own(j, SESSION_BEGIN, NULL) &&
 	       (!pin || send_own(j, SESSION_PIN, r->now)) &&
-	       (settings.canonical.sql == NULL ||
-		   send_settings(j, &settings.canonical)) &&
-	       send_statements(j, &settings) &&
-	       send_settings(j, &settings.canonical) && send_reads(j) &&
-	       send_sync(j) && send_own(j, SESSION_ROLLBACK, NULL) &&
-	       send_own(j, SESSION_CLEAN, NULL) && send_sync(j);
+	       (j->settings.canonical.sql == NULL ||
+		   send_settings(j, &j->settings.canonical)) &&
+	       send_part(j);
 }
 
 /* --- receiving --- */
 
 static void
-job_fail(struct job *j, enum job_failure failure, const struct job_step *s,
+job_fail(struct job *j, enum job_failure failure, unsigned statement,
     const PGresult *res)
 {
 	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
@@ -379,7 +387,7 @@ job_fail(struct job *j, enum job_failure failure, const struct job_step *s,
 	if (j->failure != JOB_FINE)
 		return;
 	j->failure = failure;
-	j->statement = s->statement;
+	j->statement = statement;
 	snprintf(
 	    j->sqlstate, sizeof(j->sqlstate), "%s", state != NULL ? state : "");
 	j->message = message != NULL ? arena_strdup(j->arena, message) : "";
@@ -412,7 +420,7 @@ take_load(struct job *j, const struct job_step *s, const PGresult *res)
 
 	if (PQntuples(res) != 1 || !encode_result(j, &t->shape, res, 0, &row) ||
 	    rowenc_compare(&row, &s->row->row) != 0)
-		job_fail(j, JOB_PRELOAD, s, res);
+		job_fail(j, JOB_PRELOAD, s->statement, res);
 }
 
 static void
@@ -424,12 +432,12 @@ take_rows(struct job *j, const struct job_step *s, const PGresult *res)
 
 	c->rows = arena_alloc(j->arena, ((size_t)n + 1) * sizeof(*c->rows));
 	if (c->rows == NULL) {
-		job_fail(j, JOB_READ, s, res);
+		job_fail(j, JOB_READ, s->statement, res);
 		return;
 	}
 	for (int i = 0; i < n; i++) {
 		if (!encode_result(j, &t->shape, res, i, &c->rows[i])) {
-			job_fail(j, JOB_READ, s, res);
+			job_fail(j, JOB_READ, s->statement, res);
 			return;
 		}
 	}
@@ -443,7 +451,7 @@ take_error(struct job *j, const struct job_step *s, const PGresult *res)
 	    s->kind == STEP_STATEMENT ? JOB_STATEMENT
 	    : s->kind == STEP_LOAD    ? JOB_PRELOAD
 				      : JOB_OWN,
-	    s, res);
+	    s->statement, res);
 }
 
 static void
@@ -468,15 +476,14 @@ take_result(struct job *j, const struct job_step *s, const PGresult *res)
  * A step's results end with NULL, a Sync's with itself.  Two NULLs in a row
  * mean that libpq has nothing queued any more.
  */
-enum session_wait
-job_receive(struct job *j)
+static enum session_wait
+receive_part(struct job *j)
 {
 	PGconn *conn = j->copy->conn;
-	size_t at = 0;
 	unsigned nulls = 0;
 
-	while (at < j->n_steps) {
-		const struct job_step *s = &j->steps[at];
+	while (j->at < j->n_steps) {
+		const struct job_step *s = &j->steps[j->at];
 		enum session_wait w = session_wait(conn, j->deadline);
 		PGresult *res;
 
@@ -486,16 +493,16 @@ job_receive(struct job *j)
 		if (res == NULL) {
 			if (++nulls > 1 || PQstatus(conn) != CONNECTION_OK)
 				return SESSION_LOST;
-			at += s->kind != STEP_SYNC;
-			if (at < j->n_steps &&
-			    j->steps[at].kind == STEP_STATEMENT)
+			j->at += s->kind != STEP_SYNC;
+			if (j->at < j->n_steps &&
+			    j->steps[j->at].kind == STEP_STATEMENT)
 				(void)PQsetSingleRowMode(conn);
 			continue;
 		}
 		nulls = 0;
 		if (s->kind == STEP_SYNC &&
 		    PQresultStatus(res) == PGRES_PIPELINE_SYNC)
-			at++;
+			j->at++;
 		else
 			take_result(j, s, res);
 		PQclear(res);
@@ -503,4 +510,118 @@ job_receive(struct job *j)
 			return SESSION_LOST;
 	}
 	return SESSION_READY;
+}
+
+/* --- COPY FROM STDIN --- */
+
+bool
+job_is_copy(const struct record_statement *st)
+{
+	return strcmp(st->type, "COPY") == 0;
+}
+
+/* Data in pieces, so that libpq does not hold all of it once more. */
+static enum session_wait
+put_copy_data(PGconn *conn, const struct record_param *data, int64_t deadline)
+{
+	const char *p = (const char *)data->value;
+	enum session_wait w = SESSION_READY;
+	size_t left = data->len;
+
+	while (left > 0 && w == SESSION_READY) {
+		int n = left < COPY_PIECE ? (int)left : COPY_PIECE;
+		int done = PQputCopyData(conn, p, n);
+
+		if (done < 0)
+			return SESSION_LOST;
+		if (done > 0) {
+			p += n;
+			left -= (size_t)n;
+		}
+		w = session_flush(conn, deadline);
+	}
+	while (w == SESSION_READY) {
+		int done = PQputCopyEnd(conn, NULL);
+
+		if (done != 0)
+			return done < 0 ? SESSION_LOST : SESSION_READY;
+		w = session_flush(conn, deadline);
+	}
+	return w;
+}
+
+/* One answer to a COPY; true: it asks for the data. */
+static bool
+take_copy_result(struct job *j, const PGresult *res)
+{
+	ExecStatusType status = PQresultStatus(res);
+
+	if (status == PGRES_COPY_IN)
+		return true;
+	if (status == PGRES_COMMAND_OK)
+		return false;
+	/* What COPY TO or a server in error would say next is not read. */
+	job_fail(j, JOB_STATEMENT, j->next, res);
+	j->spent = true;
+	return false;
+}
+
+/*
+ * Runs statement j->next outside the pipeline, by the extended protocol: one
+ * statement is all that a text can hold there.
+ */
+static enum session_wait
+run_copy(struct job *j)
+{
+	const struct record_statement *st = &j->record->statements[j->next];
+	const char *sql = arena_memdup(j->arena, st->sql, st->sql_len);
+	PGconn *conn = j->copy->conn;
+	enum session_wait w;
+	PGresult *res;
+
+	if (sql == NULL) {
+		j->failure = JOB_TOO_LARGE;
+		j->spent = true;
+		return SESSION_READY;
+	}
+	if (!PQexitPipelineMode(conn) ||
+	    !PQsendQueryParams(conn, sql, 0, NULL, NULL, NULL, NULL, 0))
+		return SESSION_LOST;
+	while ((w = session_wait(conn, j->deadline)) == SESSION_READY &&
+	       (res = PQgetResult(conn)) != NULL) {
+		bool wants_data = take_copy_result(j, res);
+
+		PQclear(res);
+		if (wants_data)
+			w = put_copy_data(conn, &st->params[0], j->deadline);
+		if (w != SESSION_READY || j->spent)
+			return w;
+	}
+	if (w == SESSION_READY && !PQenterPipelineMode(conn))
+		return SESSION_LOST;
+	return w;
+}
+
+enum session_wait
+job_receive(struct job *j)
+{
+	enum session_wait w = receive_part(j);
+
+	while (w == SESSION_READY && !j->all_sent) {
+		/* In a failed transaction only the ROLLBACK is wanted. */
+		if (j->failure != JOB_FINE)
+			j->next = (unsigned)j->record->n_statements;
+		else
+			w = run_copy(j);
+		if (w != SESSION_READY || j->spent)
+			return w;
+		j->next += j->next < j->record->n_statements;
+		if (!send_part(j)) {
+			j->failure = JOB_TOO_LARGE;
+			j->spent = true;
+			return SESSION_READY;
+		}
+		w = receive_part(j);
+	}
+	return w;
 }

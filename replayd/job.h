@@ -6,6 +6,10 @@
  *	SELECT of all rows of the job's tables
  *	Sync  ROLLBACK  Sync
  *
+ * libpq does not do COPY in a pipeline.  A COPY FROM STDIN is run by itself,
+ * with its text and its data as they were recorded; what is before and behind
+ * it goes in a write each.
+ *
  * SPDX-License-Identifier: PostgreSQL
  */
 #ifndef PGW_JOB_H
@@ -19,6 +23,7 @@
 #include "record.h"
 #include "schema.h"
 #include "session.h"
+#include "settings.h"
 
 /* The first thing that went wrong. */
 enum job_failure {
@@ -26,7 +31,8 @@ enum job_failure {
 	JOB_PRELOAD,		/* a row could not be loaded as recorded */
 	JOB_STATEMENT,		/* the client's statement failed: sqlstate */
 	JOB_OWN,		/* a statement of ours failed: sqlstate */
-	JOB_READ		/* rows read back are not of its shape */
+	JOB_READ,		/* rows read back are not of its shape */
+	JOB_TOO_LARGE		/* the arena's limit */
 };
 
 struct job {
@@ -41,17 +47,29 @@ struct job {
 	unsigned statement;		/* that failed */
 	char sqlstate[6];
 	const char *message;
+	bool spent;			/* the session is of no more use */
 	/* job.c's */
+	struct settings settings;
+	bool *loaded;			/* per table: send_prepare() was */
+	unsigned next;			/* statement to be sent */
+	bool all_sent;
 	struct job_step *steps;
 	size_t n_steps;
 	size_t cap_steps;
+	size_t at;			/* step whose answer comes next */
 };
 
-/* Queues all of it on copy->conn.  False: arena limit, or libpq refuses. */
+/* A statement that brings data of its own; statements[].params[0] are they. */
+PGW_MUSTCHECK bool job_is_copy(const struct record_statement *st);
+
+/*
+ * Queues on copy->conn all up to the first COPY.  False: arena limit, or libpq
+ * refuses.
+ */
 PGW_MUSTCHECK bool job_send(struct job *j);
 
-/* Receives all answers.  After anything but SESSION_READY the session is of
- * no more use. */
+/* Receives all answers, and sends the rest.  After anything but SESSION_READY
+ * the session is of no more use. */
 PGW_MUSTCHECK enum session_wait job_receive(struct job *j);
 
 #endif

@@ -89,30 +89,41 @@ first_word(const char *p, const char *end)
 	return p;
 }
 
+static bool
+begins_with(const struct record_statement *s, const char *const *words)
+{
+	const char *end = s->sql + s->sql_len;
+	const char *word = first_word(s->sql, end);
+	size_t n = 0;
+
+	while (word + n < end && isalpha((unsigned char)word[n]))
+		n++;
+	for (; *words != NULL; words++) {
+		if (strlen(*words) == n && strncasecmp(*words, word, n) == 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Only what works inside a transaction and ends with it is ever sent; above
- * all no COMMIT, no PREPARE, no COPY.
+ * all no COMMIT, no PREPARE.  COPY comes with its data; from a file or a
+ * program, the cluster refuses it to the replay role.
  */
 static bool
 statement_is_sendable(const struct record_statement *s)
 {
 	static const char *const words[] = { "insert", "update", "delete",
 		"merge", "select", "with", "values", "table", "truncate",
-		"explain" };
-	const char *end = s->sql + s->sql_len;
-	const char *word = first_word(s->sql, end);
-	size_t n = 0;
+		"explain", NULL };
+	static const char *const copy[] = { "copy", NULL };
 
 	if (memchr(s->sql, '\0', s->sql_len) != NULL)
 		return false;
-	while (word + n < end && isalpha((unsigned char)word[n]))
-		n++;
-	for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
-		if (strlen(words[i]) == n &&
-		    strncasecmp(words[i], word, n) == 0)
-			return true;
-	}
-	return false;
+	if (job_is_copy(s))
+		return begins_with(s, copy) && s->n_params == 1 &&
+		       s->params[0].value != NULL;
+	return begins_with(s, words);
 }
 
 /* OIDs of types that users made mean nothing on another server. */
@@ -241,6 +252,9 @@ judge_failure(const struct job *j, struct arena *a, struct verdict *v)
 		    strcmp(j->sqlstate, "57014") == 0 ? "timeout"
 						      : "replay_error");
 		break;
+	case JOB_TOO_LARGE:
+		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		break;
 	case JOB_FINE:
 	default:
 		break;
@@ -324,7 +338,9 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
     struct arena *a, struct verdict *v)
 {
 	int64_t timeout = p->config->statement_timeout;
-	struct job j = { .record = r, .copy = copy, .arena = a };
+	struct job j = {
+		.record = r, .copy = copy, .arena = a, .message = ""
+	};
 	enum session_wait w;
 
 	verdict_init(v);
@@ -342,7 +358,7 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
 	w = job_receive(&j);
 	if (w != SESSION_READY)
 		return after_wait(w, copy, v);
-	if (j.failure == JOB_OWN)
+	if (j.failure == JOB_OWN || j.spent)
 		session_close(copy); /* someone deallocated what we prepared */
 	if (strcmp(j.sqlstate, "26000") == 0 && j.failure != JOB_STATEMENT)
 		return ATTEMPT_AGAIN;

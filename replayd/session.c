@@ -172,32 +172,55 @@ left_ms(int64_t deadline)
 	return left / 1000 >= INT_MAX ? INT_MAX : (int)((left + 999) / 1000);
 }
 
-enum session_wait
-session_wait(PGconn *conn, int64_t deadline)
+/* False: *w says why not to go on. */
+static bool
+wait_for_socket(
+    PGconn *conn, short events, int64_t deadline, enum session_wait *w)
 {
-	struct pollfd pfd[2] = { { .events = 0 }, { .events = POLLIN } };
-	int flushed;
+	struct pollfd pfd[2] = { { .events = events }, { .events = POLLIN } };
 	int n;
 
 	pfd[0].fd = PQsocket(conn);
 	pfd[1].fd = procsig_fd();
+	n = poll(pfd, 2, left_ms(deadline));
+	*w = n == 0 ? SESSION_TIMEOUT : SESSION_LOST;
+	if (n == 0 || (n < 0 && errno != EINTR))
+		return false;
+	if (n > 0 && pfd[1].revents != 0)
+		procsig_drain();
+	if (procsig_pending(SIGTERM)) {
+		*w = SESSION_STOPPED;
+		return false;
+	}
+	return n < 0 || pfd[0].revents == 0 || PQconsumeInput(conn);
+}
+
+enum session_wait
+session_wait(PGconn *conn, int64_t deadline)
+{
+	enum session_wait w;
+	int flushed;
+
 	for (;;) {
 		flushed = PQflush(conn);
 		if (flushed < 0)
 			return SESSION_LOST;
 		if (!PQisBusy(conn))
 			return SESSION_READY;
-		pfd[0].events = flushed > 0 ? POLLIN | POLLOUT : POLLIN;
-		n = poll(pfd, 2, left_ms(deadline));
-		if (n == 0)
-			return SESSION_TIMEOUT;
-		if (n < 0 && errno != EINTR)
-			return SESSION_LOST;
-		if (n > 0 && pfd[1].revents != 0)
-			procsig_drain();
-		if (procsig_pending(SIGTERM))
-			return SESSION_STOPPED;
-		if (n > 0 && pfd[0].revents != 0 && !PQconsumeInput(conn))
-			return SESSION_LOST;
+		if (!wait_for_socket(conn,
+			flushed > 0 ? POLLIN | POLLOUT : POLLIN, deadline, &w))
+			return w;
 	}
+}
+
+enum session_wait
+session_flush(PGconn *conn, int64_t deadline)
+{
+	enum session_wait w;
+	int flushed;
+
+	while ((flushed = PQflush(conn)) > 0)
+		if (!wait_for_socket(conn, POLLIN | POLLOUT, deadline, &w))
+			return w;
+	return flushed < 0 ? SESSION_LOST : SESSION_READY;
 }

@@ -45,4 +45,7 @@ enum session_wait {
 /* Sends and receives until a result is there.  deadline: monotonic us. */
 PGW_MUSTCHECK enum session_wait session_wait(PGconn *conn, int64_t deadline);
 
+/* Sends until nothing is queued; what comes in is kept. */
+PGW_MUSTCHECK enum session_wait session_flush(PGconn *conn, int64_t deadline);
+
 #endif

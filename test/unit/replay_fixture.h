@@ -295,6 +295,41 @@ execute(const char *sql)
 	note(sql);
 }
 
+static void
+note_copy(const char *sql, const void *data, size_t len)
+{
+	struct record_param *p = arena_zalloc(arena, sizeof(*p));
+
+	assert_non_null(p);
+	p->value = (const uint8_t *)arena_memdup(arena, data, len);
+	p->len = len;
+	note(sql);
+	with_params(p, 1);
+	statements[rec.n_statements - 1].type = "COPY";
+}
+
+/* Runs COPY FROM STDIN on the server, and is recorded. */
+static void
+execute_copy(const char *sql, const void *data, size_t len)
+{
+	PGresult *res;
+
+	tell("SET search_path TO DEFAULT");
+	res = PQexec(server, sql);
+	if (PQresultStatus(res) != PGRES_COPY_IN)
+		fail_msg("%s: %s", sql, PQerrorMessage(server));
+	PQclear(res);
+	assert_int_equal(PQputCopyData(server, data, (int)len), 1);
+	assert_int_equal(PQputCopyEnd(server, NULL), 1);
+	while ((res = PQgetResult(server)) != NULL) {
+		if (PQresultStatus(res) != PGRES_COMMAND_OK)
+			fail_msg("%s: %s", sql, PQerrorMessage(server));
+		PQclear(res);
+	}
+	tell("SET search_path TO ''");
+	note_copy(sql, data, len);
+}
+
 static struct verdict
 run_record(void)
 {

@@ -113,6 +113,155 @@ test_bind_values_are_replayed(void **state)
 }
 
 static void
+copy_text(const char *sql, const char *data)
+{
+	execute_copy(sql, data, strlen(data));
+}
+
+static void
+test_copy_is_run_as_it_was(void **state)
+{
+	static const char *const copies[][2] = {
+		{ "COPY t (id, name, note, balance) FROM STDIN",
+		    "10\tann  \t\\N\t1.005\n"
+		    "11\tbob      \ta\\tb\\x41\\101\\\\\t2\n"
+		    "12\t\\143at\t\t0\n\\.\nbehind the end" },
+		{ "/* c */ copy public.t (note, id) from stdin (format csv,"
+		  " header match, delimiter ';', null 'nil', quote '''',"
+		  " escape '!', force_not_null (note))",
+		    "note;id\n'a!'b;\n''';13\nnil;'14'\n;15\n" },
+		{ "COPY t (id, name) FROM STDIN WITH DELIMITER '|' NULL 'x'"
+		  " WHERE id % 2 = 0",
+		    "16|a\n17|b\n18|c" },
+		{ "COPY t FROM STDIN", "" },
+	};
+	static const uint8_t binary[] = "PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0"
+					"\0\2\0\0\0\4\0\0\0\51\377\377\377\377"
+					"\377\377";
+	struct record_table *t;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(copies) / sizeof(*copies); i++) {
+		fresh(accounts);
+		begin_record();
+		t = add_table("public", "t");
+		copy_text(copies[i][0], copies[i][1]);
+		after(t, "id >= 10");
+		assert_verified();
+	}
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	execute_copy("COPY t (id, note) FROM STDIN BINARY", binary,
+	    sizeof(binary) - 1);
+	after(t, "id = 41");
+	assert_verified();
+}
+
+static void
+test_copy_among_other_statements(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 2, "id = 1");
+	execute("INSERT INTO t (id, note) VALUES (20, 'in')");
+	copy_text("COPY t (id) FROM STDIN", "21\n22\n");
+	execute("UPDATE t SET note = 'up' WHERE id IN (1, 20, 21)");
+	copy_text("COPY t (id, note) FROM STDIN CSV", "23,\n24,\"\"\n");
+	execute("DELETE FROM t WHERE id = 22");
+	after(t, "id = 1 OR id >= 20");
+	assert_verified();
+}
+
+static void
+test_a_long_copy(void **state)
+{
+	struct record_table *t;
+	struct buf b = { 0 };
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	for (int i = 1; i <= 20000; i++)
+		buf_printf(&b, "%d\t%0200d\n", 1000 + i, i);
+	execute_copy("COPY t (id, note) FROM STDIN", b.data, b.len);
+	after(t, "id > 1000");
+	assert_verified();
+	buf_free(&b);
+}
+
+static void
+test_a_lie_about_copied_rows_is_found(void **state)
+{
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	copy_text("COPY t (id, note) FROM STDIN", "30\ta\n31\tb\n");
+	after(t, "id = 30");
+	after_lie(t, "31, 'none', 'B', 1.50, 3.00");
+	v = finish();
+	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
+	assert_string_equal(v.mismatches[0].row[0].value, "31");
+	assert_string_equal(v.mismatches[0].claimed, "B");
+	assert_string_equal(v.mismatches[0].calculated, "b");
+}
+
+/* What the server cannot have accepted, and what is no COPY FROM STDIN. */
+static void
+test_copies_that_fail(void **state)
+{
+	static const struct {
+		const char *sql;
+		enum verdict_kind kind;
+		const char *reason;
+	} cases[] = {
+		{ "COPY t (id, name) FROM STDIN", VERDICT_MISMATCH,
+		    "replay_error:22P04" },
+		{ "COPY t (id) FROM STDIN BINARY", VERDICT_MISMATCH,
+		    "replay_error:22P04" },
+		{ "COPY t (id) FROM STDIN; COMMIT", VERDICT_UNVERIFIABLE,
+		    "replay_error" },
+		{ "COPY t TO STDOUT", VERDICT_UNVERIFIABLE, "replay_error" },
+		{ "COPY t FROM PROGRAM 'echo 1'", VERDICT_UNVERIFIABLE,
+		    "replay_error" },
+		{ "COPY nowhere FROM STDIN", VERDICT_UNVERIFIABLE,
+		    "replay_error" },
+		{ "INSERT INTO t (id) VALUES (1)", VERDICT_UNVERIFIABLE,
+		    "unsupported" },
+	};
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	fresh(accounts);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		begin_record();
+		t = add_table("public", "t");
+		before(t, 0, "id = 3");
+		note_copy(cases[i].sql, "51\n", 3);
+		after(t, "id = 3");
+		v = finish();
+		assert_verdict(&v, cases[i].kind, cases[i].reason);
+		/* the session serves the next job */
+		begin_record();
+		t = add_table("public", "t");
+		copy_text("COPY t (id) FROM STDIN", "50\n");
+		after(t, "id = 50");
+		assert_verified();
+		tell("DELETE FROM public.t WHERE id = 50");
+	}
+}
+
+static void
 test_missing_and_extra_rows_are_named(void **state)
 {
 	struct record_table *t;
@@ -1062,6 +1211,11 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_wrong_value_names_row_and_column),
 		cmocka_unit_test(test_null_is_not_an_empty_string),
 		cmocka_unit_test(test_bind_values_are_replayed),
+		cmocka_unit_test(test_copy_is_run_as_it_was),
+		cmocka_unit_test(test_copy_among_other_statements),
+		cmocka_unit_test(test_a_long_copy),
+		cmocka_unit_test(test_a_lie_about_copied_rows_is_found),
+		cmocka_unit_test(test_copies_that_fail),
 		cmocka_unit_test(test_missing_and_extra_rows_are_named),
 		cmocka_unit_test(
 		    test_defaults_and_generated_columns_are_made_again),
