@@ -16,6 +16,7 @@
 
 #include "auth.h"
 #include "catalog.h"
+#include "connect.h"
 #include "heritage.h"
 #include "ioutil.h"
 #include "log.h"
@@ -156,10 +157,7 @@ reach_server(struct session *s, const struct buf *packet)
 		s->deadline_us = 0;
 		return true;
 	}
-	if (!server_connect(s))
-		return false;
-	wire_put(&s->server, packet->data, packet->len);
-	return true;
+	return connect_server(s, packet);
 }
 
 static void

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "binding.h"
 #include "extended.h"
 #include "ioutil.h"
 #include "log.h"
@@ -133,7 +134,17 @@ on_terminate(struct relay *r, const struct message *m)
 	return NEXT;
 }
 
+static enum next
+on_password(struct relay *r, const struct message *m)
+{
+	if (r->s->status == 0 && !binding_allows_answer(r->s, m))
+		return STOP;
+	forward(&r->s->server, m);
+	return NEXT;
+}
+
 static const message_fn client_handlers[256] = {
+	[PqMsg_PasswordMessage] = on_password,
 	[PqMsg_Query] = on_query,
 	[PqMsg_Parse] = on_extended,
 	[PqMsg_Bind] = on_extended,
@@ -281,6 +292,13 @@ on_parameter_status(struct relay *r, const struct message *m)
 }
 
 static enum next
+on_authentication(struct relay *r, const struct message *m)
+{
+	binding_relay_request(r->s, m);
+	return NEXT;
+}
+
+static enum next
 on_copy_in(struct relay *r, const struct message *m)
 {
 	r->copy_in = true;
@@ -289,6 +307,7 @@ on_copy_in(struct relay *r, const struct message *m)
 }
 
 static const message_fn server_handlers[256] = {
+	[PqMsg_AuthenticationRequest] = on_authentication,
 	[PqMsg_ReadyForQuery] = on_ready,
 	[PqMsg_CommandComplete] = on_command_complete,
 	[PqMsg_ErrorResponse] = on_error,
@@ -399,6 +418,12 @@ idle_deadline(struct session *s)
 				     : 0;
 }
 
+static bool
+deadline_passed(const struct session *s)
+{
+	return s->deadline_us != 0 && io_monotonic_us() >= s->deadline_us;
+}
+
 /* What a client is told that the session ends without its doing. */
 static void
 say_why(const struct relay *r)
@@ -417,9 +442,10 @@ say_why(const struct relay *r)
 		    "terminating connection due to "
 		    "administrator command",
 		    NULL);
-	else if (s->status == 0)
-		session_fatal(s, "08006", "authentication timed out", NULL);
-	else if (s->deadline_us != 0)
+	else if (deadline_passed(s) && s->status == 0)
+		session_fatal(s, "57014",
+		    "canceling authentication due to timeout", NULL);
+	else if (deadline_passed(s))
 		session_fatal(s, "57P05",
 		    "terminating connection due to "
 		    "idle-session timeout",

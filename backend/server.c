@@ -1,9 +1,9 @@
 /*
- * server.c: reaching the server: a bare socket (passthrough) or a login by
- * libpq (trust, password), and cancel requests.
+ * server.c: a login at the server by libpq, for clients that the proxy itself
+ * admitted.
  *
- * After a login the socket is spoken to directly: nothing of libpq may read
- * from it again.
+ * Afterwards the socket, or libpq's TLS on it, is spoken to directly: nothing
+ * of libpq may read from it again.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -11,160 +11,18 @@
 
 #include <errno.h>
 #include <libpq-fe.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "ioutil.h"
 #include "log.h"
 #include "startup.h"
+#include "tls.h"
 
-#define CONNECT_TIMEOUT_MS 10000
-
-static bool
-finish_connect(int fd, const struct sockaddr *a, socklen_t len)
-{
-	struct pollfd p = { fd, POLLOUT, 0 };
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	if (connect(fd, a, len) == 0)
-		return true;
-	if (errno != EINPROGRESS)
-		return false;
-	if (poll(&p, 1, CONNECT_TIMEOUT_MS) != 1) {
-		errno = ETIMEDOUT;
-		return false;
-	}
-	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-		return false;
-	errno = error;
-	return error == 0;
-}
-
-static int
-open_socket(int family, const struct sockaddr *a, socklen_t len)
-{
-	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int on = 1, saved;
-
-	if (fd < 0)
-		return -1;
-	if (finish_connect(fd, a, len)) {
-		if (family != AF_UNIX) {
-			setsockopt(
-			    fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-			setsockopt(
-			    fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-		}
-		return fd;
-	}
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return -1;
-}
-
-static int
-open_unix(const char *dir, int port)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int n = snprintf(
-	    a.sun_path, sizeof(a.sun_path), "%s/.s.PGSQL.%d", dir, port);
-
-	if (n < 0 || (size_t)n >= sizeof(a.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	return open_socket(AF_UNIX, (struct sockaddr *)&a, sizeof(a));
-}
-
-static int
-open_tcp(const char *host, int port, const char **why)
-{
-	struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-	struct addrinfo *list, *a;
-	char service[16];
-	int fd = -1, rc;
-
-	snprintf(service, sizeof(service), "%d", port);
-	rc = getaddrinfo(host, service, &hints, &list);
-	if (rc != 0) {
-		*why = gai_strerror(rc);
-		return -1;
-	}
-	for (a = list; a != NULL && fd < 0; a = a->ai_next)
-		fd = open_socket(a->ai_family, a->ai_addr, a->ai_addrlen);
-	*why = strerror(errno);
-	freeaddrinfo(list);
-	return fd;
-}
-
-/* -1: *why says what went wrong. */
-static int
-open_server(const struct config *c, const char **why)
-{
-	int fd;
-
-	if (c->backend_host[0] != '/')
-		return open_tcp(c->backend_host, c->backend_port, why);
-	fd = open_unix(c->backend_host, c->backend_port);
-	*why = strerror(errno);
-	return fd;
-}
-
-bool
-server_connect(struct session *s)
-{
-	const char *why;
-	int fd = open_server(s->config, &why);
-
-	if (fd < 0) {
-		char text[512];
-
-		snprintf(text, sizeof(text),
-		    "could not connect to the "
-		    "server at \"%s\", port %d: %s",
-		    s->config->backend_host, s->config->backend_port, why);
-		log_error("server_unreachable", "%s", text);
-		session_fatal(s, "08006", text, NULL);
-		return false;
-	}
-	wire_open(&s->server, fd);
-	return true;
-}
-
-void
-server_forward_cancel(const struct config *c, const void *packet, size_t len)
-{
-	const char *why;
-	int fd = open_server(c, &why);
-	struct pollfd p = { fd, POLLIN, 0 };
-	char byte;
-
-	if (fd < 0) {
-		log_error("cancel_failed",
-		    "could not forward a cancel "
-		    "request: %s",
-		    why);
-		return;
-	}
-	/* As libpq: the server closes once it has sent the signal. */
-	if (send(fd, packet, len, MSG_NOSIGNAL) == (ssize_t)len &&
-	    poll(&p, 1, CONNECT_TIMEOUT_MS) == 1)
-		(void)!recv(fd, &byte, 1, 0);
-	close(fd);
-}
-
-#define MAX_KEYWORDS 16
+#define MAX_KEYWORDS 20
 
 struct keywords {
 	const char *name[MAX_KEYWORDS];
@@ -221,6 +79,8 @@ static PGconn *
 log_in(struct session *s, const struct buf *packet)
 {
 	const struct config *c = s->config;
+	static const char *const ssl_names[] = { CONFIG_SSL_NAMES };
+	const char *const ssl_values[] = { CONFIG_SSL_VALUES(c) };
 	bool client = c->backend_client_user[0] != '\0';
 	struct keywords k = { .n = 0 };
 	char port[16];
@@ -237,9 +97,8 @@ log_in(struct session *s, const struct buf *packet)
 		add_keyword(&k, "password", c->backend_password);
 	add_keyword(&k, "dbname", s->database);
 	add_keyword(&k, "connect_timeout", "10");
-	/* The socket is spoken to directly afterwards. */
-	add_keyword(&k, "sslmode", "disable");
-	add_keyword(&k, "gssencmode", "disable");
+	for (size_t i = 0; i < sizeof(ssl_names) / sizeof(*ssl_names); i++)
+		add_keyword(&k, ssl_names[i], ssl_values[i]);
 	startup_each(packet, add_parameter, &k);
 	buf_put_u8(&k.options, 0);
 	add_keyword(&k, "options", (const char *)k.options.data);
@@ -336,6 +195,7 @@ bool
 server_login(struct session *s, const struct buf *packet)
 {
 	PGconn *conn = log_in(s, packet);
+	void *ssl;
 	int fd;
 
 	if (PQstatus(conn) != CONNECTION_OK) {
@@ -348,6 +208,9 @@ server_login(struct session *s, const struct buf *packet)
 	if (!io_set_nonblock(fd))
 		log_fatal("fcntl", "fcntl: %s", strerror(errno));
 	wire_open(&s->server, fd);
+	ssl = PQsslStruct(conn, "OpenSSL");
+	if (ssl != NULL)
+		wire_set_tls(&s->server, tls_adopt(ssl));
 	greet(s, conn);
 	return true;
 }

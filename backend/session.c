@@ -10,37 +10,21 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "ioutil.h"
 #include "log.h"
 #include "procsig.h"
+#include "tls.h"
 
 #define FATAL_DELIVERY_US 1000000
 #define MAX_PARAMETERS 256
 
-static short
-events_of(const struct wire *w, const struct wire *other, bool want)
+/* Is w to be read?  Not while the other side does not take what is queued. */
+static bool
+reads(const struct wire *w, const struct wire *other, bool want)
 {
-	short events = 0;
-
-	if (w->fd < 0)
-		return 0;
-	if (want && !w->eof && wire_queued(other) < WIRE_HIGH_WATER)
-		events |= POLLIN;
-	if (wire_queued(w) > 0 && !w->broken)
-		events |= POLLOUT;
-	return events;
-}
-
-static void
-serve(struct wire *w, short revents, short asked)
-{
-	if ((revents & (POLLIN | POLLHUP | POLLERR)) && (asked & POLLIN))
-		wire_fill(w);
-	else if ((revents & (POLLHUP | POLLERR)) && !(asked & POLLIN))
-		w->broken = true;
-	if (revents & POLLOUT)
-		wire_flush(w);
+	return want && w->fd >= 0 && wire_queued(other) < WIRE_HIGH_WATER;
 }
 
 static void
@@ -76,33 +60,61 @@ time_left_ms(const struct session *s)
 bool
 session_wait(struct session *s, int want)
 {
-	struct pollfd p[3];
+	struct wire *w[2] = { &s->client, &s->server };
+	bool read[2] = { reads(w[0], w[1], want & WANT_CLIENT),
+		reads(w[1], w[0], want & WANT_SERVER) };
+	struct pollfd p[3] = { [2] = { procsig_fd(), POLLIN, 0 } };
 	int timeout = time_left_ms(s);
+	bool more = false;
 	int n;
 
-	p[0].fd = s->client.fd;
-	p[0].events = events_of(&s->client, &s->server, want & WANT_CLIENT);
-	p[1].fd = s->server.fd;
-	p[1].events = events_of(&s->server, &s->client, want & WANT_SERVER);
-	p[2].fd = procsig_fd();
-	p[2].events = POLLIN;
 	for (int i = 0; i < 2; i++) {
-		p[i].revents = 0;
+		p[i].events = wire_events(w[i], read[i]);
 		/* Without events poll() would report a hang-up for ever. */
-		if (p[i].events == 0)
-			p[i].fd = -1;
+		p[i].fd = p[i].events == 0 ? -1 : w[i]->fd;
+		more = more || (read[i] && w[i]->more);
 	}
-	n = poll(p, 3, timeout);
+	n = poll(p, 3, more ? 0 : timeout);
 	if (n < 0 && errno != EINTR)
 		log_fatal("poll", "poll failed: %s", strerror(errno));
-	if (n == 0 && timeout >= 0)
+	if (n == 0 && timeout >= 0 && !more)
 		return false;
-	if (n > 0) {
-		serve(&s->client, p[0].revents, p[0].events);
-		serve(&s->server, p[1].revents, p[1].events);
-	}
+	for (int i = 0; i < 2 && n >= 0; i++)
+		wire_serve(w[i], read[i], p[i].revents);
 	take_signals(s);
 	return !s->terminate || s->committing;
+}
+
+bool
+session_peek(struct session *s, uint8_t *first)
+{
+	while (!s->terminate && !s->smart) {
+		struct pollfd p[2] = { { s->client.fd, POLLIN, 0 },
+			{ procsig_fd(), POLLIN, 0 } };
+		ssize_t n = recv(s->client.fd, first, 1, MSG_PEEK);
+
+		if (n >= 0)
+			return n == 1;
+		if (errno != EAGAIN && errno != EINTR)
+			return false;
+		if (poll(p, 2, time_left_ms(s)) == 0)
+			return false;
+		take_signals(s);
+	}
+	return false;
+}
+
+bool
+session_handshake(struct session *s, struct wire *w)
+{
+	wire_fill(w);
+	while (!tls_established(w->tls)) {
+		if (w->eof || w->broken ||
+		    !session_wait(s,
+			w == &s->client ? WANT_CLIENT : WANT_SERVER))
+			return false;
+	}
+	return true;
 }
 
 bool
@@ -205,6 +217,7 @@ session_fatal(struct session *s, const char *sqlstate, const char *message,
 {
 	int64_t end = io_monotonic_us() + FATAL_DELIVERY_US;
 
+	s->fatal_seen = true;
 	wire_put_error(&s->client, "FATAL", sqlstate, message, hint);
 	wire_flush(&s->client);
 	while (wire_queued(&s->client) > 0 && !s->client.broken &&

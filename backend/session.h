@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "analyze.h"
 #include "heritage.h"
@@ -52,7 +53,8 @@ struct session {
 	/* ReadyForQuery messages that the server still owes. */
 	unsigned pending_ready;
 	bool extended_open;	/* extended messages since the last Sync */
-	bool fatal_seen;	/* the server said why it closes */
+	bool sasl_asked;	/* the server's last word: AuthenticationSASL */
+	bool fatal_seen;	/* the client was told why it ends */
 	bool left_behind;	/* an error left statements of ours open */
 	bool terminate;		/* SIGTERM: end at the next chance */
 	bool smart;		/* SIGINT: end if no client is connected */
@@ -67,6 +69,22 @@ enum session_want { WANT_CLIENT = 1, WANT_SERVER = 2 };
  * writes it.  False: the session must end (signal, deadline).
  */
 PGW_MUSTCHECK bool session_wait(struct session *s, int want);
+
+/* The client's connection is a unix socket. */
+static inline bool
+session_is_local(const struct session *s)
+{
+	return strcmp(s->client_addr, "local") == 0;
+}
+
+/*
+ * Waits for the client's first byte and leaves it in the socket.  False: there
+ * is none, or the session must end.
+ */
+PGW_MUSTCHECK bool session_peek(struct session *s, uint8_t *first);
+
+/* Waits until TLS is established on one of the two; false: it will not be. */
+PGW_MUSTCHECK bool session_handshake(struct session *s, struct wire *w);
 
 /* An ErrorResponse after which the server closes. */
 bool session_is_fatal(const struct message *m);

@@ -1,9 +1,10 @@
 /*
  * startup.c: what a client sends before its session.
  *
- * A strict sequence: at most one GSSENCRequest and one SSLRequest, each
- * answered 'N', then one StartupMessage or CancelRequest.  Bytes that arrive
- * together with an encryption request end the connection (CVE-2021-23214).
+ * A strict sequence: at most one GSSENCRequest, answered 'N', and one
+ * SSLRequest, answered 'S' or 'N', or TLS at once (as with sslnegotiation =
+ * direct); then one StartupMessage or CancelRequest.  Bytes that arrive together
+ * with an encryption request end the connection (CVE-2021-23214).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -13,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "connect.h"
 #include "ioutil.h"
 #include "log.h"
-#include "server.h"
+#include "tls.h"
 
 #define TLS_FIRST_BYTE 0x16
 
@@ -46,14 +48,6 @@ read_packet(struct session *s, const uint8_t **p, size_t *len)
 {
 	uint32_t n;
 
-	if (!need(s, 1))
-		return false;
-	if (wire_data(&s->client)[0] == TLS_FIRST_BYTE) {
-		log_info("bad_startup",
-		    "refused a connection: direct TLS "
-		    "is not offered here; use sslmode=disable or prefer");
-		return false;
-	}
 	if (!need(s, 4))
 		return false;
 	n = get_u32(wire_data(&s->client));
@@ -95,7 +89,7 @@ cancel_request(struct session *s, const uint8_t *p, size_t len)
 			    "a cancel request matched no session");
 		return;
 	}
-	server_forward_cancel(s->config, p, len);
+	connect_cancel(s, p, len);
 }
 
 static bool
@@ -220,24 +214,105 @@ unsupported_version(struct session *s, uint32_t code)
 	return false;
 }
 
-/* 'N' to an encryption request; false: the connection is finished. */
+/* --- encryption --- */
+
+/* As PostgreSQL: over TCP alone. */
 static bool
-refuse_encryption(struct session *s, size_t len, bool *seen)
+offers_tls(const struct session *s)
 {
-	if (*seen || len != 8)
+	return tls_accepts(s->heritage->tls) && !session_is_local(s);
+}
+
+static bool
+accept_tls(struct session *s)
+{
+	char described[100];
+
+	wire_set_tls(&s->client, tls_accept(s->heritage->tls, s->client.fd));
+	if (!session_handshake(s, &s->client)) {
+		log_info("tls_failed", "could not accept SSL connection: %s",
+		    tls_error(s->client.tls));
+		return false;
+	}
+	tls_describe(s->client.tls, described, sizeof(described));
+	log_debug("client_tls", "%s", described);
+	return true;
+}
+
+/* TLS without an SSLRequest; its first bytes stay in the socket until then. */
+static bool
+direct_tls(struct session *s)
+{
+	/* Alert, TLS 1.2, two bytes: fatal handshake_failure */
+	static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 40 };
+
+	if (!offers_tls(s)) {
+		log_info("bad_startup",
+		    "refused a connection: TLS is not offered here");
+		wire_put(&s->client, alert, sizeof(alert));
+		wire_flush(&s->client);
+		return false;
+	}
+	if (!accept_tls(s))
+		return false;
+	if (tls_has_alpn(s->client.tls))
+		return true;
+	log_info("bad_startup",
+	    "received direct SSL connection request without ALPN protocol "
+	    "negotiation extension");
+	return false;
+}
+
+/* The first byte is looked at where it is: the handshake must find it. */
+static bool
+begins_with_tls(struct session *s)
+{
+	uint8_t first;
+
+	return session_peek(s, &first) && first == TLS_FIRST_BYTE;
+}
+
+/* Answers an encryption request; false: the connection is finished. */
+static bool
+encryption_request(struct session *s, uint32_t code, size_t len, bool *seen)
+{
+	bool ssl = code == PG_SSL_REQUEST;
+	bool yes = ssl && offers_tls(s);
+
+	if (*seen || s->client.tls != NULL || len != 8)
 		return bad_packet(s, "unexpected encryption request");
 	*seen = true;
 	wire_skip(&s->client, len);
 	if (wire_unread(&s->client) > 0)
-		return bad_packet(
-		    s, "received unencrypted data after encryption request");
-	wire_put(&s->client, "N", 1);
+		return bad_packet(s,
+		    ssl ? "received unencrypted data after SSL request"
+			: "received unencrypted data after GSSAPI encryption "
+			  "request");
+	wire_put(&s->client, yes ? "S" : "N", 1);
 	wire_flush(&s->client);
-	return !s->client.broken;
+	return yes ? accept_tls(s) : !s->client.broken;
 }
 
-bool
-startup_read(struct session *s, struct buf *packet)
+/* ssl = require; cancel requests hold no secret of the client's. */
+static bool
+encrypted_enough(struct session *s)
+{
+	char text[600];
+
+	if (s->config->ssl != SSL_REQUIRE || s->client.tls != NULL ||
+	    session_is_local(s))
+		return true;
+	snprintf(text, sizeof(text),
+	    "connection requires SSL: host \"%s\", user \"%.200s\", database "
+	    "\"%.200s\", no encryption",
+	    s->client_addr, s->user, s->database);
+	log_info("ssl_required", "refused a connection: %s", text);
+	session_fatal(s, "28000", text, "Use sslmode=require in the client.");
+	return false;
+}
+
+static bool
+startup_packet(struct session *s, struct buf *packet)
 {
 	bool ssl = false, gss = false;
 
@@ -250,8 +325,8 @@ startup_read(struct session *s, struct buf *packet)
 			return false;
 		code = get_u32(p + 4);
 		if (code == PG_SSL_REQUEST || code == PG_GSSENC_REQUEST) {
-			if (!refuse_encryption(
-				s, len, code == PG_SSL_REQUEST ? &ssl : &gss))
+			if (!encryption_request(s, code, len,
+				code == PG_SSL_REQUEST ? &ssl : &gss))
 				return false;
 			continue;
 		}
@@ -266,4 +341,12 @@ startup_read(struct session *s, struct buf *packet)
 		wire_skip(&s->client, len);
 		return true;
 	}
+}
+
+bool
+startup_read(struct session *s, struct buf *packet)
+{
+	if (begins_with_tls(s) && !direct_tls(s))
+		return false;
+	return startup_packet(s, packet) && encrypted_enough(s);
 }

@@ -9,9 +9,12 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "tls.h"
 
 #define READ_BYTES ((size_t)64 * 1024)
 /* A buffer that grew beyond this for one message is given back. */
@@ -25,8 +28,18 @@ wire_open(struct wire *w, int fd)
 }
 
 void
+wire_set_tls(struct wire *w, struct tls *tls)
+{
+	w->tls = tls;
+	w->more = tls_has_pending(tls);
+}
+
+void
 wire_close(struct wire *w)
 {
+	tls_free(w->tls);
+	w->tls = NULL;
+	w->more = false;
 	if (w->fd >= 0)
 		close(w->fd);
 	w->fd = -1;
@@ -51,6 +64,63 @@ make_room(struct wire *w)
 	}
 }
 
+short
+wire_events(const struct wire *w, bool read)
+{
+	short events = 0;
+
+	if (w->fd < 0)
+		return 0;
+	if (read && !w->eof)
+		events |= w->tls != NULL && tls_recv_wants_write(w->tls)
+			      ? POLLOUT
+			      : POLLIN;
+	if (wire_queued(w) > 0 && !w->broken)
+		events |= w->tls != NULL && tls_send_wants_read(w->tls)
+			      ? POLLIN
+			      : POLLOUT;
+	return events;
+}
+
+void
+wire_serve(struct wire *w, bool read, short revents)
+{
+	bool gone = revents & (POLLHUP | POLLERR);
+
+	read = read && !w->eof;
+	/* With TLS either may have waited for the other way. */
+	if (read && (revents & POLLIN || gone || w->more ||
+			(w->tls != NULL && revents != 0)))
+		wire_fill(w);
+	else if (gone)
+		w->broken = true;
+	if (revents & POLLOUT || (w->tls != NULL && revents != 0))
+		wire_flush(w);
+}
+
+/* As wire_fill(), for want bytes: whole records, as TLS gives them. */
+static void
+fill_tls(struct wire *w, size_t want)
+{
+	uint8_t *to = buf_reserve(&w->in, want);
+	size_t got = 0;
+	bool pending = true;
+
+	while (got < want && pending) {
+		ssize_t n = tls_recv(w->tls, to + got, want - got);
+
+		if (n <= 0) {
+			w->eof = n == 0 || errno != EAGAIN;
+			pending = false;
+			break;
+		}
+		got += (size_t)n;
+		pending = tls_has_pending(w->tls);
+	}
+	w->in.len += got;
+	w->more = pending;
+}
+
 void
 wire_fill(struct wire *w)
 {
@@ -65,6 +135,10 @@ wire_fill(struct wire *w)
 		want = raw_len - wire_unread(w) < KEEP_BYTES
 			   ? raw_len - wire_unread(w)
 			   : KEEP_BYTES;
+	if (w->tls != NULL) {
+		fill_tls(w, want);
+		return;
+	}
 	for (;;) {
 		ssize_t n = recv(w->fd, buf_reserve(&w->in, want), want, 0);
 
@@ -81,12 +155,21 @@ wire_fill(struct wire *w)
 	}
 }
 
+static ssize_t
+send_some(struct wire *w)
+{
+	const uint8_t *p = w->out.data + w->out_at;
+	size_t n = w->out.len - w->out_at;
+
+	return w->tls != NULL ? tls_send(w->tls, p, n)
+			      : send(w->fd, p, n, MSG_NOSIGNAL);
+}
+
 void
 wire_flush(struct wire *w)
 {
 	while (w->out_at < w->out.len && !w->broken) {
-		ssize_t n = send(w->fd, w->out.data + w->out_at,
-		    w->out.len - w->out_at, MSG_NOSIGNAL);
+		ssize_t n = send_some(w);
 
 		if (n > 0) {
 			w->out_at += (size_t)n;

@@ -1,8 +1,10 @@
 /*
- * wire.h: one end of a connection: a non-blocking socket, a buffer of bytes
- * read, a queue of bytes to write, and the framing of messages in them.
+ * wire.h: one end of a connection: a non-blocking socket, maybe with TLS on it,
+ * a buffer of bytes read, a queue of bytes to write, and the framing of
+ * messages in them.
  *
- * Owns the descriptor.  Never blocks: session.c waits.
+ * Owns the descriptor and the TLS.  Never blocks: session.c waits, for what
+ * wire_events() says.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -22,8 +24,11 @@
 /* Queue beyond which the other side is not read any more. */
 #define WIRE_HIGH_WATER ((size_t)256 * 1024)
 
+struct tls;
+
 struct wire {
 	int fd;			/* -1: none */
+	struct tls *tls;	/* NULL: in clear */
 	struct buf in;
 	size_t in_at;		/* first unread byte of in */
 	struct buf out;
@@ -31,6 +36,7 @@ struct wire {
 	size_t pass_left;	/* of a message that is forwarded as it comes */
 	bool eof;		/* nothing more will be read */
 	bool broken;		/* a write failed: what is queued is dropped */
+	bool more;		/* TLS holds more: poll() would not tell */
 };
 
 struct message {
@@ -48,6 +54,8 @@ enum wire_status {
 };
 
 void wire_open(struct wire *w, int fd);
+/* Nothing of what was read before may be left (CVE-2021-23214). */
+void wire_set_tls(struct wire *w, struct tls *tls);
 void wire_close(struct wire *w);
 
 static inline size_t
@@ -65,6 +73,13 @@ wire_queued(const struct wire *w)
 {
 	return w->out.len - w->out_at;
 }
+
+/*
+ * What poll() is to wait for: read: bytes are wanted, if there will be any.
+ * Then wire_serve() with what poll() said; also if `more` is set.
+ */
+short wire_events(const struct wire *w, bool read);
+void wire_serve(struct wire *w, bool read, short revents);
 
 /* Reads once what is there.  Sets eof at the end or on an error. */
 void wire_fill(struct wire *w);

@@ -41,7 +41,7 @@ struct setting {
 	const char *initial;
 	int64_t min;
 	int64_t max;
-	const char *values[5]; /* of an enum, in its order; NULL ends them */
+	const char *values[7]; /* of an enum, in its order; NULL ends them */
 	size_t offset;
 };
 
@@ -97,6 +97,10 @@ static const struct unit byte_units[] = { { "TB", INT64_C(1) << 40 },
 		s, k, SETTING_ENUM, d, 0, 0, { __VA_ARGS__, NULL }, f \
 	}
 
+/* In the order of enum sslmode. */
+#define SSLMODE_WORDS \
+	"disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+
 /* clang-format off: a table */
 static const struct setting settings[] = {
 	TEXT("proxy", "listen_addresses", "127.0.0.1", listen_addresses),
@@ -105,8 +109,12 @@ static const struct setting settings[] = {
 	INT("proxy", "max_connections", "100", 1, 10000, max_connections),
 	INT("proxy", "spare_children", "4", 1, 100, spare_children),
 	ENUM("proxy", "auth_method", "passthrough", AT(auth_method),
-	    "passthrough", "trust", "password"),
+	    "passthrough", "trust", "password", "scram-sha-256"),
 	PATH("proxy", "auth_file", auth_file),
+	ENUM("proxy", "ssl", "off", AT(ssl), "off", "on", "require"),
+	PATH("proxy", "ssl_cert_file", ssl_cert_file),
+	PATH("proxy", "ssl_key_file", ssl_key_file),
+	PATH("proxy", "ssl_ca_file", ssl_ca_file),
 	TIME("proxy", "authentication_timeout", "60s", SECOND, 600 * SECOND,
 	    authentication_timeout),
 	TIME("proxy", "client_idle_timeout", "0", 0, 24 * DAY,
@@ -121,6 +129,12 @@ static const struct setting settings[] = {
 	PATH("backend", "passfile", backend_passfile),
 	TEXT("backend", "client_user", "", backend_client_user),
 	PATH("backend", "client_passfile", backend_client_passfile),
+	ENUM("backend", "sslmode", "prefer", AT(backend_sslmode),
+	    SSLMODE_WORDS),
+	PATH("backend", "sslrootcert", backend_sslrootcert),
+	PATH("backend", "sslcrl", backend_sslcrl),
+	PATH("backend", "sslcert", backend_sslcert),
+	PATH("backend", "sslkey", backend_sslkey),
 
 	ENUM("verification", "mode", "embedded", AT(verification_mode),
 	    "embedded", "external"),
@@ -601,9 +615,15 @@ check_together(struct loader *l)
 {
 	const struct config *c = l->config;
 
-	if (c->auth_method == AUTH_PASSWORD && c->auth_file[0] == '\0')
+	if (c->auth_method >= AUTH_PASSWORD && c->auth_file[0] == '\0')
 		config_fail(l, line_of(l, "proxy", "auth_method"),
-		    "auth_method = password needs auth_file in [proxy]");
+		    "auth_method = %s needs auth_file in [proxy]",
+		    c->auth_method == AUTH_PASSWORD ? "password"
+						    : "scram-sha-256");
+	if (c->ssl != SSL_OFF &&
+	    (c->ssl_cert_file[0] == '\0' || c->ssl_key_file[0] == '\0'))
+		config_fail(l, line_of(l, "proxy", "ssl"),
+		    "ssl needs ssl_cert_file and ssl_key_file in [proxy]");
 	if (c->verification_mode == VERIFICATION_EXTERNAL &&
 	    c->verification_host[0] == '\0')
 		config_fail(l, line_of(l, "verification", "mode"),
@@ -743,6 +763,14 @@ config_print(const struct config *c, FILE *out)
 		fprintf(out, "%s = %s\n", s->key,
 		    format_value(c, s, number, sizeof(number)));
 	}
+}
+
+const char *
+config_sslmode(const struct config *c)
+{
+	static const char *const words[] = { SSLMODE_WORDS };
+
+	return words[c->backend_sslmode];
 }
 
 void

@@ -14,7 +14,7 @@ set -eu
 PACKAGES="gcc libc6-dev make pkg-config libpq-dev libsodium-dev
 	libpg-query-dev libprotobuf-c-dev libjansson-dev libcmocka-dev
 	libssl-dev libinih-dev postgresql-15 postgresql-client-15
-	postgresql-server-dev-15 perl jq"
+	postgresql-server-dev-15 perl libio-socket-ssl-perl openssl jq"
 for step; do
 	case $step in
 	fuzz) PACKAGES="$PACKAGES clang libclang-rt-14-dev" ;;

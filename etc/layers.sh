@@ -51,7 +51,11 @@ law_libraries() {
 	only "libinih belongs to common/config.c" \
 		'#include <ini\.h>' '^common/config\.c$'
 	only "EVP belongs to common/merkle.c" \
-		'#include <openssl/' '^common/merkle\.c$|^backend/auth\.c$'
+		'#include <openssl/' \
+		'^common/merkle\.c$|^backend/(auth|tls|tls_files)\.c$|^backend/tls_int\.h$'
+	only "SSL belongs to backend/tls*.c" \
+		'#include ("tls_int\.h"|<openssl/ssl\.h>)' \
+		'^backend/tls(_files)?\.c$|^backend/tls_int\.h$'
 	only "semaphores belong to common/shmq.c" \
 		'#include <semaphore\.h>' '^common/shmq\.c$'
 	only "mmap belongs to common/shmq.c" '[^a-z_]mmap\(' \

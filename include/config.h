@@ -17,7 +17,17 @@
 #include "attr.h"
 #include "log.h"
 
-enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_PASSWORD };
+enum auth_method { AUTH_PASSTHROUGH, AUTH_TRUST, AUTH_PASSWORD, AUTH_SCRAM };
+enum ssl_mode { SSL_OFF, SSL_ON, SSL_REQUIRE };
+/* libpq's, in libpq's order. */
+enum sslmode {
+	SSLMODE_DISABLE,
+	SSLMODE_ALLOW,
+	SSLMODE_PREFER,
+	SSLMODE_REQUIRE,
+	SSLMODE_VERIFY_CA,
+	SSLMODE_VERIFY_FULL
+};
 enum verification_mode { VERIFICATION_EMBEDDED, VERIFICATION_EXTERNAL };
 /* Like synchronous_commit: what is durable when (DESIGN: "commit levels"). */
 enum commit_level { COMMIT_BEFORE_COMMIT, COMMIT_BEFORE_ACK, COMMIT_ASYNC };
@@ -38,7 +48,11 @@ struct config {
 	int max_connections;
 	int spare_children;
 	int auth_method;		/* enum auth_method */
-	char *auth_file;		/* for password: "user" "secret" lines */
+	char *auth_file;		/* "user" "secret" lines */
+	int ssl;			/* enum ssl_mode: TLS to clients */
+	char *ssl_cert_file;
+	char *ssl_key_file;
+	char *ssl_ca_file;		/* "" : no client certificates */
 	int64_t authentication_timeout;	/* ms */
 	int64_t client_idle_timeout;	/* ms, 0 off */
 	int64_t max_parse_bytes;
@@ -50,8 +64,14 @@ struct config {
 	char *backend_user;		/* "" for none: no verdicts */
 	char *backend_password;
 	char *backend_passfile;		/* libpq's format */
-	char *backend_client_user;	/* clients' login with trust, password */
+	char *backend_client_user;	/* clients' login outside passthrough */
 	char *backend_client_passfile;
+	/* As libpq's parameters of these names; "" is libpq's default. */
+	int backend_sslmode;		/* enum sslmode */
+	char *backend_sslrootcert;
+	char *backend_sslcrl;
+	char *backend_sslcert;
+	char *backend_sslkey;
 
 	/* [verification] */
 	int verification_mode;		/* enum verification_mode */
@@ -98,6 +118,15 @@ struct config {
 PGW_MUSTCHECK struct config *config_load(const char *data_dir,
 	const char *file, char *error, size_t error_size);
 void config_free(struct config *c);
+
+/* [backend] sslmode in libpq's word. */
+const char *config_sslmode(const struct config *c);
+/* How every connection of libpq to the server is encrypted. */
+#define CONFIG_SSL_NAMES \
+	"sslmode", "sslrootcert", "sslcrl", "sslcert", "sslkey", "gssencmode"
+#define CONFIG_SSL_VALUES(c) \
+	config_sslmode(c), (c)->backend_sslrootcert, (c)->backend_sslcrl, \
+	    (c)->backend_sslcert, (c)->backend_sslkey, "disable"
 
 /* Effective values as INI; passwords as "***". */
 void config_print(const struct config *c, FILE *out);

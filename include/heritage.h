@@ -13,6 +13,7 @@
 #include "attr.h"
 #include "config.h"
 #include "shmq.h"
+#include "tlsfiles.h"
 
 enum session_state { SESSION_FREE, SESSION_SPARE, SESSION_BUSY };
 
@@ -37,6 +38,7 @@ struct session_slot {
 
 struct heritage {
 	const struct config *config;
+	const struct tls_files *tls;
 	struct shmq *queue;
 	unsigned lane;			/* also the index into sessions */
 	struct session_slot *sessions;

@@ -52,6 +52,9 @@
 /* AuthenticationRequest codes */
 #define AUTH_REQ_OK 0
 #define AUTH_REQ_PASSWORD 3
+#define AUTH_REQ_SASL 10
+#define AUTH_REQ_SASL_CONT 11
+#define AUTH_REQ_SASL_FIN 12
 
 /* What stands where a StartupMessage has its version */
 #define PG_PROTOCOL_3_0 196608u

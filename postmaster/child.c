@@ -46,6 +46,7 @@ struct child_set {
 	int accepted[2]; /* children write to [1] */
 	int pid_file_fd;
 	int never_inherit;
+	const struct tls_files *tls;
 	int64_t next_try;
 	int64_t complained;
 };
@@ -87,6 +88,12 @@ child_never_inherit(struct child_set *set, int fd)
 	set->never_inherit = fd;
 }
 
+void
+child_inherit_tls(struct child_set *set, const struct tls_files *tls)
+{
+	set->tls = tls;
+}
+
 /* The new process: drops what is the postmaster's and becomes a backend. */
 PGW_NORETURN
 static void
@@ -95,6 +102,7 @@ child_run(struct child_set *set, const struct config *c,
     const sigset_t *mask)
 {
 	struct heritage h = { .config = c,
+		.tls = set->tls,
 		.queue = set->queue,
 		.lane = lane,
 		.sessions = set->sessions,

@@ -13,6 +13,7 @@
 #include "config.h"
 #include "listen.h"
 #include "shmq.h"
+#include "tlsfiles.h"
 
 struct child_set;
 
@@ -44,6 +45,9 @@ bool child_reaped(struct child_set *set, pid_t pid, int status);
 void child_signal(const struct child_set *set, enum child_kind kind,
 	int signo);
 unsigned child_count(const struct child_set *set);
+
+/* Children forked from now on get it. */
+void child_inherit_tls(struct child_set *set, const struct tls_files *tls);
 
 /* A descriptor that children must not keep: closed after fork.  -1: none. */
 void child_never_inherit(struct child_set *set, int fd);

@@ -15,6 +15,7 @@
 #include "datadir.h"
 #include "log.h"
 #include "postmaster.h"
+#include "tlsfiles.h"
 #include "version.h"
 
 struct options {
@@ -144,7 +145,7 @@ warn_trust(const struct config *c)
 		if (!is_loopback(host))
 			log_warning("trust_from_outside",
 			    "auth_method = trust admits anybody who reaches "
-			    "%s; use passthrough or password",
+			    "%s; use passthrough or scram-sha-256",
 			    host);
 	free(copy);
 }
@@ -163,15 +164,36 @@ warn_password_readable(const struct config *c)
 		    c->file);
 }
 
+/*
+ * With TLS on both legs SCRAM binds itself to the server's certificate, and a
+ * client that sees another one refuses (RFC 5929).
+ */
+static void
+warn_channel_binding(const struct config *c, const struct tls_files *tls)
+{
+	if (c->ssl == SSL_OFF || c->auth_method != AUTH_PASSTHROUGH ||
+	    c->backend_sslmode == SSLMODE_DISABLE || c->backend_host[0] == '/')
+		return;
+	log_warning("channel_binding",
+	    "TLS to clients and to the server: SCRAM with channel binding "
+	    "works only if ssl_cert_file is the server's own certificate%s; "
+	    "else clients need channel_binding=disable, or set auth_method = "
+	    "scram-sha-256 or [backend] sslmode = disable",
+	    tls_files_may_be_servers(tls, c)
+		? ""
+		: ", which it is not by sslrootcert and host");
+}
+
 /* What is allowed but seldom meant. */
 static void
-warn_about(const struct config *c)
+warn_about(const struct config *c, const struct tls_files *tls)
 {
 	if (c->enable_verification && c->backend_user[0] == '\0')
 		log_warning("no_witness_role",
 		    "no user in [backend]: records are kept, but there will "
 		    "be no verdicts (unverifiable: no_witness_role)");
 	warn_trust(c);
+	warn_channel_binding(c, tls);
 	warn_password_readable(c);
 }
 
@@ -191,14 +213,25 @@ load_config(const struct options *o)
 	return c;
 }
 
+static struct tls_files *
+load_tls(const struct config *c)
+{
+	char error[1024];
+	struct tls_files *tls = tls_files_load(c, error, sizeof(error));
+
+	if (tls == NULL)
+		log_usage("%s", error);
+	return tls;
+}
+
 static int
-check_config(struct config *c, int port)
+check_config(struct config *c, struct tls_files *tls, int port)
 {
 	if (port != 0)
 		c->port = port;
-	warn_about(c);
 	config_print(c, stdout);
 	config_free(c);
+	tls_files_free(tls);
 	return 0;
 }
 
@@ -207,6 +240,7 @@ main(int argc, char **argv)
 {
 	struct options o = { 0 };
 	struct config *c;
+	struct tls_files *tls;
 
 	parse_options(argc, argv, &o);
 	if (geteuid() == 0)
@@ -215,8 +249,9 @@ main(int argc, char **argv)
 	if (o.init)
 		return datadir_init(o.data_dir, o.after);
 	c = load_config(&o);
+	tls = load_tls(c);
+	warn_about(c, tls);
 	if (o.check)
-		return check_config(c, o.port);
-	warn_about(c);
-	return postmaster_run(c, o.port);
+		return check_config(c, tls, o.port);
+	return postmaster_run(c, tls, o.port);
 }

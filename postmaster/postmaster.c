@@ -47,6 +47,7 @@ enum postmaster_state {
 struct postmaster {
 	enum postmaster_state state;
 	struct config *config;
+	struct tls_files *tls;
 	int port; /* of the command line, 0: the file's */
 	int pid_file_fd;
 	struct shmq *queue;
@@ -99,6 +100,7 @@ postmaster_open(struct postmaster *pm)
 		    "make /dev/shm larger or queue_bytes smaller",
 		    child_lanes(c), lane_bytes(c));
 	pm->children = child_set_new(pm->queue, pm->pid_file_fd);
+	child_inherit_tls(pm->children, pm->tls);
 	supervise_init(&pm->replayd, shmq_fd(pm->queue), pm->pid_file_fd);
 }
 
@@ -157,20 +159,37 @@ keep_until_restart(struct config *old, struct config *new)
 		    "log.directory change only with a restart");
 }
 
+/* Configuration and certificates: both are new, or both stay. */
+static struct config *
+postmaster_read_again(struct postmaster *pm)
+{
+	char error[1024];
+	struct config *new = config_load(
+	    pm->config->data_dir, pm->config->file, error, sizeof(error));
+	struct tls_files *tls =
+	    new == NULL ? NULL : tls_files_load(new, error, sizeof(error));
+
+	if (tls == NULL) {
+		log_error("reload_failed",
+		    "%s; the old configuration stays in force", error);
+		config_free(new);
+		return NULL;
+	}
+	child_inherit_tls(pm->children, tls);
+	tls_files_free(pm->tls);
+	pm->tls = tls;
+	return new;
+}
+
 static void
 postmaster_reload(struct postmaster *pm)
 {
-	char error[1024];
 	struct config *new;
 
 	log_reopen();
-	new = config_load(
-	    pm->config->data_dir, pm->config->file, error, sizeof(error));
-	if (new == NULL) {
-		log_error("reload_failed",
-		    "%s; the old configuration stays in force", error);
+	new = postmaster_read_again(pm);
+	if (new == NULL)
 		return;
-	}
 	notify_send("RELOADING=1");
 	if (pm->port != 0)
 		new->port = pm->port;
@@ -321,11 +340,12 @@ postmaster_wait(struct postmaster *pm)
 }
 
 int
-postmaster_run(struct config *config, int port)
+postmaster_run(struct config *config, struct tls_files *tls, int port)
 {
-	struct postmaster pm = {
-		.state = STATE_RUN, .config = config, .port = port
-	};
+	struct postmaster pm = { .state = STATE_RUN,
+		.config = config,
+		.tls = tls,
+		.port = port };
 
 	log_set_process("postmaster");
 	postmaster_catch_signals();
@@ -341,6 +361,7 @@ postmaster_run(struct config *config, int port)
 	}
 	log_info("stopped", "all processes have ended");
 	shmq_detach(pm.queue);
+	tls_files_free(pm.tls);
 	config_free(pm.config);
 	return pm.exit_code;
 }

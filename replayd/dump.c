@@ -97,6 +97,7 @@ dump_take(const struct dump *d, PGconn *conn, const char *snapshot)
 		.err = d->errors,
 		.password = PQpass(conn),
 		.passfile = d->config->backend_passfile,
+		.server = d->config,
 		.death_signal = SIGTERM };
 
 	snprintf(snapshot_option, sizeof(snapshot_option), "--snapshot=%s",

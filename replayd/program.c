@@ -69,6 +69,18 @@ strings_add_pair(struct strings *s, const char *name, const char *value)
 	buf_free(&b);
 }
 
+/* How the server is reached: as by our own connections. */
+static void
+ssl_environment(const struct config *c, struct strings *env)
+{
+	strings_add_pair(env, "PGSSLMODE=", config_sslmode(c));
+	strings_add_pair(env, "PGSSLROOTCERT=", c->backend_sslrootcert);
+	strings_add_pair(env, "PGSSLCRL=", c->backend_sslcrl);
+	strings_add_pair(env, "PGSSLCERT=", c->backend_sslcert);
+	strings_add_pair(env, "PGSSLKEY=", c->backend_sslkey);
+	strings_add_pair(env, "PGGSSENCMODE=", "disable");
+}
+
 static void
 environment(const struct program *p, struct strings *env)
 {
@@ -80,6 +92,8 @@ environment(const struct program *p, struct strings *env)
 	strings_add(env, "LC_ALL=C");
 	strings_add_pair(env, "PGPASSWORD=", p->password);
 	strings_add_pair(env, "PGPASSFILE=", p->passfile);
+	if (p->server != NULL)
+		ssl_environment(p->server, env);
 }
 
 static void

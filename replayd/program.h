@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "attr.h"
+#include "config.h"
 
 /* The binaries of the supported server version. */
 #ifndef PROGRAM_BINDIR
@@ -20,6 +21,7 @@ struct program {
 	const char *const *argv;	/* argv[0]: a name in PROGRAM_BINDIR */
 	const char *password;		/* PGPASSWORD; NULL or "" for none */
 	const char *passfile;		/* PGPASSFILE; NULL or "" for none */
+	const struct config *server;	/* its [backend] ssl*; NULL for none */
 	const char *out;		/* stdout: path, NULL for /dev/null */
 	const char *err;		/* stderr: path, appended; NULL: none */
 	int death_signal;		/* when its parent dies */
@@ -27,7 +29,7 @@ struct program {
 
 /*
  * Starts it in a session of its own, with no descriptor of ours and no PG*
- * variable but the password.  -1 with errno.
+ * variable but the password and what server has.  -1 with errno.
  */
 PGW_MUSTCHECK pid_t program_start(const struct program *p);
 

@@ -115,10 +115,11 @@ open_connection(const struct config *c)
 	char port[16];
 	const char *const names[] = { "host", "port", "dbname", "user",
 		"password", "passfile", "connect_timeout", "application_name",
-		"options", "client_encoding", NULL };
+		"options", "client_encoding", CONFIG_SSL_NAMES, NULL };
 	const char *const values[] = { c->backend_host, port, c->backend_dbname,
 		c->backend_user, c->backend_password, c->backend_passfile, "5",
-		"pgwitness recorder", "-c statement_timeout=5s", "UTF8", NULL };
+		"pgwitness recorder", "-c statement_timeout=5s", "UTF8",
+		CONFIG_SSL_VALUES(c), NULL };
 
 	snprintf(port, sizeof(port), "%d", c->backend_port);
 	return PQconnectdbParams(names, values, 0);

@@ -193,13 +193,13 @@ witness_connect(
 {
 	const char *keys[] = { "host", "port", "user", "password", "passfile",
 		"connect_timeout", "application_name", "client_encoding",
-		"options", "dbname", NULL };
+		"options", "dbname", CONFIG_SSL_NAMES, NULL };
 	char port[16];
 	const char *values[] = { or_null(c->backend_host), port,
 		c->backend_user, or_null(c->backend_password),
 		or_null(c->backend_passfile), "5", "pgwitness", "UTF8",
 		"-c search_path= -c default_transaction_read_only=on", database,
-		NULL };
+		CONFIG_SSL_VALUES(c), NULL };
 	PGconn *conn;
 
 	snprintf(port, sizeof(port), "%d", c->backend_port);

@@ -94,6 +94,8 @@ an_empty_file_gives_the_defaults(void **state)
 	assert_true(c->enable_verification);
 	assert_false(c->log_row_data);
 	assert_string_equal(c->backend_user, "");
+	assert_int_equal(c->ssl, SSL_OFF);
+	assert_string_equal(config_sslmode(c), "prefer");
 	config_free(c);
 }
 
@@ -200,7 +202,10 @@ wrong_values_say_what_is_right(void **state)
 	    "\"maybe\" is not a value for row_data; give on or off");
 	refuses("[proxy]\nauth_method = md5\n", 2,
 	    "\"md5\" is not a value for auth_method; known: passthrough, "
-	    "trust, password");
+	    "trust, password, scram-sha-256");
+	refuses("[backend]\nsslmode = on\n", 2,
+	    "\"on\" is not a value for sslmode; known: disable, allow, "
+	    "prefer, require, verify-ca, verify-full");
 	refuses("[evidence]\ncommit = never\n", 2,
 	    "\"never\" is not a value for commit; known: before_commit, "
 	    "before_ack, async");
@@ -239,6 +244,10 @@ keys_that_need_each_other_are_checked(void **state)
 	(void)state;
 	refuses("[proxy]\nport=1\nauth_method = password\n", 3,
 	    "auth_method = password needs auth_file in [proxy]");
+	refuses("[proxy]\nauth_method = scram-sha-256\n", 2,
+	    "auth_method = scram-sha-256 needs auth_file in [proxy]");
+	refuses("[proxy]\nssl = on\nssl_cert_file = server.crt\n", 2,
+	    "ssl needs ssl_cert_file and ssl_key_file in [proxy]");
 	refuses("[verification]\nmode = external\n", 2,
 	    "mode = external needs host in [verification]");
 	refuses("[proxy]\nlisten_addresses =\n", 2,

@@ -20,10 +20,13 @@ sub conninfo
 	my %c = (host => $o{host} // $self->host, port => $self->port,
 		user => $o{user} // $self->user, dbname => $o{dbname} // 'postgres');
 	$c{options} = $o{options} if defined $o{options};
+	%c = (%c, %{ $o{conn} }) if $o{conn};
 	return join ' ', map { (my $v = $c{$_}) =~ s/([\\'])/\\$1/g; "$_='$v'" }
 		sort keys %c;
 }
 
+# conn: more of libpq's parameters.
+#
 # psql's arguments.  verbose: SQLSTATE and positions as \set VERBOSITY;
 # tags: command tags are shown.
 sub psql_command

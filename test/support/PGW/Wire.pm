@@ -4,6 +4,9 @@
 #	$w->send(Query('select 1'));
 #	my @m = $w->read_ready;		# up to ReadyForQuery, as [type, payload]
 #
+# tls => {}: asks for TLS first; with direct => 1 begins with it; alpn, cert and
+# key are what the client shows.
+#
 # Numbers of messages: PostgreSQL manual, chapter 55.7.
 #
 # SPDX-License-Identifier: PostgreSQL
@@ -99,8 +102,25 @@ sub new
 		: IO::Socket::INET->new(PeerAddr => $host,
 			PeerPort => $endpoint->port)) or croak "$host: $!";
 	$self->{sock}->autoflush(1);
+	$self->start_tls(%{ $o{tls} }) if $o{tls};
 	$self->startup(%{ $o{startup} // {} }, user => $endpoint->user)
 		unless $o{raw};
+	return $self;
+}
+
+sub start_tls
+{
+	my ($self, %o) = @_;
+	require IO::Socket::SSL;
+	$self->send(SSLRequest()) unless $o{direct};
+	my $answer = $o{direct} ? 'S' : $self->read_byte;
+	croak "SSLRequest is answered '$answer'" if $answer ne 'S';
+	IO::Socket::SSL->start_SSL($self->{sock},
+		SSL_verify_mode => IO::Socket::SSL::SSL_VERIFY_NONE(),
+		Timeout => $self->{seconds},
+		($o{alpn} ? (SSL_alpn_protocols => [$o{alpn}]) : ()),
+		($o{cert} ? (SSL_cert_file => $o{cert}, SSL_key_file => $o{key})
+			: ())) or croak "TLS: $IO::Socket::SSL::SSL_ERROR";
 	return $self;
 }
 
@@ -155,6 +175,7 @@ sub _wait
 	my ($self, $end) = @_;
 	my $left = $end - time;
 	return 0 if $left <= 0;
+	return 1 if $self->{sock}->can('pending') && $self->{sock}->pending;
 	return IO::Select->new($self->{sock})->can_read($left) ? 1 : 0;
 }
 
