@@ -338,6 +338,9 @@ scan_token(struct scan *sc)
 
 	if (is_word_start(c))
 		return scan_word(sc);
+	/* One token, so that a number may begin behind both. */
+	if (c == '.' && next == '.')
+		return false;
 	if (is_digit(c) || (c == '.' && is_digit(next)))
 		return scan_number(sc);
 	if (c == '\'')
