@@ -102,11 +102,12 @@ $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
 
-FUZZ_PARTS := $(BUILD)/obj/test/fuzz/arena.o \
+FUZZ_PARTS := $(BUILD)/obj/test/fuzz/arena.o $(BUILD)/obj/test/fuzz/world.o \
 	$(if $(FUZZER),,$(BUILD)/obj/test/fuzz/driver.o)
 $(BUILD)/test/fuzz_%: $(BUILD)/obj/test/fuzz/fuzz_%.o $(FUZZ_PARTS) $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(LDHARD) $(LDFLAGS) $(LDFUZZ) -o $@ $^ $(LDLIBS_fuzz)
+	$(Q)$(CC) $(LDHARD) $(LDFLAGS) $(LDFUZZ) -Wl,--wrap=poll,--wrap=sem_clockwait \
+	    -o $@ $^ $(LDLIBS_fuzz)
 
 # The extension of the verification cluster; replayd loads it by its path.
 pin: $(BUILD)/pin/pgwitness_pin.so

@@ -1,0 +1,192 @@
+/*
+ * world.c: sockets, time and replayd around a backend child.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include <errno.h>
+#include <poll.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "log.h"
+#include "procsig.h"
+#include "world.h"
+
+/* No input makes a child wait so often unless it spins. */
+#define MAX_WAITS 1000000
+#define LANE_BYTES ((size_t)128 * 1024)
+
+int __real_poll(struct pollfd *fds, nfds_t n, int timeout);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
+int __real_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t);
+int __wrap_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t);
+
+/* poll() has no argument for it. */
+static struct world *world;
+
+static void
+replayd_turn(struct world *w)
+{
+	struct shmq_message m;
+
+	while (w->queue != NULL && shmq_next(w->queue, &m))
+		shmq_ack(w->queue, m.lane, m.sequence);
+}
+
+static void
+end_of(int *fd)
+{
+	if (*fd >= 0)
+		shutdown(*fd, SHUT_WR);
+}
+
+/* Nobody has anything to say; false: the child waits for nothing at all. */
+static bool
+wind_down(struct world *w)
+{
+	switch (w->idle++) {
+	case 0:
+		end_of(&w->client);
+		return true;
+	case 1:
+		end_of(&w->server);
+		return true;
+	default:
+		return false;
+	}
+}
+
+int
+__wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	struct world *w = world;
+
+	if (w == NULL)
+		return __real_poll(fds, n, timeout);
+	for (;;) {
+		int ready = __real_poll(fds, n, 0);
+
+		must(w->waits++ < MAX_WAITS);
+		if (ready != 0)
+			return ready;
+		world_listen(w);
+		replayd_turn(w);
+		if (w->turn(w))
+			continue;
+		if (wind_down(w))
+			continue;
+		/* Time passes; then nothing is left to wait for. */
+		must(timeout >= 0);
+		return 0;
+	}
+}
+
+int
+__wrap_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t)
+{
+	(void)clock;
+	(void)t;
+	if (world == NULL)
+		return __real_sem_clockwait(s, clock, t);
+	must(world->waits++ < MAX_WAITS);
+	replayd_turn(world);
+	errno = ETIMEDOUT;
+	return sem_trywait(s) == 0 ? 0 : -1;
+}
+
+bool
+world_send(int fd, const void *p, size_t n)
+{
+	/* An empty packet would look like the end. */
+	return n > 0 && fd >= 0 &&
+	       send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
+}
+
+static void
+listen_to(int fd, struct buf *b)
+{
+	static uint8_t bytes[256 * 1024];
+
+	while (fd >= 0) {
+		ssize_t n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+		if (n <= 0)
+			return;
+		buf_put(b, bytes, (size_t)n);
+	}
+}
+
+void
+world_listen(struct world *w)
+{
+	listen_to(w->client, &w->to_client);
+	listen_to(w->server, &w->to_server);
+}
+
+/* procsig_init() but for the handlers: libFuzzer has its own. */
+static void
+open_signals(void)
+{
+	struct sigaction saved[32];
+
+	if (procsig_fd() >= 0)
+		return;
+	for (int i = 1; i < 32; i++)
+		(void)sigaction(i, NULL, &saved[i]);
+	procsig_init();
+	for (int i = 1; i < 32; i++)
+		(void)sigaction(i, &saved[i], NULL);
+}
+
+void
+world_open(struct world *w, struct session *s)
+{
+	int fd[4];
+
+	log_set_level(LOG_FATAL_);
+	open_signals();
+	/* Each packet is what one recv() gives. */
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fd) != 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fd + 2) != 0)
+		abort();
+	wire_open(&s->client, fd[0]);
+	wire_open(&s->server, fd[2]);
+	w->client = fd[1];
+	w->server = fd[3];
+	w->heritage.config = &w->config;
+	w->heritage.sessions = &w->slot;
+	w->heritage.n_sessions = 1;
+	s->heritage = &w->heritage;
+	s->config = &w->config;
+	world = w;
+}
+
+void
+world_open_queue(struct world *w)
+{
+	w->queue = shmq_create(1, LANE_BYTES);
+	if (w->queue == NULL || shmq_lane_take(w->queue) != 0 ||
+	    !shmq_consume(w->queue))
+		abort();
+	w->heritage.queue = w->queue;
+}
+
+void
+world_close(struct world *w, struct session *s)
+{
+	world = NULL;
+	wire_close(&s->client);
+	wire_close(&s->server);
+	close(w->client);
+	close(w->server);
+	buf_free(&w->to_client);
+	buf_free(&w->to_server);
+	if (w->queue != NULL)
+		shmq_detach(w->queue);
+}
