@@ -45,6 +45,7 @@
 #define BACKOFF_MAX_MS 10000
 #define CHECK_MS 30000
 #define FUTURE_XID_STATE "22023" /* invalid_parameter_value */
+#define FORBIDDEN_STATE "42501"  /* insufficient_privilege */
 
 struct resolver {
 	const struct config *config;
@@ -158,17 +159,25 @@ take_identity(struct resolver *r, uint64_t system, uint64_t timeline)
 	tell(r, &a);
 }
 
-enum identity { IDENTITY_KNOWN, IDENTITY_IN_RECOVERY, IDENTITY_NOT_KNOWN };
+enum identity {
+	IDENTITY_KNOWN,
+	IDENTITY_LATER,    /* the connection ends, or it is in recovery */
+	IDENTITY_NOT_KNOWN /* the witness role may not know it */
+};
 
 static enum identity
 read_identity(struct resolver *r, const PGresult *res, uint64_t *system,
     uint64_t *timeline)
 {
+	const char *state = PQresultErrorField(res, PG_DIAG_SQLSTATE);
+
 	r->recovered = INT64_MAX;
 	if (PQresultStatus(res) != PGRES_TUPLES_OK || PQntuples(res) != 1)
-		return IDENTITY_NOT_KNOWN;
+		return state != NULL && strcmp(state, FORBIDDEN_STATE) == 0
+			   ? IDENTITY_NOT_KNOWN
+			   : IDENTITY_LATER;
 	if (PQgetisnull(res, 0, 1))
-		return IDENTITY_IN_RECOVERY;
+		return IDENTITY_LATER;
 	*system = number_at(res, 0);
 	*timeline = strtoull(PQgetvalue(res, 0, 1), NULL, 16);
 	r->recovered = (int64_t)number_at(res, 2);
@@ -196,9 +205,7 @@ ask_identity(struct resolver *r)
 	enum identity identity = read_identity(r, res, &system, &timeline);
 
 	PQclear(res);
-	if (PQstatus(r->conn) != CONNECTION_OK)
-		return false;
-	if (identity == IDENTITY_IN_RECOVERY)
+	if (identity == IDENTITY_LATER || PQstatus(r->conn) != CONNECTION_OK)
 		return false;
 	if (identity == IDENTITY_NOT_KNOWN && !r->asked_identity)
 		log_warning("server_identity",

@@ -35,6 +35,8 @@ enum status {
 struct server {
 	_Atomic bool reachable;
 	_Atomic bool in_recovery;
+	_Atomic bool ending;		/* its connections, with 57P01 */
+	_Atomic bool forbids;		/* that its identity be known */
 	_Atomic unsigned connections;	/* tried */
 	_Atomic unsigned answers;	/* given */
 	_Atomic uint64_t system;
@@ -50,6 +52,7 @@ struct pg_result {
 	char text[4][24];
 	bool null[4];
 	bool failed;
+	const char *state;
 };
 
 static int the_connection;
@@ -94,7 +97,8 @@ PQexec(PGconn *conn, const char *sql)
 
 	(void)conn;
 	(void)sql;
-	r->failed = !server->reachable;
+	r->failed = !server->reachable || server->ending || server->forbids;
+	r->state = server->ending ? "57P01" : server->forbids ? "42501" : NULL;
 	snprintf(r->text[0], sizeof(r->text[0]), "%llu",
 	    (unsigned long long)server->system);
 	snprintf(r->text[1], sizeof(r->text[1]), "%08llX",
@@ -123,6 +127,7 @@ PQexecParams(PGconn *conn, const char *sql, int n, const Oid *types,
 	(void)formats;
 	(void)format;
 	r->failed = !server->reachable || server->status == FUTURE;
+	r->state = server->status == FUTURE ? "22023" : NULL;
 	r->null[0] = server->status == FORGOTTEN;
 	snprintf(r->text[0], sizeof(r->text[0]), "%s", names[server->status]);
 	server->answers++;
@@ -161,10 +166,13 @@ PQgetisnull(const PGresult *r, int row, int column)
 char *
 PQresultErrorField(const PGresult *r, int code)
 {
-	static char future[] = "22023";
+	static char state[6];
 
 	(void)code;
-	return r->failed && server->status == FUTURE ? future : NULL;
+	if (r->state == NULL)
+		return NULL;
+	snprintf(state, sizeof(state), "%s", r->state);
+	return state;
 }
 
 void
@@ -358,6 +366,43 @@ failover_between_request_and_answer_is_noticed(void **state)
 	close(fd);
 }
 
+/* Its last words are not taken for those of another server. */
+static void
+server_that_ends_while_it_says_who_it_is_is_asked_again(void **state)
+{
+	const struct resolver_request q = { .tx_id = 8, .xid = 9, .began = 2,
+		.system_identifier = 77 };
+	int fd = start();
+
+	(void)state;
+	(void)answer(fd, RESOLVER_IDENTITY);
+	server->ending = true;
+	wait_for(&server->connections, 3);
+	server->status = COMMITTED;
+	ask(fd, &q);
+	wait_for(&server->connections, 3);
+	server->ending = false;
+	expect(fd, 8, OUTCOME_COMMITTED, "");
+	close(fd);
+}
+
+/* Crashes cannot be seen then, so that no commit is certain. */
+static void
+server_that_does_not_say_who_it_is_is_not_believed(void **state)
+{
+	const struct resolver_request q = { .tx_id = 8, .xid = 9, .began = 2 };
+	int fd;
+
+	(void)state;
+	server->forbids = true;
+	server->status = COMMITTED;
+	fd = start();
+	assert_int_equal(answer(fd, RESOLVER_IDENTITY).system_identifier, 0);
+	ask(fd, &q);
+	expect(fd, 8, OUTCOME_UNKNOWN, "server_restarted");
+	close(fd);
+}
+
 static void
 xid_given_again_after_a_crash_is_not_believed(void **state)
 {
@@ -401,6 +446,8 @@ main(void)
 		TEST(prepared_transaction_is_asked_for_until_it_ends),
 		TEST(server_that_is_away_is_waited_for),
 		TEST(another_server_is_noticed_with_nothing_in_doubt),
+		TEST(server_that_ends_while_it_says_who_it_is_is_asked_again),
+		TEST(server_that_does_not_say_who_it_is_is_not_believed),
 		TEST(xid_given_again_after_a_crash_is_not_believed),
 		TEST(failover_between_request_and_answer_is_noticed),
 	};
