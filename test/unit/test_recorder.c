@@ -1,6 +1,6 @@
 /*
- * test_recorder.c: the recorder process between a spool that the test writes
- * and a worker that the test plays.
+ * test_recorder.c: the recorder process between a spool that the test writes,
+ * and a worker and a resolver that the test plays.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -30,6 +30,7 @@
 #include "../../replayd/jsonx.h"
 #include "../../replayd/key.h"
 #include "../../replayd/recorder.h"
+#include "../../replayd/resolver.h"
 #include "../../replayd/spool.h"
 #include "../../replayd/verdict.h"
 #include "../../replayd/verify.h"
@@ -46,9 +47,20 @@ static struct recorder_shared *shared;
 static pid_t recorder;
 static int wake;
 static int worker;
+static int resolver;		/* the test's end */
+static int resolver_end;	/* the recorder's */
 static struct arena *arena;
 
 /* --- the recorder's surroundings --- */
+
+/* In place of resolver.c's; called in the recorder's process. */
+int
+resolver_start(const struct config *c)
+{
+	(void)c;
+	close(resolver);
+	return resolver_end;
+}
 
 static int
 set_up(void **state)
@@ -111,8 +123,9 @@ tear_down(void **state)
 	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Durable, and the recorder is not told. */
 static void
-publish(void)
+publish_quietly(void)
 {
 	struct spool_position end;
 
@@ -122,6 +135,12 @@ publish(void)
 	atomic_store(&shared->segment, end.segment);
 	atomic_store(&shared->offset, end.offset);
 	atomic_fetch_add(&shared->version, 1);
+}
+
+static void
+publish(void)
+{
+	publish_quietly();
 	if (recorder != 0)
 		assert_int_equal(write(wake, "", 1), 1);
 }
@@ -130,11 +149,14 @@ static void
 start(void)
 {
 	int pipe_fds[2];
-	int pair[2];
+	int pair[2], asked[2];
 
 	publish();
 	assert_int_equal(pipe(pipe_fds), 0);
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, asked), 0);
+	resolver = asked[0];
+	resolver_end = asked[1];
 	recorder = fork();
 	assert_true(recorder >= 0);
 	if (recorder == 0) {
@@ -146,6 +168,7 @@ start(void)
 	}
 	close(pipe_fds[0]);
 	close(pair[0]);
+	close(resolver_end);
 	wake = pipe_fds[1];
 	worker = pair[1];
 }
@@ -161,6 +184,7 @@ stop(void)
 	assert_int_equal(WEXITSTATUS(status), 0);
 	recorder = 0;
 	close(worker);
+	close(resolver);
 }
 
 static void
@@ -173,6 +197,7 @@ kill_it(void)
 	recorder = 0;
 	close(wake);
 	close(worker);
+	close(resolver);
 }
 
 /* --- the spool --- */
@@ -214,6 +239,29 @@ put_outcome(uint64_t tx_id, enum record_outcome o)
 	record_outcome_encode(&m, &b);
 	spool_append(spool, SPOOL_OUTCOME, tx_id, b.data, b.len);
 	buf_free(&b);
+}
+
+/* --- the resolver --- */
+
+static struct resolver_request
+take_request(void)
+{
+	struct pollfd p = { .fd = resolver, .events = POLLIN };
+	struct resolver_request q;
+
+	assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+	assert_int_equal(recv(resolver, &q, sizeof(q), 0), sizeof(q));
+	return q;
+}
+
+static void
+give_answer(uint64_t tx_id, enum record_outcome outcome)
+{
+	struct resolver_answer a = { .kind = RESOLVER_OUTCOME,
+		.tx_id = tx_id,
+		.outcome = outcome };
+
+	assert_int_equal(send(resolver, &a, sizeof(a), 0), sizeof(a));
 }
 
 /* --- the worker --- */
@@ -534,6 +582,55 @@ an_xid_given_again_is_older_by_the_servers_clock(void **state)
 	stop();
 	assert_null(strstr(summary(), "Trans 1"));
 	assert_non_null(strstr(summary(), "Trans 2 aborted"));
+}
+
+/* The server's word may be about a record that the recorder has yet to read. */
+static void
+an_answer_waits_for_the_end_of_the_spool(void **state)
+{
+	(void)state;
+	start();
+	now = EARLY;
+	(void)put_record(1, CAPTURE_RACE, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	publish();
+	assert_int_equal(take_request().xid, 700);
+	wait_for("State 1");
+	now = LATE;
+	/* More than it reads at once; they make no line. */
+	for (uint64_t i = 2; i <= 3000; i++)
+		spool_append(spool, SPOOL_INTENT, i, "", 1);
+	(void)put_record(3001, CAPTURE_RACE, 700);
+	publish_quietly();
+	give_answer(1, OUTCOME_COMMITTED);
+	wait_for("Trans 1");
+	assert_non_null(strstr(summary(), "Trans 1 aborted"));
+	stop();
+	now = "";
+}
+
+static void
+an_answer_is_the_outcome(void **state)
+{
+	struct resolver_request q;
+
+	(void)state;
+	start();
+	now = EARLY;
+	(void)put_record(1, CAPTURE_RACE, 700);
+	spool_append(spool, SPOOL_IN_DOUBT, 1, NULL, 0);
+	now = "";
+	publish();
+	q = take_request();
+	assert_int_equal(q.tx_id, 1);
+	assert_int_equal(q.began, INT64_C(1767323045000006));
+	assert_false(q.prepared);
+	give_answer(1, OUTCOME_COMMITTED);
+	wait_for("Trans 1 committed");
+	give_answer(1, OUTCOME_ABORTED);
+	stop();
+	assert_null(strstr(summary(), "aborted"));
+	assert_log_is_good();
 }
 
 static void
@@ -965,6 +1062,8 @@ main(void)
 		test(a_server_that_is_away_leaves_it_in_doubt),
 		test(an_xid_given_again_ends_the_older_one),
 		test(an_xid_given_again_is_older_by_the_servers_clock),
+		test(an_answer_waits_for_the_end_of_the_spool),
+		test(an_answer_is_the_outcome),
 		test(bytes_that_are_no_record_are_recorded_as_lost),
 		test(a_lost_worker_does_not_stop_the_recorder),
 		test(finished_segments_are_recycled),
