@@ -95,6 +95,15 @@ fill_path(struct prove *p, struct tiles *t, struct proof *one)
 		    one->index + 1);
 		return false;
 	}
+	if (!proof_root(&leaf, one->index, p->head.size, one->path, one->n_path,
+		&want) ||
+	    memcmp(&want, &p->head.root, sizeof(want)) != 0) {
+		snprintf(p->error, sizeof(p->error),
+		    "the tiles do not prove seq %" PRIu64
+		    ": a hash in them was changed",
+		    one->index + 1);
+		return false;
+	}
 	buf_reset(&one->checkpoint);
 	buf_put(&one->checkpoint, p->checkpoint.data, p->checkpoint.len);
 	return true;

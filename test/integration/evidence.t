@@ -58,6 +58,16 @@ is($rc, 0, 'show');
 like($out, qr/insert into t values \(6, 'row 6'\)/, 'has the statement');
 like($out, qr/committed/, 'the outcome');
 like($out, qr/verified/, 'the verdict');
+my $insert = { before => [], after => [{ id => ['integer', '6'],
+	v => ['text', 'row 6'] }] };
+($rc, $out) = $p->witnessctl('--json', 'show', $tx[5]{tx_id});
+my ($shown) = map { decode_json($_) } split /\n/, $out;
+is($shown->{rows_from}, 'spool', 'the rows come from the spool');
+is_deeply($shown->{rows}, [$insert], 'before and after');
+rename "$dir/spool", "$dir/spool.away" or die $!;
+($rc, $out) = $p->witnessctl('show', $tx[5]{tx_id});
+rename "$dir/spool.away", "$dir/spool" or die $!;
+like($out, qr/^  rows are not kept any more$/m, 'or are not kept');
 ($rc) = $p->witnessctl('show', 999999);
 isnt($rc, 0, 'show of what is not there');
 ($rc) = $p->witnessctl('no-such-command');
@@ -136,6 +146,11 @@ tampered('the log rolled back to an older signed state', sub {
 	join '', @l[0 .. $size - 1] }, '--checkpoint', "$dir/log/checkpoint");
 
 tampered('a missing tile', sub { run(['rm', '-r', "$copy/tile/0"]); undef });
+tampered('a changed tile away from the end', sub {
+	my $tile = slurp("$copy/tile/0/000");
+	substr($tile, 32 * 100, 1) ^= "\1";
+	spew("$copy/tile/0/000", $tile);
+	undef });
 tampered('an extra tile', sub { spew("$copy/tile/0/500", 'x' x 8192); undef });
 
 # --- proofs, export ---
@@ -155,6 +170,13 @@ like($out, qr/^tx_id $id: .*VerificationResult verified/m, 'says what is proven'
 ($rc, $out, $err) = run([@check, @proofs, glob "$proofs/$tx[6]{tx_id}-*"]);
 is($rc, 1, 'proofs of two transactions');
 like($err, qr/the proof before has $id/, 'are told apart');
+my $tile = "$dir/log/tile/0/000";
+my $whole = slurp($tile);
+spew($tile, substr($whole, 0, 32 * 100) . ~substr($whole, 32 * 100));
+($rc, $out, $err) = $p->witnessctl('prove', $id, '--out', $proofs);
+spew($tile, $whole);
+is($rc, 1, 'no proof from a changed tile');
+like($err, qr/the tiles do not prove seq \d+/, 'and it says why');
 spew($proofs[0], slurp($proofs[0]) =~ s/^index (\d+)/'index ' . ($1 + 1)/emr);
 ($rc) = run([@check, $proofs[0]]);
 is($rc, 1, 'a changed proof');

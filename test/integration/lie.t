@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use Test::More;
+use JSON::PP qw(decode_json);
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Liar;
@@ -100,20 +101,31 @@ is($m[0]{calculated}, 'owner61.', 'calculated from the false one');
 	. "update acct set owner = 'third' where id = 19; commit");
 is_deeply([map { $_->{row}{id} } @m], [19], 'only that row');
 
+$p->write_conf({ log => { row_data => undef } });
+$p->restart;
+($t, @m) = lied('lie without row_data', $liar->replace('rows', 'fourth',
+	'FOURTH'), "update acct set owner = 'fourth' where id = 21");
+is($m[0]{claimed}, 'FOURTH', 'names what the server claimed');
+
 # --- and after all of that ---
 
 @tx = $p->witness("update acct set owner = 'again' where id = 20");
 is_verified($tx[0], 'honest again');
 my @bad = grep { ($_->{verdict}{verdict} // '') eq 'mismatch' } $p->transactions;
-is(@bad, 7, 'as many mismatches as lies');
+is(@bad, 8, 'as many mismatches as lies');
 ok((grep { ($_->{level} // '') =~ /warning|error/
 	&& ($_->{event} // '') =~ /mismatch/ } $p->operator_log),
 	'the operator log says so');
 my ($rc, $out) = $p->witnessctl('show', $bad[0]{tx_id});
 like($out, qr/stolen/, 'witnessctl show has what was claimed');
 like($out, qr/mismatch/, 'and the verdict');
+($rc, $out) = $p->witnessctl('--json', 'show', $bad[-1]{tx_id});
+my ($shown) = map { decode_json($_) } split /\n/, $out;
+is($shown->{rows_from}, 'bundle', 'its rows come from the bundle');
+is($shown->{rows}[0]{before}[0]{owner}[1], 'owner21', 'before');
+is($shown->{rows}[0]{after}[0]{owner}[1], 'FOURTH', 'and as claimed after');
 ($rc, $out) = $p->witnessctl('tail', '--verdict', 'mismatch');
-is(() = $out =~ /mismatch/g, 7, 'witnessctl tail --verdict mismatch has them')
+is(() = $out =~ /mismatch/g, 8, 'witnessctl tail --verdict mismatch has them')
 	or diag($out);
 one_outcome_and_verdict($p);
 is($p->stop('TERM'), 0, 'stops');
