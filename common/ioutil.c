@@ -154,7 +154,7 @@ io_replace_file(const char *path, const void *p, size_t n, mode_t mode)
 	char temp[PATH_MAX];
 	int saved;
 
-	io_path(temp, sizeof(temp), "%s.%ld.tmp", path, (long)getpid());
+	io_path(temp, sizeof(temp), "%s.tmp", path);
 	if (io_write_temp(temp, p, n, mode) && rename(temp, path) == 0)
 		return io_fsync_parent(path);
 	saved = errno;

@@ -21,7 +21,10 @@ PGW_MUSTCHECK bool io_write_all(int fd, const void *p, size_t n);
 PGW_MUSTCHECK bool io_pread_all(int fd, void *p, size_t n, off_t at);
 /* The whole file into b (max bytes, else EFBIG).  False with errno. */
 PGW_MUSTCHECK bool io_read_file(const char *path, struct buf *b, size_t max);
-/* Durable replace: write temp, fsync, rename, fsync the directory. */
+/*
+ * Durable replace: write PATH.tmp, fsync, rename, fsync the directory.  One
+ * process at a time writes a path: what one that dies leaves, the next uses.
+ */
 PGW_MUSTCHECK bool io_replace_file(const char *path, const void *p, size_t n,
 	mode_t mode);
 PGW_MUSTCHECK bool io_fsync_dir(const char *path);
