@@ -168,12 +168,12 @@ drivers: deps
 	@BUILD=$(BUILD) TESTS=test/conformance/drivers TEST_TIMEOUT=1800 \
 	    D="$(D)" KEEP="$(KEEP)" test/run.sh
 
-# SEED= KILLS=2000 MINUTES=15 LEVEL=before_commit STORM= KEEP=1; with
+# SEED= KILLS=2000 MINUTES=15 LEVEL=before_commit STORM= SPOOL= KEEP=1; with
 # KILLPOINTS=1 BUILD=build-kill at named points: test/torture/README.
 torture: deps
 	$(Q)$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) SEED="$(SEED)" KILLS="$(KILLS)" MINUTES="$(MINUTES)" \
-	    LEVEL="$(LEVEL)" STORM="$(STORM)" KEEP="$(KEEP)" \
+	    LEVEL="$(LEVEL)" STORM="$(STORM)" SPOOL="$(SPOOL)" KEEP="$(KEEP)" \
 	    KILLPOINTS="$(KILLPOINTS)" test/torture/run.sh
 
 lint:

@@ -27,7 +27,11 @@
 #define MAGIC 0x70677350u /* "pgsP" */
 #define HEADER 44
 #define CRC_AT 40
+#ifdef PGW_KILLPOINTS /* so that a run of some minutes begins many */
+#define SEGMENT_BYTES ((uint64_t)256 << 10)
+#else
 #define SEGMENT_BYTES ((uint64_t)64 << 20)
+#endif
 #define WINDOW ((uint64_t)64 << 10) /* bytes a reader reads at once */
 #define KEEP_GROUP ((size_t)16 << 20)
 #define MAX_LANES 65536u

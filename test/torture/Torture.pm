@@ -6,10 +6,11 @@ package Torture;
 use strict;
 use warnings;
 use Carp qw(croak);
+use IO::File;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(wait_until nap new_dir alive descendants keep_for_end reap
-	slurp spew);
+use PGW::Util qw(wait_until nap new_dir alive descendants keep_for_end program
+	reap slurp spawn spew);
 use Judge;
 use Points;
 use Time::HiRes qw(time);
@@ -49,16 +50,20 @@ sub _say { my ($self, $f, @a) = @_; $self->{say}->(sprintf $f, @a) }
 sub run
 {
 	my ($self) = @_;
-	$self->_say('seed %d: %d kills in %.1f min, commit=%s, %d writers',
-		@$self{qw(seed kills minutes level writers)});
+	$self->_say('seed %d: %s, commit=%s, %d writers', $self->{seed},
+		$self->{storm} ? "$self->{storm} stops" : "$self->{kills} kills in "
+		. "$self->{minutes} min", @$self{qw(level writers)});
 	$self->_start;
 	eval {
 		if ($self->{points}) {
 			$self->_phase_points;
+		} elsif ($self->{spool}) {
+			$self->_phase(recovery => 1, { replayd => 1 });
+		} elsif ($self->{storm}) {
+			$self->_storm;
 		} else {
 			$self->_phase(@$_) for @phases;
 		}
-		$self->_storm if $self->{storm};
 		1;
 	} or $self->{judge}->wrong("given up: $@");
 	$self->_settle;
@@ -72,12 +77,13 @@ sub _start
 {
 	my ($self) = @_;
 	my $c = $self->{cluster} = PGW::Cluster->new(sql => Writer::schema(),
-		conf => "autovacuum = off\n");
+		conf => "autovacuum = off\ntrack_commit_timestamp = on\n");
 	my %env = (PGWITNESS_DEBUGGER => 1);
 	$self->{control} = Points->new("$self->{dir}/point");
 	$env{PGWITNESS_KILLPOINT} = $self->{control}->path;
 	my $p = $self->{proxy} = PGW::Proxy->new($c, env => \%env, conf => {
-		evidence => { commit => $self->{level} },
+		evidence => { commit => $self->{level},
+			keep_payload => $self->{spool} ? 'all' : 'mismatches' },
 		%{ $self->{conf} // {} } });
 	$self->{first} = 1 + $c->safe_psql('select pg_current_xact_id()');
 	$self->{judge} = Judge->new(dir => $self->{dir}, proxy => $p,
@@ -85,26 +91,49 @@ sub _start
 	$self->{victims} = Victims->new(dir => $self->{dir}, proxy => $p,
 		cluster => $c);
 	keep_for_end($self);
+	$self->_fill if $self->{spool};
 	my $n = $self->{writers};
-	$self->_client($_, $_ > $n) for 1 .. $n + $self->{readers};
+	$self->_client($_, $_ > $n ? 'read_some' : 'transaction')
+		for 1 .. $n + $self->{readers};
 	$self->{begun} = time;
 	$self->{replayd_seen} = time;
 }
 
 sub _client
 {
-	my ($self, $id, $reader) = @_;
+	my ($self, $id, $what) = @_;
 	my $pid = fork // croak "fork: $!";
 	if ($pid) {
 		$self->{clients}{$id} = $pid;
 		return;
 	}
-	eval { Writer->run(id => $id, dir => $self->{dir}, reader => $reader,
+	my $rate = $what eq 'transaction' ? $self->{rate} / $self->{writers} : 10;
+	eval { Writer->run(id => $id, dir => $self->{dir}, what => $what,
 		endpoint => $self->{proxy}, seed => $self->{seed},
-		deadline => $self->{deadline},
-		rate => $reader ? 10 : $self->{rate} / $self->{writers}) };
+		deadline => $self->{deadline}, rate => $rate) };
 	print STDERR "client $id: $@";
 	POSIX::_exit(1);
+}
+
+# Acknowledged records of 50 kB until the spool, which is kept, has so many MB.
+sub _fill
+{
+	my ($self) = @_;
+	my @ids = 101 .. 104;
+	my $from = time;
+	$self->_client($_, 'fill') for @ids;
+	my $bytes = 0;
+	wait_until('the spool to grow', sub {
+		nap 0.5;
+		$bytes = 0;
+		$bytes += -s $_ for glob $self->{proxy}->dir . '/spool/*';
+		return $bytes >= $self->{spool} * 1e6;
+	}, 1800);
+	spew("$self->{dir}/stop", '');
+	reap(delete $self->{clients}{$_}, $self->{deadline}) // croak
+		"client $_ does not end" for @ids;
+	unlink "$self->{dir}/stop" or croak $!;
+	$self->_say('spool     %5d MB in %.0f s', $bytes / 1e6, time - $from);
 }
 
 sub last_words { my ($self) = @_; return "# --- seed $self->{seed}\n" }
@@ -162,7 +191,7 @@ sub _spare_replayd
 	if (($pid // 0) != ($self->{replayd} // 0)) {
 		@$self{qw(replayd replayd_seen)} = ($pid, time);
 		$self->{replayd_until} = time
-			+ (rand() < 0.7 ? 10 : rand 4);
+			+ ($self->{spool} || rand() < 0.7 ? 10 : rand 4);
 		# A new postmaster forgives the first death.
 		@$self{qw(replayd_seen replayd_until)} = (0, 0)
 			if delete $self->{new_postmaster};
@@ -213,7 +242,6 @@ sub _revive
 	my ($self, $kind) = @_;
 	$self->_revive_proxy if $kind eq 'postmaster';
 	$self->_revive_server if $kind eq 'server_postmaster';
-	$self->{crashes}++ if $kind =~ /^server/;
 }
 
 # The next postmaster may refuse while replayd still finishes.
@@ -270,10 +298,10 @@ sub _storm
 	$self->_say('storm     %5d stops', $n);
 }
 
-# Points that are passed only when something has died before.
+# What has a point be passed: something dies before, or is asked for.
 my %provoked = (start_drain => 'replayd', start_recorder => 'replayd',
-	supervise => 'replayd', map { $_ => 'child' } qw(lane_free dead_lane
-	fork_child child_reaped resolver_answer));
+	supervise => 'replayd', key_signed => 'key', map { $_ => 'child' }
+	qw(lane_free dead_lane fork_child child_reaped resolver_answer));
 my $seldom = qr/^(?:segment_|recycle|evidence_|before_ch|after_ch)/;
 
 # The next point: each in turn, but none in replayd while that is young (it
@@ -281,7 +309,7 @@ my $seldom = qr/^(?:segment_|recycle|evidence_|before_ch|after_ch)/;
 sub _next_point
 {
 	my ($self, $turns) = @_;
-	my %names = $self->{control}->names;
+	my %names = $self->_points;
 	my $young = $self->_spare_replayd($self->{victims}->look);
 	my @may = grep { !$young || ($names{$_} ne 'replayd'
 		&& ($provoked{$_} // '') ne 'replayd') } sort keys %names;
@@ -290,24 +318,32 @@ sub _next_point
 	return $name;
 }
 
-# Named points of a build with KILLPOINTS=1: die at the n-th pass.
+# At which pass to die.
+sub _passes
+{
+	my ($name) = @_;
+	my $kind = $provoked{$name} // '';
+	return 1 if $kind eq 'replayd' || $kind eq 'key';
+	return 1 + int rand($kind || $name =~ $seldom ? 2 : 60);
+}
+
+# Named points of a build with KILLPOINTS=1: die at the n-th pass.  All are
+# reached before the run ends.
 sub _phase_points
 {
 	my ($self) = @_;
 	my ($j, $points) = @$self{qw(judge control)};
 	my $end = time + $self->{minutes} * 60;
 	my ($n, %turns) = (0);
+	my @left = $self->_unreached;
 	$self->{phase} = 'points';
-	while ($n < $self->{kills} && time < $end) {
+	while (($n < $self->{kills} || @left) && time < $end) {
 		$self->_check;
 		my $name = $self->_next_point(\%turns);
-		$points->arm($name, 1 + int rand(
-			($provoked{$name} // '') eq 'replayd' ? 1
-			: $provoked{$name} || $name =~ $seldom ? 2 : 60));
+		$points->arm($name, _passes($name));
 		my $pid = $self->_provoke($name);
 		if (!$pid) {
 			$points->disarm;
-			$self->{unreached}{$name}++;
 			next;
 		}
 		$n++;
@@ -318,10 +354,28 @@ sub _phase_points
 		$j->wrong("no commit after $name") unless eval {
 			wait_until('commits', sub { $j->read_clients;
 				($j->{latest} // 0) > $t }, $self->{deadline}) };
+		@left = $self->_unreached;
 	}
-	$self->_say('points    %5d deaths; never reached: %s', $n, join ' ',
-		grep { !$self->{killed}{"at $_"} }
-		sort keys %{ $self->{unreached} });
+	$self->_say('points    %5d deaths at %d points in %.0f s', $n,
+		scalar grep({ /^at / } keys %{ $self->{killed} }),
+		time - $end + $self->{minutes} * 60);
+	$j->wrong("point $_ was never reached") for @left;
+}
+
+# {name => folder} of the points that are passed at this level.
+sub _points
+{
+	my ($self) = @_;
+	my %names = $self->{control}->names;
+	delete $names{sent} if $self->{level} eq 'before_commit';
+	return %names;
+}
+
+sub _unreached
+{
+	my ($self) = @_;
+	my %names = $self->_points;
+	return grep { !$self->{killed}{"at $_"} } sort keys %names;
 }
 
 # Waits for a process to die at the point.
@@ -336,13 +390,27 @@ sub _provoke
 		return $pid if $pid;
 		nap 0.01;
 		next if !$kind || time < $again;
+		$again = time + ($kind eq 'child' ? 0.2 : 10);
+		if ($kind eq 'key') {
+			$self->_rotate_key;
+			next;
+		}
 		my $k = $self->{victims}->look;
 		my @pids = @{ $k->{$kind} // [] } or next;
 		my $victim = $pids[rand @pids];
 		kill KILL => $victim and $self->_killed(time, $kind, $victim);
-		$again = time + ($kind eq 'child' ? 0.2 : 10);
 	}
 	return;
+}
+
+# In the background: it waits until the key is in use.
+sub _rotate_key
+{
+	my ($self) = @_;
+	my $p = $self->{proxy};
+	reap($self->{rotating}, 60) if $self->{rotating};
+	$self->{rotating} = spawn([program('witnessctl'), '-D', $p->dir,
+		'rotate-key'], stdout => IO::File->new('/dev/null', 'w'));
 }
 
 sub _killed_at_point
@@ -371,6 +439,7 @@ sub _settle
 			2 * $self->{deadline});
 		$j->wrong("client $id does not end");
 	}
+	$j->{began}{T0n0z} = time;
 	$p->safe_psql("insert into t values ('T0n0z', 0, 'fence')",
 		seconds => $self->{deadline});
 	my $n_open;
@@ -389,8 +458,7 @@ sub _settle
 	$self->{settled} = time - $from;
 	my $last = $c->safe_psql('select pg_current_xact_id()') - 1;
 	$p->stop('INT', 60) // $j->wrong('pgwitness does not stop');
-	$j->compare(first => $self->{first}, last => $last,
-		crashed => $self->{crashes});
+	$j->compare(first => $self->{first}, last => $last);
 	$self->_undisturbed;
 	$self->_recovery;
 	my ($rc, $out, $err) = $p->verify('--final');
@@ -437,6 +505,19 @@ sub _recovery
 			: $e->{young} ? 'throttled' : 'recovery'} },
 			$best - $e->{t} if $best;
 	}
+	$self->{judge}->wrong(sprintf 'replayd took %.3f s to acknowledge again',
+		$_) for grep { $self->{spool} && $_ >= 2 } @{ $self->{recovery} };
+}
+
+# Time from a kill of replayd until the recorder goes on.
+sub _recorder_back
+{
+	my ($self) = @_;
+	my @starts = map { Judge::seconds($_->{time}) }
+		$self->{proxy}->operator_log(event => qr/^recorder_started$/);
+	return map { my $t = $_->{t}; my ($next) = grep { $_ > $t } @starts;
+		defined $next ? $next - $t : () } grep { $_->{kind} eq 'replayd'
+		&& !$_->{young} } @{ $self->{events} };
 }
 
 sub _spread
@@ -478,6 +559,7 @@ sub _summary
 		['xids given twice by the server' => $j->{reused_xids} // 0],
 		[hangs => $j->{hangs} // 0],
 		['recovery, replayd' => _spread(@{ $self->{recovery} })],
+		['recorder goes on' => _spread($self->_recorder_back)],
 		['recovery, died young' => _spread(@{ $self->{throttled} })],
 		['recovery, postmaster' => _spread(@{ $self->{restart} // [] })
 			. ', refused to start ' . ($self->{start_refused} // 0)],

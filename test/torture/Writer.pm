@@ -9,7 +9,7 @@
 #	L token kind t		the connection went before the answer
 #	D t t_connected		an established session ended
 #	H token kind t		no answer within the deadline: a hang
-#	Q t			a reader got its answer
+#	Q token t		a reader got its answer
 #
 # SPDX-License-Identifier: PostgreSQL
 package Writer;
@@ -53,9 +53,6 @@ my %kinds = (
 );
 my @wheel = map { ($_) x $kinds{$_}[0] } sort keys %kinds;
 
-# How commits of this kind may be recorded: an intent has no xid.
-sub is_intent { return $_[0] =~ /^(?:do|extended|block)$/ }
-
 sub _insert { return "insert into t values ('$_[0]', 0, 'x')" }
 
 sub schema
@@ -68,7 +65,8 @@ create table churn (id int primary key);
 SQL
 }
 
-# dir, id, endpoint, seed, rate (transactions a second), deadline, reader.
+# dir, id, endpoint, seed, rate (transactions a second), deadline, and what:
+# transaction, read_some or fill.
 # Runs until dir/stop is there (a signal would end a wait early); never
 # returns.
 sub run
@@ -80,7 +78,8 @@ sub run
 	my $next = time;
 	until (-e "$o{dir}/stop") {
 		$w->connect($w->{deadline}) or next;
-		$o{reader} ? $w->read_some : $w->transaction;
+		my $do = $w->{what};
+		$w->$do;
 		$next += (0.5 + rand) / $o{rate};
 		$next = time if $next < time - 1;
 		nap($next - time) if $next > time;
@@ -140,11 +139,13 @@ sub ask
 	return 'ok ' . ((tags(@m))[-1] // '');
 }
 
+sub token { my ($w) = @_; return sprintf 'T%dn%dz', $w->{id}, ++$w->{n} }
+
 sub transaction
 {
 	my ($w) = @_;
 	my $kind = $wheel[rand @wheel];
-	my $token = sprintf 'T%dn%dz', $w->{id}, ++$w->{n};
+	my $token = $w->token;
 	my @messages = @{ $kinds{$kind}[1]->($w, $token) };
 	my ($answer, $t0, $failed);
 	$w->note('S', $token, $kind, time);
@@ -169,6 +170,20 @@ sub transaction
 	}
 }
 
+# As fast as it can.
+sub fill
+{
+	my ($w) = @_;
+	for (1 .. 20) {
+		my $token = $w->token;
+		$w->note('S', $token, 'fill', my $t0 = time);
+		my $answer = $w->ask("insert into t values ('$token', 1, '"
+			. ('x' x 25_000) . "')");
+		die "fill: $answer\n" if $answer !~ /^ok/;
+		$w->acknowledged($token, 'fill', $t0);
+	}
+}
+
 sub acknowledged
 {
 	my ($w, $token, $kind, $t0) = @_;
@@ -186,11 +201,12 @@ sub in_doubt
 sub read_some
 {
 	my ($w) = @_;
-	my $answer = $w->ask('select count(*), max(v) from acct where grp = '
-		. int rand 40);
-	return $w->note('Q', time) if $answer =~ /^ok/;
-	$w->note('H', 'reader', 'reader', time) if $answer eq 'hang';
-	$w->lost if $answer eq 'hang' || $answer eq 'lost';
+	my $token = $w->token;
+	$w->note('S', $token, 'read', time);
+	my $answer = $w->ask("select /* $token */ count(*), max(v) from acct "
+		. 'where grp = ' . int rand 40);
+	return $w->note('Q', $token, time) if $answer =~ /^ok/;
+	$w->in_doubt($token, 'read', $answer) if $answer !~ /^error/;
 }
 
 1;

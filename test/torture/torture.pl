@@ -9,7 +9,8 @@ use Torture;
 
 $| = 1;
 my %o = (say => sub { print "@_\n" });
-for (qw(seed kills minutes level writers readers rate deadline storm settle)) {
+for (qw(seed kills minutes level writers readers rate deadline storm settle
+	spool)) {
 	$o{$_} = $ENV{ uc $_ } if length($ENV{ uc $_ } // '');
 }
 $o{points} = 1 if $ENV{KILLPOINTS};
