@@ -20,6 +20,8 @@
 
 /* Messages that are looked at whole may be this long. */
 #define MAX_WHOLE ((size_t)64 * 1024 * 1024)
+/* So many ends of COPY are told apart that come before their COPY began. */
+#define MAX_EARLY_ENDS 16
 /* For what is queued when the session is over. */
 #define LAST_WORDS_US 1000000
 
@@ -33,9 +35,15 @@ enum next {
 struct relay {
 	struct session *s;
 	struct extended *extended;
-	bool copy_in;     /* the server waits for CopyData */
+	bool copy_in;     /* the server waits for CopyData, the client's end
+			   * of it has not come */
+	bool simple;      /* the next ReadyForQuery is that of a Query */
 	bool flushed;     /* a Flush of ours is on its way */
 	bool client_done; /* Terminate, or its connection ended */
+	/* CopyDone and CopyFail sent before the server's CopyInResponse was
+	 * seen: how many ReadyForQuery were pending at each. */
+	unsigned early_ends[MAX_EARLY_ENDS];
+	unsigned n_early_ends;
 };
 
 typedef enum next (*message_fn)(struct relay *r, const struct message *m);
@@ -62,6 +70,7 @@ on_query(struct relay *r, const struct message *m)
 	}
 	if (s->pending_ready > 0)
 		return AGAIN_LATER;
+	r->simple = true;
 	if (s->extended_open) {
 		txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "mixed_protocols");
 		(void)txn_add_statement(s->txn, "", 0, "UNKNOWN", 0);
@@ -105,6 +114,35 @@ on_sync(struct relay *r, const struct message *m)
 	}
 	forward(&r->s->server, m);
 	return NEXT;
+}
+
+/* CopyDone and CopyFail: the server answers the next Sync again. */
+static enum next
+on_copy_end(struct relay *r, const struct message *m)
+{
+	struct session *s = r->s;
+
+	if (!r->copy_in && !session_in_sync(s)) {
+		if (r->n_early_ends == MAX_EARLY_ENDS)
+			r->n_early_ends--;
+		r->early_ends[r->n_early_ends++] = s->pending_ready;
+	}
+	r->copy_in = false;
+	forward(&s->server, m);
+	return NEXT;
+}
+
+/* One ReadyForQuery less is pending, and ends of COPY before it are past. */
+static void
+early_ends_ready(struct relay *r)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < r->n_early_ends; i++) {
+		if (r->early_ends[i] > 0)
+			r->early_ends[kept++] = r->early_ends[i] - 1;
+	}
+	r->n_early_ends = kept;
 }
 
 static enum next
@@ -152,6 +190,8 @@ static const message_fn client_handlers[256] = {
 	[PqMsg_Execute] = on_extended,
 	[PqMsg_Close] = on_extended,
 	[PqMsg_Sync] = on_sync,
+	[PqMsg_CopyDone] = on_copy_end,
+	[PqMsg_CopyFail] = on_copy_end,
 	[PqMsg_FunctionCall] = on_function_call,
 	[PqMsg_Terminate] = on_terminate,
 };
@@ -250,7 +290,9 @@ on_ready(struct relay *r, const struct message *m)
 	s->status = (char)m->body[0];
 	if (s->pending_ready > 0)
 		s->pending_ready--;
+	early_ends_ready(r);
 	r->copy_in = false;
+	r->simple = false;
 	extended_ready(r->extended, s->status == PQ_IDLE);
 	/*
 	 * The outcome first, so that who reads the log after the answer finds
@@ -291,6 +333,10 @@ on_parameter_status(struct relay *r, const struct message *m)
 	return NEXT;
 }
 
+/*
+ * All that is pending was sent behind the COPY, as the server answers in
+ * order; so it takes a Sync up to the end of the data as data, and ignores it.
+ */
 static enum next
 on_authentication(struct relay *r, const struct message *m)
 {
@@ -301,8 +347,20 @@ on_authentication(struct relay *r, const struct message *m)
 static enum next
 on_copy_in(struct relay *r, const struct message *m)
 {
-	r->copy_in = true;
-	forward(&r->s->client, m);
+	struct session *s = r->s;
+	bool ended = r->n_early_ends > 0;
+	unsigned before = ended ? r->early_ends[0] : s->pending_ready;
+	unsigned ignored = r->simple && before > 0 ? before - 1 : before;
+
+	s->pending_ready -= ignored;
+	if (ignored > 0 && !ended)
+		s->extended_open = !r->simple;
+	for (unsigned i = 1; i < r->n_early_ends; i++)
+		r->early_ends[i - 1] = r->early_ends[i] - ignored;
+	if (ended)
+		r->n_early_ends--;
+	r->copy_in = !ended;
+	forward(&s->client, m);
 	return NEXT;
 }
 

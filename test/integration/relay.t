@@ -289,6 +289,16 @@ my @scripts = (
 		CopyData("not\tgood\n"), CopyData("more\n"), CopyDone, 1],
 	['COPY in, extended', Parse('copy log from stdin'), Bind([]), Execute,
 		Sync, qr/G/, CopyData("x\n"), CopyDone, Sync, 1],
+	['COPY in, extended, fails behind an early Sync', Parse('copy t from '
+		. 'stdin'), Bind([]), Execute, Sync, qr/G/, CopyData("bad\n"), qr/E/,
+		CopyDone, Sync, 1, Query('select 1'), 1],
+	['COPY in, extended, no COPY behind an early Sync', Parse('copy no from '
+		. 'stdin'), Bind([]), Execute, Sync, 1, CopyData("a\n"), CopyDone,
+		Sync, 1, Query('select 1'), 1],
+	['COPY in, extended, burst', join('', (Parse('copy log from stdin'),
+		Bind([]), Execute, Sync, CopyData("y\n"), CopyDone, Sync) x 3,
+		Parse('copy log from stdin'), Bind([]), Execute, CopyData("z\n"),
+		CopyFail('no'), Sync), 4, Query('select count(*) from log'), 1],
 	['COPY out, then more', Query('copy (select id from t order by id) to '
 		. 'stdout; select 1'), 1],
 	['function call', FunctionCall(1317, 'abc'), 1],
