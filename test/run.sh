@@ -99,6 +99,7 @@ done
 for program in "$build"/test/fuzz_*; do
 	name=${program##*/}
 	case $name in *.*) continue ;; esac
+	[ -z "$TESTS" ] || continue
 	[ -z "$T" ] || [ "$stem" = fuzz ] || [ "$stem" = "$name" ] || continue
 	matched=1
 	timeout -k 10 120 "$program" "$src/test/fuzz/corpus/${name#fuzz_}" \

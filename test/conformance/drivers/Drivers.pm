@@ -22,7 +22,8 @@ my @checks = qw(connect crud returning null numeric timestamptz bytea jsonb
 	copy_fail notify notice cancel error large pipeline);
 
 my %programs = (
-	psycopg2 => ['/usr/bin/python3', "$dir/psycopg2_checks.py"],
+	(map { $_ => ['/usr/bin/python3', "$dir/${_}_checks.py"] }
+		qw(asyncpg pg8000 psycopg2 psycopg3)),
 );
 
 sub names { return sort keys %programs }

@@ -5,6 +5,7 @@
 # with application_name "DRIVER NAME".
 #
 # SPDX-License-Identifier: PostgreSQL
+import asyncio
 import sys
 import threading
 import time
@@ -57,7 +58,9 @@ def main(version, functions):
     failed = 0
     for n, name in enumerate(sys.argv[1:], 1):
         try:
-            functions['check_' + name]()
+            result = functions['check_' + name]()
+            if asyncio.iscoroutine(result):
+                asyncio.run(result)
             print(f'ok {n} - {name}')
         except Skip as s:
             print(f'ok {n} - {name} # SKIP {s}')
