@@ -16,6 +16,7 @@
 #include "fuzz.h"
 #include "log.h"
 #include "procsig.h"
+#include "tlsfiles.h"
 #include "world.h"
 
 /* No input makes a child wait so often unless it spins. */
@@ -26,6 +27,9 @@ int __real_poll(struct pollfd *fds, nfds_t n, int timeout);
 int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout);
 int __real_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t);
 int __wrap_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t);
+
+static char nowhere[] = "/nonexistent";
+static char loopback[] = "127.0.0.1";
 
 /* poll() has no argument for it. */
 static struct world *world;
@@ -144,6 +148,19 @@ open_signals(void)
 		(void)sigaction(i, &saved[i], NULL);
 }
 
+/* Nothing of TLS is configured. */
+static const struct tls_files *
+no_tls(const struct config *off)
+{
+	static struct tls_files *files;
+	char error[200];
+
+	if (files == NULL)
+		files = tls_files_load(off, error, sizeof(error));
+	must(files != NULL);
+	return files;
+}
+
 void
 world_open(struct world *w, struct session *s)
 {
@@ -159,11 +176,14 @@ world_open(struct world *w, struct session *s)
 	wire_open(&s->server, fd[2]);
 	w->client = fd[1];
 	w->server = fd[3];
+	w->config.backend_host = nowhere;
 	w->heritage.config = &w->config;
+	w->heritage.tls = no_tls(&w->config);
 	w->heritage.sessions = &w->slot;
 	w->heritage.n_sessions = 1;
 	s->heritage = &w->heritage;
 	s->config = &w->config;
+	s->client_addr = loopback;
 	world = w;
 }
 
