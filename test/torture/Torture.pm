@@ -208,14 +208,15 @@ sub _kill
 	delete @w{qw(replayd recorder)} if $self->_spare_replayd($kinds);
 	my @wheel = map { @{ $kinds->{$_} // [] } ? ($_) x $w{$_} : () }
 		sort keys %w;
-	my @victims;
+	my %victims;
 	for (1 .. $many) {
 		my $kind = $wheel[rand @wheel] // last;
 		my @pids = @{ $kinds->{$kind} };
-		push @victims, [$kind, $pids[rand @pids]];
+		$victims{ $pids[rand @pids] } = $kind;
 	}
 	my $t = time;
-	my @dead = grep { kill KILL => $_->[1] } @victims;
+	my @dead = map { [$victims{$_}, $_] } grep { kill KILL => $_ }
+		sort { $a <=> $b } keys %victims;
 	$self->_killed($t, @$_, @dead > 1) for @dead;
 	$self->_revive($_->[0]) for @dead;
 	return scalar @dead;
