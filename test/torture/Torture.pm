@@ -13,12 +13,12 @@ use PGW::Util qw(wait_until nap new_dir alive descendants keep_for_end program
 	reap slurp spawn spew);
 use Judge;
 use Points;
+use Report;
 use Time::HiRes qw(time);
 use Victims;
 use Writer;
 
-# Phases: name, share of the kills, weights of the kinds, and whether sessions
-# of others may end (by a kind that takes all of them along).
+# Phases: name, share of the kills, weights of the kinds, and whether in pairs.
 my %children = (child => 6, spare => 1);
 my %witness = (replayd => 4, recorder => 2, verifier => 2, worker => 4,
 	resolver => 1, verification_postmaster => 2, verification_backend => 4,
@@ -30,7 +30,6 @@ my @phases = (
 	[servers => 0.10, { %rest, child => 4 }],
 	[mixed => 0.40, { child => 30, spare => 5, %witness, %rest }, 'pairs'],
 );
-my %ends_all = map { $_ => 1 } qw(postmaster server_backend server_postmaster);
 
 sub new
 {
@@ -44,13 +43,13 @@ sub new
 	return $self;
 }
 
-sub _say { my ($self, $f, @a) = @_; $self->{say}->(sprintf $f, @a) }
+sub say { my ($self, $f, @a) = @_; $self->{say}->(sprintf $f, @a) }
 
 # Runs all of it; the number of violations.
 sub run
 {
 	my ($self) = @_;
-	$self->_say('seed %d: %s, commit=%s, %d writers', $self->{seed},
+	$self->say('seed %d: %s, commit=%s, %d writers', $self->{seed},
 		$self->{storm} ? "$self->{storm} stops" : "$self->{kills} kills in "
 		. "$self->{minutes} min", @$self{qw(level writers)});
 	$self->_start;
@@ -67,7 +66,7 @@ sub run
 		1;
 	} or $self->{judge}->wrong("given up: $@");
 	$self->_settle;
-	$self->_summary;
+	Report::summary($self);
 	return scalar @{ $self->{judge}{violations} };
 }
 
@@ -133,7 +132,7 @@ sub _fill
 	reap(delete $self->{clients}{$_}, $self->{deadline}) // croak
 		"client $_ does not end" for @ids;
 	unlink "$self->{dir}/stop" or croak $!;
-	$self->_say('spool     %5d MB in %.0f s', $bytes / 1e6, time - $from);
+	$self->say('spool     %5d MB in %.0f s', $bytes / 1e6, time - $from);
 }
 
 sub last_words { my ($self) = @_; return "# --- seed $self->{seed}\n" }
@@ -163,7 +162,7 @@ sub _phase
 		nap($next - time) if $next > time;
 	}
 	$self->{judge}->read_clients;
-	$self->_say('%-9s %5d kills in %4.0f s, %d commits so far, %d violations',
+	$self->say('%-9s %5d kills in %4.0f s, %d commits so far, %d violations',
 		$name, $done, time - $begun, scalar @{ $self->{judge}{acks} // [] },
 		scalar @{ $self->{judge}{violations} });
 }
@@ -296,7 +295,7 @@ sub _storm
 		kill CONT => @stopped;
 		nap(rand 0.05);
 	}
-	$self->_say('storm     %5d stops', $n);
+	$self->say('storm     %5d stops', $n);
 }
 
 # What has a point be passed: something dies before, or is asked for.
@@ -357,7 +356,7 @@ sub _phase_points
 				($j->{latest} // 0) > $t }, $self->{deadline}) };
 		@left = $self->_unreached;
 	}
-	$self->_say('points    %5d deaths at %d points in %.0f s', $n,
+	$self->say('points    %5d deaths at %d points in %.0f s', $n,
 		scalar grep({ /^at / } keys %{ $self->{killed} }),
 		time - $end + $self->{minutes} * 60);
 	$j->wrong("point $_ was never reached") for @left;
@@ -460,121 +459,12 @@ sub _settle
 	my $last = $c->safe_psql('select pg_current_xact_id()') - 1;
 	$p->stop('INT', 60) // $j->wrong('pgwitness does not stop');
 	$j->compare(first => $self->{first}, last => $last);
-	$self->_undisturbed;
-	$self->_recovery;
+	Report::undisturbed($self);
+	Report::recovery($self);
 	my ($rc, $out, $err) = $p->verify('--final');
 	$j->wrong("witnessctl verify --final: exit $rc: "
 		. (split /\n/, "$err$out")[0]) if $rc;
 	($self->{verify}) = reverse split /\n/, $out;
-}
-
-# A session ends only if its own child was killed (client '': one that had
-# just connected), or what all hang on.
-sub _undisturbed
-{
-	my ($self) = @_;
-	my @events = sort { $a->{t} <=> $b->{t} } @{ $self->{events} };
-	for my $d (@{ $self->{judge}{ended} // [] }) {
-		my ($id, $t, $since) = @$d;
-		next if $t > $self->{ended} - 0;
-		next if grep { $_->{t} <= $t
-			+ ($_->{phase} eq 'points' ? 1 : 0.05) && $_->{t} >= $since - 1
-			&& (($_->{client} // '') eq $id || $_->{kind} eq 'spare'
-			|| (($_->{client} // '-') eq '' && $t - $_->{t} < 2)
-			|| ($ends_all{$_->{kind}} && $t - $_->{t} < 20)) } @events;
-		$self->{disturbed}++;
-		$self->{judge}->wrong(sprintf 'client %d: its session ended at '
-			. '%.3f and nothing of it was killed', $id, $t);
-	}
-}
-
-# Time until the next commit sent after the kill was acknowledged.
-sub _recovery
-{
-	my ($self) = @_;
-	my @acks = sort { $a->[0] <=> $b->[0] } @{ $self->{judge}{acks} };
-	my $i = 0;
-	for my $e (sort { $a->{t} <=> $b->{t} } grep { $_->{kind}
-		=~ /^(?:replayd|recorder|postmaster)$/ } @{ $self->{events} }) {
-		$i++ while $i < @acks && $acks[$i][0] < $e->{t};
-		my $best;
-		for (my $k = $i; $k < @acks; $k++) {
-			last if $best && $acks[$k][0] > $best;
-			$best = $acks[$k][1] if !$best || $acks[$k][1] < $best;
-		}
-		push @{ $self->{$e->{kind} eq 'postmaster' ? 'restart'
-			: $e->{young} ? 'throttled' : 'recovery'} },
-			$best - $e->{t} if $best;
-	}
-	$self->{judge}->wrong(sprintf 'replayd took %.3f s to acknowledge again',
-		$_) for grep { $self->{spool} && $_ >= 2 } @{ $self->{recovery} };
-}
-
-# Time from a kill of replayd until the recorder goes on.
-sub _recorder_back
-{
-	my ($self) = @_;
-	my @starts = map { Judge::seconds($_->{time}) }
-		$self->{proxy}->operator_log(event => qr/^recorder_started$/);
-	return map { my $t = $_->{t}; my ($next) = grep { $_ > $t } @starts;
-		defined $next ? $next - $t : () } grep { $_->{kind} eq 'replayd'
-		&& !$_->{young} } @{ $self->{events} };
-}
-
-sub _spread
-{
-	my @t = sort { $a <=> $b } @_ or return 'none';
-	return sprintf 'n=%d median %.3f p95 %.3f max %.3f s', scalar @t,
-		$t[@t / 2], $t[int(0.95 * $#t)], $t[-1];
-}
-
-sub _counts
-{
-	my ($h) = @_;
-	return join ', ', map { (s/ $//r) . " $h->{$_}" } sort keys %{ $h // {} };
-}
-
-sub _summary
-{
-	my ($self) = @_;
-	my $j = $self->{judge};
-	my $kills = 0;
-	$kills += $_ for values %{ $self->{killed} };
-	my $seconds = $self->{ended} - $self->{begun};
-	my $acked = @{ $j->{acks} };
-	my @row = (
-		[kills => "$kills ($self->{level}, " . ($self->{pairs} // 0)
-			. ' of them in pairs)'],
-		['by kind' => _counts($self->{killed})],
-		['load' => sprintf '%.0f s, %d commits acknowledged (%.0f/s), '
-			. '%d reads', $seconds, $acked, $acked / $seconds,
-			$j->{reads} // 0],
-		['server' => "$j->{committed} transactions committed"],
-		['records' => keys(%{ $j->{by_tx} }) . " ($j->{lines} lines)"],
-		[outcomes => _counts($j->{outcomes})],
-		[captures => _counts($j->{captures})],
-		[verdicts => _counts($j->{verdicts})],
-		[refused => _counts($j->{refused})],
-		['sessions' => scalar(@{ $j->{ended} // [] }) . ' ended, '
-			. ($self->{disturbed} // 0) . ' of them disturbed'],
-		['xids given twice by the server' => $j->{reused_xids} // 0],
-		[hangs => $j->{hangs} // 0],
-		['recovery, replayd' => _spread(@{ $self->{recovery} })],
-		['recorder goes on' => _spread($self->_recorder_back)],
-		['recovery, died young' => _spread(@{ $self->{throttled} })],
-		['recovery, postmaster' => _spread(@{ $self->{restart} // [] })
-			. ', refused to start ' . ($self->{start_refused} // 0)],
-		['settled after' => sprintf '%.1f s', $self->{settled}],
-		['verify --final' => $self->{verify} // ''],
-		[violations => scalar @{ $j->{violations} }],
-	);
-	$self->_say('%-24s %s', @$_) for @row;
-	my @v = @{ $j->{violations} };
-	my %sorts;
-	$sorts{ s/\b(?:xid |tx |T)?\d[\w.]*/N/gr =~ s/,? committed by .*//r }++
-		for @v;
-	$self->_say('%24d x %s', $sorts{$_}, $_) for sort keys %sorts;
-	$self->_say('VIOLATION %s', $_) for @v[0 .. ($#v < 39 ? $#v : 39)];
 }
 
 1;
