@@ -15,6 +15,7 @@
 #include <stddef.h>
 
 #include "attr.h"
+#include "copydata.h"
 
 enum stmt_kind {
 	STMT_SELECT,		/* without INTO; VALUES and TABLE too */
@@ -68,6 +69,21 @@ struct analyzed_function {
 	const char *name;	/* SQLValueFunction: "current_timestamp" ... */
 };
 
+/* COPY FROM: where its data comes from, and what it looks like. */
+struct analyzed_copy {
+	bool from_stdin;	/* not a file or a program */
+	bool freeze;
+	/* NULL: in client_encoding; as written otherwise. */
+	const char *encoding;
+	/* All options are known; the server may still refuse them. */
+	bool known;
+	struct copydata_options options; /* but force_null, force_not_null */
+	const char **force_null;	/* columns */
+	size_t n_force_null;
+	const char **force_not_null;
+	size_t n_force_not_null;
+};
+
 struct analyzed_statement {
 	enum stmt_kind kind;
 	const char *type;	/* "INSERT", "UPDATE", "SELECT", "BEGIN" ... */
@@ -113,13 +129,17 @@ struct analyzed_statement {
 	/* Where "\nRETURNING x" (none yet) or "\n, x" (appended to the client's
 	 * own list) may be spliced in: behind the last token. */
 	size_t splice;
-	/* UPDATE: columns assigned; INSERT: the column list (0: not given). */
+	/* UPDATE: columns assigned; INSERT and COPY FROM: the column list (0:
+	 * not given). */
 	const char **columns;
 	size_t n_columns;
 	/* WHERE is nothing but  column = constant [AND column = constant ...],
 	 * with the plain unqualified operator: those columns. */
 	const char **equal_columns;
 	size_t n_equal_columns;
+
+	/* COPY FROM; NULL otherwise */
+	const struct analyzed_copy *copy;
 
 	/* BEGIN */
 	bool begin_options;	/* any transaction mode given */

@@ -69,6 +69,12 @@ PGW_MUSTCHECK bool walk_statement(
 PGW_MUSTCHECK bool dml_statement(struct arena *a, const PgQuery__Node *stmt,
     const struct tokens *tokens, struct analyzed_statement *st);
 
+/* --- analyze_copy.c --- */
+
+/* Sets st->copy and st->columns of COPY FROM.  False: a limit. */
+PGW_MUSTCHECK bool copy_statement(struct arena *a, const PgQuery__CopyStmt *s,
+    struct analyzed_statement *st);
+
 /* --- analyze_stmt.c --- */
 
 /* Fills *st, which is zeroed.  False: a limit. */

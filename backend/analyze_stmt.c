@@ -195,6 +195,8 @@ stmt_details(
 		st->set_name = "constraints";
 	} else if (stmt->node_case == NODE(VARIABLE_SET_STMT)) {
 		return stmt_set(a, stmt->variable_set_stmt, st);
+	} else if (st->kind == STMT_COPY_FROM) {
+		return copy_statement(a, stmt->copy_stmt, st);
 	} else if (st->kind == STMT_DDL) {
 		/* Rules, functions and views only hold statements. */
 		st->writes = st->modifying_cte = false;

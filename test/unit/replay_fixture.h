@@ -32,6 +32,7 @@
 #include "../../replayd/replay.h"
 #include "../../replayd/worker.h"
 #include "catalog_sql.h"
+#include "copydata.h"
 #include "ioutil.h"
 #include "log.h"
 #include "procsig.h"

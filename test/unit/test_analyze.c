@@ -116,6 +116,28 @@ show_flags(struct buf *b, const struct analyzed_statement *st)
 }
 
 static void
+show_copy(struct buf *b, const struct analyzed_copy *c)
+{
+	static const char *const formats[] = { "text", "csv", "binary" };
+	const struct copydata_options *o = &c->options;
+
+	buf_printf(b, " %s", formats[o->format]);
+	show_flag(b, c->from_stdin, "stdin");
+	show_flag(b, c->freeze, "freeze");
+	show_flag(b, !c->known, "unknown");
+	show_flag(b, o->header, "header");
+	if (c->encoding != NULL)
+		buf_printf(b, " encoding=%s", c->encoding);
+	if (o->format != COPYDATA_BINARY)
+		buf_printf(b, " delim=%c%c%c null=%s",
+		    o->delimiter == '\t' ? 't' : o->delimiter, o->quote,
+		    o->escape, o->null);
+	show_names(b, " force_null=", c->force_null, c->n_force_null);
+	show_names(b, " force_not_null=", c->force_not_null,
+	    c->n_force_not_null);
+}
+
+static void
 show_statement(struct buf *b, const char *text, size_t len,
     const struct analyzed_statement *st)
 {
@@ -137,6 +159,8 @@ show_statement(struct buf *b, const char *text, size_t len,
 	if (st->set_name != NULL)
 		buf_printf(b, " set=%s", st->set_name);
 	show_flags(b, st);
+	if (st->copy != NULL)
+		show_copy(b, st->copy);
 }
 
 /* The line for an analysis; valid until b is reset. */

@@ -261,6 +261,130 @@ test_copies_that_fail(void **state)
 	}
 }
 
+/* One step of a small generator; the same inputs in each run. */
+static unsigned
+draw(unsigned n)
+{
+	static uint64_t seed = 42;
+
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(seed >> 33) % n;
+}
+
+/* Bytes that mean something, or are beside what does. */
+static size_t
+draw_data(const struct copydata_options *o, char *data, size_t max)
+{
+	const char special[] = { o->delimiter, o->delimiter, o->delimiter,
+		o->quote, o->escape, '\n', '\n', '\n', '\r', '\\', 'N', '.',
+		'x', '4', '1', '7', 'a', 'z', '"', '\'', 't', ' ' };
+	size_t n = draw((unsigned)max);
+
+	for (size_t i = 0; i < n; i++)
+		data[i] = special[draw(sizeof(special))];
+	return n;
+}
+
+static PGresult *
+copy_on_server(const char *sql, const char *data, size_t len)
+{
+	PGresult *res = PQexec(server, sql), *next;
+
+	assert_int_equal(PQresultStatus(res), PGRES_COPY_IN);
+	PQclear(res);
+	assert_int_equal(PQputCopyData(server, data, (int)len), 1);
+	assert_int_equal(PQputCopyEnd(server, NULL), 1);
+	res = PQgetResult(server);
+	while ((next = PQgetResult(server)) != NULL)
+		PQclear(next);
+	return res;
+}
+
+/* As PostgreSQL took it, so must copydata_row(). */
+static void
+same_rows(const struct copydata_options *o, const char *data, size_t len)
+{
+	PGresult *res = ask("SELECT * FROM public.t ORDER BY ctid");
+	struct rowenc_value v[3];
+	struct copydata c;
+	size_t n;
+
+	copydata_open(&c, o, data, len);
+	for (int i = 0; i < PQntuples(res); i++) {
+		assert_int_equal(copydata_row(&c, v, 3, &n), COPYDATA_ROW);
+		assert_int_equal(n, PQnfields(res));
+		for (int k = 0; k < 2; k++) {
+			const char *want = PQgetvalue(res, i, k);
+
+			assert_int_equal(
+			    v[k].data == NULL, PQgetisnull(res, i, k));
+			assert_int_equal(v[k].len, strlen(want));
+			assert_true(v[k].data == NULL ||
+				    memcmp(v[k].data, want, v[k].len) == 0);
+		}
+	}
+	assert_int_equal(copydata_row(&c, v, 3, &n), COPYDATA_END);
+	copydata_close(&c);
+	PQclear(res);
+}
+
+static void
+test_copy_data_is_read_as_the_server_does(void **state)
+{
+	static const bool not_null[] = { false, true }, null[] = { true, false };
+	static const struct {
+		const char *sql;
+		enum copydata_format format;
+		bool header;
+		const char *options; /* delimiter, quote, escape */
+		const char *null;
+		const bool *force_null, *force_not_null;
+	} cases[] = {
+		{ "", COPYDATA_TEXT, false, "\t\"\"", "\\N", NULL, NULL },
+		{ "DELIMITER '|', NULL 'a', HEADER", COPYDATA_TEXT, true,
+		    "|\"\"", "a", NULL, NULL },
+		{ "FORMAT csv", COPYDATA_CSV, false, ",\"\"", "", NULL, NULL },
+		{ "FORMAT csv, QUOTE '''', ESCAPE '\\', DELIMITER ';',"
+		  " NULL 'x', FORCE_NULL (a), FORCE_NOT_NULL (b)",
+		    COPYDATA_CSV, false, ";'\\", "x", null, not_null },
+		{ "FORMAT csv, HEADER, QUOTE 'a', ESCAPE 'z'", COPYDATA_CSV,
+		    true, ",az", "", NULL, NULL },
+	};
+	char data[24], sql[256];
+	unsigned taken = 0;
+
+	(void)state;
+	fresh("CREATE TABLE t (a text, b text)");
+	for (int i = 0; i < 4000; i++) {
+		size_t k = (size_t)i % (sizeof(cases) / sizeof(*cases));
+		struct copydata_options o;
+		PGresult *res;
+		size_t n;
+
+		copydata_defaults(&o, cases[k].format);
+		o.header = cases[k].header;
+		o.delimiter = cases[k].options[0];
+		o.quote = cases[k].options[1];
+		o.escape = cases[k].options[2];
+		o.null = cases[k].null;
+		o.force_null = cases[k].force_null;
+		o.force_not_null = cases[k].force_not_null;
+		n = draw_data(&o, data, sizeof(data));
+		snprintf(sql, sizeof(sql), "COPY public.t FROM STDIN%s%s%s",
+		    cases[k].sql[0] != '\0' ? " (" : "", cases[k].sql,
+		    cases[k].sql[0] != '\0' ? ")" : "");
+		tell("BEGIN");
+		res = copy_on_server(sql, data, n);
+		if (PQresultStatus(res) == PGRES_COMMAND_OK) {
+			taken += strcmp(PQcmdStatus(res), "COPY 0") != 0;
+			same_rows(&o, data, n);
+		}
+		PQclear(res);
+		tell("ROLLBACK");
+	}
+	assert_true(taken > 200);
+}
+
 static void
 test_missing_and_extra_rows_are_named(void **state)
 {
@@ -1216,6 +1340,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_a_long_copy),
 		cmocka_unit_test(test_a_lie_about_copied_rows_is_found),
 		cmocka_unit_test(test_copies_that_fail),
+		cmocka_unit_test(test_copy_data_is_read_as_the_server_does),
 		cmocka_unit_test(test_missing_and_extra_rows_are_named),
 		cmocka_unit_test(
 		    test_defaults_and_generated_columns_are_made_again),
