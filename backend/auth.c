@@ -1,9 +1,10 @@
 /*
  * auth.c: admitting a client by the proxy itself.
  *
- * auth_file holds lines  "user" "secret"  (doubled quotes inside); '#' starts
- * a comment line.  It is read at each login, so that a change acts at once.
- * Secrets and passwords are wiped after use and never logged.
+ * Says what PostgreSQL says, and no more: an unknown user, one without a fitting
+ * secret and a wrong password differ neither in messages nor in the work done.
+ * The operator log has the reason.  Secrets and passwords are wiped after use
+ * and never logged.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -11,210 +12,311 @@
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "ioutil.h"
 #include "log.h"
 #include "merkle.h"
+#include "tls.h"
+#include "userlist.h"
 
-#define MAX_AUTH_FILE ((size_t)4 * 1024 * 1024)
 #define MAX_PASSWORD 1024
-#define SCRAM_PREFIX "SCRAM-SHA-256$"
-#define MAX_ITERATIONS 10000000
-/* Compared when the user is unknown, so that this takes as long. */
-#define NO_SECRET \
-	"SCRAM-SHA-256$4096:AAAAAAAAAAAAAAAAAAAAAA==$" \
-	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:" \
-	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+#define MD5_BYTES 16
+#define MD5_TEXT (3 + 2 * MD5_BYTES)
 
-/* Decodes padded base64; -1 if it is none or longer than size. */
-static int
-base64(const char *p, size_t n, uint8_t *out, size_t size)
-{
-	uint8_t block[256];
-	int len;
-
-	if (n == 0 || n % 4 != 0 || n / 4 * 3 > sizeof(block))
-		return -1;
-	len = EVP_DecodeBlock(block, (const unsigned char *)p, (int)n);
-	if (len < 0)
-		return -1;
-	while (n > 0 && p[n - 1] == '=' && len > 0) {
-		len--;
-		n--;
-	}
-	if ((size_t)len > size)
-		return -1;
-	memcpy(out, block, (size_t)len);
-	return len;
-}
-
-/* RFC 5802: StoredKey = H(HMAC(Hi(password, salt, i), "Client Key")). */
-static bool
-check_scram(const char *password, const char *verifier)
-{
-	const char *colon, *dollar, *end;
-	uint8_t salt[128], stored[32], salted[32], key[32];
-	struct merkle_hash calculated;
-	long iterations;
-	char *rest;
-	int salt_len;
-
-	iterations = strtol(verifier, &rest, 10);
-	colon = rest;
-	dollar = *colon == ':' ? strchr(colon, '$') : NULL;
-	end = dollar != NULL ? strchr(dollar, ':') : NULL;
-	if (end == NULL || iterations < 1 || iterations > MAX_ITERATIONS)
-		return false;
-	salt_len = base64(
-	    colon + 1, (size_t)(dollar - colon - 1), salt, sizeof(salt));
-	if (salt_len < 0 || base64(dollar + 1, (size_t)(end - dollar - 1),
-				stored, sizeof(stored)) != sizeof(stored))
-		return false;
-	if (PKCS5_PBKDF2_HMAC(password, (int)strlen(password), salt, salt_len,
-		(int)iterations, EVP_sha256(), sizeof(salted), salted) != 1 ||
-	    HMAC(EVP_sha256(), salted, sizeof(salted),
-		(const unsigned char *)"Client Key", 10, key, NULL) == NULL)
-		return false;
-	merkle_sha256(
-	    &(struct merkle_part){ key, sizeof(key) }, 1, &calculated);
-	OPENSSL_cleanse(salted, sizeof(salted));
-	OPENSSL_cleanse(key, sizeof(key));
-	return CRYPTO_memcmp(calculated.b, stored, sizeof(stored)) == 0;
-}
+/* --- secrets --- */
 
 /* Hashes first, so that the time tells nothing about the lengths. */
 static bool
-check_plain(const char *password, const char *secret)
+same_text(const char *one, const char *other)
 {
 	struct merkle_hash a, b;
 
-	merkle_sha256(
-	    &(struct merkle_part){ password, strlen(password) }, 1, &a);
-	merkle_sha256(&(struct merkle_part){ secret, strlen(secret) }, 1, &b);
+	merkle_sha256(&(struct merkle_part){ one, strlen(one) }, 1, &a);
+	merkle_sha256(&(struct merkle_part){ other, strlen(other) }, 1, &b);
 	return CRYPTO_memcmp(a.b, b.b, sizeof(a.b)) == 0;
 }
 
+static bool
+is_md5(const char *secret)
+{
+	return strlen(secret) == MD5_TEXT && strncmp(secret, "md5", 3) == 0 &&
+	       strspn(secret + 3, "0123456789abcdef") == 2 * MD5_BYTES;
+}
+
+/* "md5" and the digest of password and user. */
+static bool
+check_md5(const char *user, const char *password, const char *secret)
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	char text[MD5_TEXT + 1] = "md5";
+	bool ok = ctx != NULL &&
+		  EVP_DigestInit_ex(ctx, EVP_md5(), NULL) == 1 &&
+		  EVP_DigestUpdate(ctx, password, strlen(password)) == 1 &&
+		  EVP_DigestUpdate(ctx, user, strlen(user)) == 1 &&
+		  EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
+
+	EVP_MD_CTX_free(ctx);
+	if (!ok)
+		return false;
+	for (size_t i = 0; i < MD5_BYTES; i++)
+		snprintf(text + 3 + 2 * i, 3, "%02x", digest[i]);
+	return same_text(text, secret);
+}
+
 bool
-auth_check_secret(const char *password, const char *secret)
+auth_check_secret(const char *user, const char *password, const char *secret,
+    const struct scram_secret *like)
 {
-	size_t n = strlen(SCRAM_PREFIX);
+	struct scram_secret own;
+	bool waste;
 
-	if (strncmp(secret, SCRAM_PREFIX, n) == 0)
-		return check_scram(password, secret + n);
-	/* As in PostgreSQL, an empty password admits nobody. */
-	return secret[0] != '\0' && check_plain(password, secret);
+	if (scram_parse(secret, &own))
+		return scram_check_password(&own, password);
+	/* The others take no time: it would tell who is unknown. */
+	waste = scram_check_password(like, password);
+	(void)waste;
+	if (is_md5(secret))
+		return check_md5(user, password, secret);
+	/* A damaged one is no password; nor is an empty one, as there. */
+	return secret[0] != '\0' && password[0] != '\0' &&
+	       strncmp(secret, SCRAM_SECRET_PREFIX,
+		   strlen(SCRAM_SECRET_PREFIX)) != 0 &&
+	       same_text(password, secret);
 }
 
-/* A quoted string at *p into out; moves *p behind it. */
-static bool
-quoted(const char **p, char *out, size_t size)
-{
-	size_t n = 0;
+/* --- messages --- */
 
-	*p += strspn(*p, " \t");
-	if (**p != '"')
-		return false;
-	for (++*p; **p != '\0'; ++*p) {
-		if (**p == '"' && *++*p != '"') {
-			out[n] = '\0';
-			return true;
-		}
-		if (n + 1 >= size)
-			return false;
-		out[n++] = **p;
-	}
+static void
+put_request(
+    struct session *s, uint32_t code, const struct buf *data, bool flush)
+{
+	size_t at = wire_begin(&s->client, PqMsg_AuthenticationRequest);
+
+	buf_put_u32(&s->client.out, code);
+	if (data != NULL)
+		buf_put(&s->client.out, data->data, data->len);
+	wire_end(&s->client, at);
+	if (flush)
+		wire_flush(&s->client);
+}
+
+static bool
+protocol_violation(struct session *s, const char *why)
+{
+	log_warning("auth_failed", "%s", why);
+	session_fatal(s, "08P01", why, NULL);
 	return false;
 }
 
-/* The user's secret from the text of auth_file; false if there is none. */
+/*
+ * Waits for the client's answer of at most max bytes; what: "password" or
+ * "SASL".  It stays until wipe_answer().
+ */
 static bool
-find_secret(char *text, const char *user, char *secret, size_t size)
+read_answer(
+    struct session *s, const char *what, size_t max, struct message *m)
 {
-	char *save = NULL, *line;
-	char name[256];
-
-	for (line = strtok_r(text, "\n", &save); line != NULL;
-	     line = strtok_r(NULL, "\n", &save)) {
-		const char *p = line;
-
-		if (quoted(&p, name, sizeof(name)) && strcmp(name, user) == 0)
-			return quoted(&p, secret, size);
-	}
-	return false;
-}
-
-static bool
-password_right(const struct session *s, const char *password)
-{
-	char secret[512] = NO_SECRET;
-	struct buf text = { 0 };
-	bool known, right;
-
-	if (!io_read_file(s->config->auth_file, &text, MAX_AUTH_FILE)) {
-		log_error("auth_file", "cannot read auth_file \"%s\": %m",
-		    s->config->auth_file);
-		return false;
-	}
-	buf_put_u8(&text, 0);
-	known = find_secret((char *)text.data, s->user, secret, sizeof(secret));
-	right = auth_check_secret(password, known ? secret : NO_SECRET);
-	OPENSSL_cleanse(text.data, text.len);
-	OPENSSL_cleanse(secret, sizeof(secret));
-	buf_free(&text);
-	return known && right;
-}
-
-/* Waits for the PasswordMessage; false if something else came. */
-static bool
-read_password(struct session *s, char *out, size_t size)
-{
-	struct message m;
 	enum wire_status st;
+	char type, why[80];
+	size_t raw_len;
 
-	while ((st = wire_message(&s->client, &m)) == WIRE_INCOMPLETE) {
-		char type;
-		size_t raw_len;
-
-		if (wire_head(&s->client, &type, &raw_len) == WIRE_MESSAGE &&
-		    raw_len > size)
+	for (;;) {
+		st = wire_head(&s->client, &type, &raw_len);
+		if (st == WIRE_BAD || (st == WIRE_MESSAGE && raw_len > max + 5))
+			return protocol_violation(s, "invalid message length");
+		if (st == WIRE_MESSAGE && type != PqMsg_PasswordMessage) {
+			snprintf(why, sizeof(why),
+			    "expected %s response, got message type %d", what,
+			    (unsigned char)type);
+			return protocol_violation(s, why);
+		}
+		if (wire_message(&s->client, m) == WIRE_MESSAGE)
+			return true;
+		if (s->client.eof)
 			return false;
-		if (s->client.eof || !session_wait(s, WANT_CLIENT))
+		if (!session_wait(s, WANT_CLIENT)) {
+			if (session_is_late(s))
+				session_fatal(s, "57014",
+				    "canceling authentication due to timeout",
+				    NULL);
 			return false;
+		}
 	}
-	if (st != WIRE_MESSAGE || m.type != PqMsg_PasswordMessage ||
-	    m.len == 0 || m.len > size || m.body[m.len - 1] != 0)
-		return false;
-	memcpy(out, m.body, m.len);
-	OPENSSL_cleanse(s->client.in.data + s->client.in_at, m.raw_len);
-	wire_skip(&s->client, m.raw_len);
-	return true;
+}
+
+static void
+wipe_answer(struct session *s, const struct message *m)
+{
+	OPENSSL_cleanse(s->client.in.data + s->client.in_at, m->raw_len);
+	wire_skip(&s->client, m->raw_len);
+}
+
+/* why: for the operator alone. */
+static bool
+refuse(struct session *s, const char *why)
+{
+	char text[400];
+
+	snprintf(text, sizeof(text),
+	    "password authentication failed for user \"%.200s\"", s->user);
+	log_warning("auth_failed", "%s: %s", text, why);
+	session_fatal(s, "28P01", text, NULL);
+	return false;
+}
+
+/* --- password --- */
+
+static bool
+password_right(const struct session *s, const char *password, const char **why)
+{
+	struct userlist_entry e;
+	bool readable = userlist_find(s->config->auth_file, s->user, &e);
+	bool right = auth_check_secret(s->user, password, e.secret, &e.like);
+
+	*why = !readable ? "auth_file cannot be read"
+	       : e.known ? "wrong password"
+			 : "no such user in auth_file";
+	OPENSSL_cleanse(&e, sizeof(e));
+	return right;
 }
 
 static bool
 ask_password(struct session *s)
 {
-	size_t at = wire_begin(&s->client, PqMsg_AuthenticationRequest);
-	char password[MAX_PASSWORD], text[400];
+	char password[MAX_PASSWORD];
+	const char *why;
+	struct message m;
 	bool right;
 
-	buf_put_u32(&s->client.out, AUTH_REQ_PASSWORD);
-	wire_end(&s->client, at);
-	wire_flush(&s->client);
-	if (!read_password(s, password, sizeof(password)))
+	put_request(s, AUTH_REQ_PASSWORD, NULL, true);
+	if (!read_answer(s, "password", sizeof(password), &m))
 		return false;
-	right = password_right(s, password);
+	if (m.len == 0 || memchr(m.body, 0, m.len) != m.body + m.len - 1)
+		return protocol_violation(s, "invalid password packet size");
+	memcpy(password, m.body, m.len);
+	wipe_answer(s, &m);
+	right = password_right(s, password, &why);
 	OPENSSL_cleanse(password, sizeof(password));
-	if (right)
-		return true;
-	snprintf(text, sizeof(text),
-	    "password authentication failed for user \"%.200s\"", s->user);
-	log_warning("auth_failed", "%s", text);
-	session_fatal(s, "28P01", text, NULL);
-	return false;
+	return right || refuse(s, why);
+}
+
+/* --- scram-sha-256 --- */
+
+/* The user's secret, or one that cannot be told from it; *why: doomed. */
+static void
+find_scram_secret(
+    const struct session *s, struct scram_secret *out, const char **why)
+{
+	struct userlist_entry e;
+	struct scram_secret mock, own = { 0 };
+	bool readable = userlist_find(s->config->auth_file, s->user, &e);
+	bool usable = scram_parse(e.secret, &own);
+
+	scram_mock(&mock, s->heritage->auth_secret, s->user, &e.like);
+	*out = usable ? own : mock;
+	*why = usable	   ? NULL
+	       : !readable ? "auth_file cannot be read"
+	       : e.known   ? "no valid SCRAM secret in auth_file"
+			   : "no such user in auth_file";
+	OPENSSL_cleanse(&e, sizeof(e));
+	OPENSSL_cleanse(&own, sizeof(own));
+}
+
+static void
+offer_mechanisms(struct session *s, const struct scram *scram)
+{
+	struct buf list = { 0 };
+
+	if (scram->end_point_len > 0)
+		buf_put_cstr(&list, SCRAM_MECHANISM_PLUS);
+	buf_put_cstr(&list, SCRAM_MECHANISM);
+	buf_put_u8(&list, 0);
+	put_request(s, AUTH_REQ_SASL, &list, true);
+	buf_free(&list);
+}
+
+/*
+ * SASLInitialResponse: the mechanism's name, a length, maybe -1, and so many
+ * bytes.  False: the client was told what is wrong.
+ */
+static bool
+initial_response(struct session *s, struct scram *scram,
+    const struct message *m, const char **input, size_t *len)
+{
+	struct rd r = rd_init(m->body, m->len);
+	const char *mechanism = rd_cstr(&r);
+	uint32_t n = rd_u32(&r);
+
+	*len = n == UINT32_MAX ? 0 : n;
+	*input = (const char *)rd_bytes(&r, *len);
+	if (r.bad || rd_left(&r) != 0)
+		return protocol_violation(s, "invalid message format");
+	if (n == UINT32_MAX)
+		*input = NULL;
+	scram->plus = strcmp(mechanism, SCRAM_MECHANISM_PLUS) == 0;
+	if (scram->plus ? scram->end_point_len == 0
+			: strcmp(mechanism, SCRAM_MECHANISM) != 0)
+		return protocol_violation(s,
+		    "client selected an invalid SASL authentication "
+		    "mechanism");
+	return true;
+}
+
+/* One message of the client and our answer.  SCRAM_BAD: it was told why. */
+static enum scram_result
+scram_round(struct session *s, struct scram *scram, bool first)
+{
+	struct buf output = { 0 };
+	enum scram_result r;
+	const char *input;
+	struct message m;
+	size_t len;
+
+	if (!read_answer(s, "SASL", SCRAM_MAX_MESSAGE, &m))
+		return SCRAM_BAD;
+	input = (const char *)m.body;
+	len = m.len;
+	if (first && !initial_response(s, scram, &m, &input, &len))
+		return SCRAM_BAD;
+	r = scram_step(scram, input, len, &output);
+	wipe_answer(s, &m);
+	if (r == SCRAM_CONTINUE)
+		put_request(s, AUTH_REQ_SASL_CONT, &output, true);
+	else if (r == SCRAM_DONE)
+		put_request(s, AUTH_REQ_SASL_FIN, &output, false);
+	buf_free(&output);
+	if (r == SCRAM_BAD) {
+		log_warning("auth_failed", "user \"%s\": %s", s->user,
+		    scram->error);
+		session_fatal(s, scram->sqlstate, scram->error, NULL);
+	}
+	return r;
+}
+
+static bool
+ask_scram(struct session *s)
+{
+	struct scram_secret secret;
+	struct scram scram = { .secret = &secret };
+	const char *doomed;
+	enum scram_result r;
+
+	if (s->client.tls != NULL)
+		scram.end_point_len =
+		    tls_end_point(s->heritage->tls, &scram.end_point);
+	find_scram_secret(s, &secret, &doomed);
+	scram.doomed = doomed != NULL;
+	offer_mechanisms(s, &scram);
+	r = scram_round(s, &scram, true);
+	while (r == SCRAM_CONTINUE)
+		r = scram_round(s, &scram, false);
+	scram_free(&scram);
+	OPENSSL_cleanse(&secret, sizeof(secret));
+	if (r == SCRAM_WRONG)
+		return refuse(s, doomed != NULL ? doomed : "wrong password");
+	return r == SCRAM_DONE;
 }
 
 bool
@@ -222,10 +324,16 @@ auth_client(struct session *s)
 {
 	if (s->user[0] == '\0') {
 		session_fatal(s, "28000",
-		    "no PostgreSQL user name specified "
-		    "in startup packet",
+		    "no PostgreSQL user name specified in startup packet",
 		    NULL);
 		return false;
 	}
-	return s->config->auth_method == AUTH_TRUST || ask_password(s);
+	switch (s->config->auth_method) {
+	case AUTH_TRUST:
+		return true;
+	case AUTH_SCRAM:
+		return ask_scram(s);
+	default:
+		return ask_password(s);
+	}
 }

@@ -1,6 +1,6 @@
 /*
- * auth.h: admitting a client by the proxy itself ([proxy] auth_method trust or
- * password).
+ * auth.h: admitting a client by the proxy itself ([proxy] auth_method other
+ * than passthrough).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "attr.h"
+#include "scram.h"
 #include "session.h"
 
 /*
@@ -19,9 +20,11 @@
 PGW_MUSTCHECK bool auth_client(struct session *s);
 
 /*
- * Checks a password against a secret of auth_file: "SCRAM-SHA-256$..." as in
- * pg_authid.rolpassword, or the password itself.  For the unit test.
+ * Checks a password against a secret of auth_file: SCRAM-SHA-256$... or md5...
+ * as in pg_authid.rolpassword, or the password itself.  It takes the time of a
+ * SCRAM secret like `like` whatever it is.
  */
-PGW_MUSTCHECK bool auth_check_secret(const char *password, const char *secret);
+PGW_MUSTCHECK bool auth_check_secret(const char *user, const char *password,
+	const char *secret, const struct scram_secret *like);
 
 #endif

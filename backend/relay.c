@@ -476,12 +476,6 @@ idle_deadline(struct session *s)
 				     : 0;
 }
 
-static bool
-deadline_passed(const struct session *s)
-{
-	return s->deadline_us != 0 && io_monotonic_us() >= s->deadline_us;
-}
-
 /* What a client is told that the session ends without its doing. */
 static void
 say_why(const struct relay *r)
@@ -500,10 +494,10 @@ say_why(const struct relay *r)
 		    "terminating connection due to "
 		    "administrator command",
 		    NULL);
-	else if (deadline_passed(s) && s->status == 0)
+	else if (session_is_late(s) && s->status == 0)
 		session_fatal(s, "57014",
 		    "canceling authentication due to timeout", NULL);
-	else if (deadline_passed(s))
+	else if (session_is_late(s))
 		session_fatal(s, "57P05",
 		    "terminating connection due to "
 		    "idle-session timeout",

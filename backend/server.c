@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <libpq-fe.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #include "tls.h"
 
 #define MAX_KEYWORDS 20
+#define LOGIN_TIMEOUT_US 10000000
 
 struct keywords {
 	const char *name[MAX_KEYWORDS];
@@ -75,6 +77,26 @@ add_parameter(void *arg, const char *name, const char *value)
 	}
 }
 
+/* As PQconnectdb(), with a timeout; PQstatus() tells how it went. */
+static void
+finish_login(PGconn *conn)
+{
+	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
+	int64_t end = io_monotonic_us() + LOGIN_TIMEOUT_US;
+
+	while (PQstatus(conn) != CONNECTION_BAD && st != PGRES_POLLING_OK) {
+		struct pollfd p = { PQsocket(conn), POLLOUT, 0 };
+		int64_t left = end - io_monotonic_us();
+
+		if (st == PGRES_POLLING_READING)
+			p.events = POLLIN;
+		if (left <= 0)
+			return;
+		if (poll(&p, 1, (int)(left / 1000) + 1) > 0)
+			st = PQconnectPoll(conn);
+	}
+}
+
 static PGconn *
 log_in(struct session *s, const struct buf *packet)
 {
@@ -96,14 +118,18 @@ log_in(struct session *s, const struct buf *packet)
 	if (!client)
 		add_keyword(&k, "password", c->backend_password);
 	add_keyword(&k, "dbname", s->database);
-	add_keyword(&k, "connect_timeout", "10");
 	for (size_t i = 0; i < sizeof(ssl_names) / sizeof(*ssl_names); i++)
 		add_keyword(&k, ssl_names[i], ssl_values[i]);
 	startup_each(packet, add_parameter, &k);
 	buf_put_u8(&k.options, 0);
 	add_keyword(&k, "options", (const char *)k.options.data);
-	conn = PQconnectdbParams(k.name, k.value, 0);
+	conn = PQconnectStartParams(k.name, k.value, 0);
 	buf_free(&k.options);
+	if (conn == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	/* With the SQLSTATE: see server_error(). */
+	PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+	finish_login(conn);
 	return conn;
 }
 
@@ -174,20 +200,42 @@ greet(struct session *s, const PGconn *conn)
 	s->status = PQ_IDLE;
 }
 
-/* libpq says "connection to server ... failed: FATAL:  text". */
+/*
+ * libpq says "connection to server ... failed: FATAL:  SQLSTATE: text" and
+ * more lines.  The text, cut out of message, and the SQLSTATE if the client is
+ * to have the server's: a login of ours that fails is no failure of its.
+ */
+static const char *
+server_error(char *message, char sqlstate[6])
+{
+	static const char severity[] = "FATAL:  ";
+	char *at = strstr(message, severity);
+
+	message[strcspn(message, "\n")] = '\0';
+	if (at == NULL || strlen(at) < strlen(severity) + 7)
+		return message;
+	at += strlen(severity);
+	if (strspn(at, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") != 5 ||
+	    at[5] != ':')
+		return message;
+	if (strncmp(at, "28", 2) != 0)
+		memcpy(sqlstate, at, 5);
+	at[strcspn(at, "\n")] = '\0';
+	return at + 7;
+}
+
 static void
 refuse(struct session *s, PGconn *conn)
 {
-	char text[512];
-	char *nl;
+	char message[512], text[600], sqlstate[6] = "08006";
+	const char *why = PQerrorMessage(conn);
 
+	snprintf(message, sizeof(message), "%s",
+	    why[0] != '\0' ? why : "timeout expired");
 	snprintf(text, sizeof(text), "could not log in to the server: %s",
-	    PQerrorMessage(conn));
-	nl = strchr(text, '\n');
-	if (nl != NULL)
-		*nl = '\0';
+	    server_error(message, sqlstate));
 	log_error("server_login_failed", "%s", text);
-	session_fatal(s, "08006", text, NULL);
+	session_fatal(s, sqlstate, text, NULL);
 	PQfinish(conn);
 }
 

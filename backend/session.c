@@ -118,6 +118,12 @@ session_handshake(struct session *s, struct wire *w)
 }
 
 bool
+session_is_late(const struct session *s)
+{
+	return s->deadline_us != 0 && io_monotonic_us() >= s->deadline_us;
+}
+
+bool
 session_is_fatal(const struct message *m)
 {
 	const char *severity;

@@ -86,6 +86,9 @@ PGW_MUSTCHECK bool session_peek(struct session *s, uint8_t *first);
 /* Waits until TLS is established on one of the two; false: it will not be. */
 PGW_MUSTCHECK bool session_handshake(struct session *s, struct wire *w);
 
+/* Its deadline has passed. */
+bool session_is_late(const struct session *s);
+
 /* An ErrorResponse after which the server closes. */
 bool session_is_fatal(const struct message *m);
 

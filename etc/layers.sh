@@ -52,7 +52,7 @@ law_libraries() {
 		'#include <ini\.h>' '^common/config\.c$'
 	only "EVP belongs to common/merkle.c" \
 		'#include <openssl/' \
-		'^common/merkle\.c$|^backend/(auth|tls|tls_files)\.c$|^backend/tls_int\.h$'
+		'^common/merkle\.c$|^backend/(auth|scram|userlist|tls|tls_files)\.c$|^backend/tls_int\.h$'
 	only "SSL belongs to backend/tls*.c" \
 		'#include ("tls_int\.h"|<openssl/ssl\.h>)' \
 		'^backend/tls(_files)?\.c$|^backend/tls_int\.h$'

@@ -39,6 +39,8 @@ struct session_slot {
 struct heritage {
 	const struct config *config;
 	const struct tls_files *tls;
+	/* SCRAM: salts of users who do not exist come from it; 32 bytes. */
+	const uint8_t *auth_secret;
 	struct shmq *queue;
 	unsigned lane;			/* also the index into sessions */
 	struct session_slot *sessions;

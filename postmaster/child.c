@@ -47,6 +47,7 @@ struct child_set {
 	int pid_file_fd;
 	int never_inherit;
 	const struct tls_files *tls;
+	const uint8_t *auth_secret;
 	int64_t next_try;
 	int64_t complained;
 };
@@ -89,9 +90,11 @@ child_never_inherit(struct child_set *set, int fd)
 }
 
 void
-child_inherit_tls(struct child_set *set, const struct tls_files *tls)
+child_inherit(struct child_set *set, const struct tls_files *tls,
+    const uint8_t *auth_secret)
 {
 	set->tls = tls;
+	set->auth_secret = auth_secret;
 }
 
 /* The new process: drops what is the postmaster's and becomes a backend. */
@@ -103,6 +106,7 @@ child_run(struct child_set *set, const struct config *c,
 {
 	struct heritage h = { .config = c,
 		.tls = set->tls,
+		.auth_secret = set->auth_secret,
 		.queue = set->queue,
 		.lane = lane,
 		.sessions = set->sessions,

@@ -46,8 +46,9 @@ void child_signal(const struct child_set *set, enum child_kind kind,
 	int signo);
 unsigned child_count(const struct child_set *set);
 
-/* Children forked from now on get it. */
-void child_inherit_tls(struct child_set *set, const struct tls_files *tls);
+/* Children forked from now on get these. */
+void child_inherit(struct child_set *set, const struct tls_files *tls,
+	const uint8_t *auth_secret);
 
 /* A descriptor that children must not keep: closed after fork.  -1: none. */
 void child_never_inherit(struct child_set *set, int fd);

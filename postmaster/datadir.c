@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: PostgreSQL
  */
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -28,6 +29,7 @@
 
 #define PID_FILE "pgwitness.pid"
 #define CONF_FILE "pgwitness.conf"
+#define SECRET_FILE "auth.secret"
 #define LEFTOVER_WAIT_SECONDS 10
 #define MAX_CHECKPOINT 65536
 
@@ -280,6 +282,26 @@ datadir_check(const char *dir)
 		log_usage("data directory \"%s\" is open to others; "
 			  "chmod 0700 it",
 		    dir);
+}
+
+/* --- the secret of auth_method = scram-sha-256 --- */
+
+void
+datadir_secret(const char *dir, uint8_t out[DATADIR_SECRET_BYTES])
+{
+	char path[PATH_MAX];
+	struct buf b = { 0 };
+
+	io_path(path, sizeof(path), "%s/" SECRET_FILE, dir);
+	if (io_read_file(path, &b, DATADIR_SECRET_BYTES) &&
+	    b.len == DATADIR_SECRET_BYTES) {
+		memcpy(out, b.data, DATADIR_SECRET_BYTES);
+	} else if (getrandom(out, DATADIR_SECRET_BYTES, 0) !=
+		       DATADIR_SECRET_BYTES ||
+		   !io_replace_file(path, out, DATADIR_SECRET_BYTES, 0600)) {
+		log_fatal("auth_secret", "cannot write \"%s\": %m", path);
+	}
+	buf_free(&b);
 }
 
 /* --- the pid file --- */

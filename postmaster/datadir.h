@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "attr.h"
 
@@ -18,6 +19,13 @@
  * what it made if it fails.
  */
 PGW_MUSTCHECK int datadir_init(const char *dir, const char *after);
+
+#define DATADIR_SECRET_BYTES 32
+/*
+ * DIR/auth.secret, made if it is not there: nobody outside knows it, and it
+ * stays.  Ends the process if it cannot be made.
+ */
+void datadir_secret(const char *dir, uint8_t out[DATADIR_SECRET_BYTES]);
 
 /* Ends the process if dir is not ours alone, as PostgreSQL does. */
 void datadir_check(const char *dir);

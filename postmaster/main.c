@@ -130,24 +130,39 @@ is_loopback(const char *host)
 	       strcmp(host, "localhost") == 0;
 }
 
-static void
-warn_trust(const struct config *c)
+/* The first of listen_addresses that other machines reach. */
+static bool
+listens_outside(const struct config *c, char *out, size_t size)
 {
 	char *copy = strdup(c->listen_addresses);
 	char *rest = NULL;
+	char *host = copy == NULL ? NULL : strtok_r(copy, ", \t", &rest);
 
-	if (copy == NULL || c->auth_method != AUTH_TRUST) {
-		free(copy);
-		return;
-	}
-	for (char *host = strtok_r(copy, ", \t", &rest); host != NULL;
-	     host = strtok_r(NULL, ", \t", &rest))
-		if (!is_loopback(host))
-			log_warning("trust_from_outside",
-			    "auth_method = trust admits anybody who reaches "
-			    "%s; use passthrough or scram-sha-256",
-			    host);
+	while (host != NULL && is_loopback(host))
+		host = strtok_r(NULL, ", \t", &rest);
+	if (host != NULL)
+		snprintf(out, size, "%s", host);
 	free(copy);
+	return host != NULL;
+}
+
+static void
+warn_method(const struct config *c)
+{
+	char host[256];
+
+	if (!listens_outside(c, host, sizeof(host)))
+		return;
+	if (c->auth_method == AUTH_TRUST)
+		log_warning("trust_from_outside",
+		    "auth_method = trust admits anybody who reaches %s; use "
+		    "passthrough or scram-sha-256",
+		    host);
+	if (c->auth_method == AUTH_PASSWORD && c->ssl != SSL_REQUIRE)
+		log_warning("password_in_clear",
+		    "auth_method = password without ssl = require: passwords "
+		    "reach %s as they are",
+		    host);
 }
 
 static void
@@ -162,6 +177,23 @@ warn_password_readable(const struct config *c)
 		    "\"%s\" holds a password and others may read it; "
 		    "chmod 0600 it or use passfile",
 		    c->file);
+}
+
+static void
+warn_auth_file(const struct config *c)
+{
+	struct stat st;
+
+	if (c->auth_method < AUTH_PASSWORD)
+		return;
+	if (access(c->auth_file, R_OK) != 0)
+		log_warning("auth_file",
+		    "cannot read auth_file \"%s\": %m; nobody can log in",
+		    c->auth_file);
+	else if (stat(c->auth_file, &st) == 0 && (st.st_mode & 077) != 0)
+		log_warning("auth_file",
+		    "others may read auth_file \"%s\"; chmod 0600 it",
+		    c->auth_file);
 }
 
 /*
@@ -192,7 +224,8 @@ warn_about(const struct config *c, const struct tls_files *tls)
 		log_warning("no_witness_role",
 		    "no user in [backend]: records are kept, but there will "
 		    "be no verdicts (unverifiable: no_witness_role)");
-	warn_trust(c);
+	warn_method(c);
+	warn_auth_file(c);
 	warn_channel_binding(c, tls);
 	warn_password_readable(c);
 }

@@ -48,6 +48,7 @@ struct postmaster {
 	enum postmaster_state state;
 	struct config *config;
 	struct tls_files *tls;
+	uint8_t auth_secret[DATADIR_SECRET_BYTES];
 	int port; /* of the command line, 0: the file's */
 	int pid_file_fd;
 	struct shmq *queue;
@@ -100,7 +101,8 @@ postmaster_open(struct postmaster *pm)
 		    "make /dev/shm larger or queue_bytes smaller",
 		    child_lanes(c), lane_bytes(c));
 	pm->children = child_set_new(pm->queue, pm->pid_file_fd);
-	child_inherit_tls(pm->children, pm->tls);
+	datadir_secret(c->data_dir, pm->auth_secret);
+	child_inherit(pm->children, pm->tls, pm->auth_secret);
 	supervise_init(&pm->replayd, shmq_fd(pm->queue), pm->pid_file_fd);
 }
 
@@ -175,7 +177,7 @@ postmaster_read_again(struct postmaster *pm)
 		config_free(new);
 		return NULL;
 	}
-	child_inherit_tls(pm->children, tls);
+	child_inherit(pm->children, tls, pm->auth_secret);
 	tls_files_free(pm->tls);
 	pm->tls = tls;
 	return new;

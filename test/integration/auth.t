@@ -95,14 +95,22 @@ is($p->stop('TERM'), 0, 'stops');
 $p = PGW::Proxy->new($c, no_start => 1, conf => {
 	proxy => { auth_method => 'password', auth_file => 'users' },
 	backend => { client_user => 'app' } });
-spew($p->dir . '/users', qq("ann" "opensesame"\n"bo" "x y"\n));
+spew($p->dir . '/users', qq("ann" "opensesame"\n"bo" "x y"\n)
+	. '"cle" "' . $c->safe_psql("select rolpassword from pg_authid where "
+	. "rolname = 'alice'") . qq("\n"bob" ") . $c->safe_psql('select rolpassword '
+	. "from pg_authid where rolname = 'bob'") . qq("\n"none" ""\n));
 $p->write_conf({ proxy => { auth_file => $p->dir . '/users' } });
 $p->start;
 is($p->safe_psql('select current_user', user => 'ann',
 	password => 'opensesame'), 'app', 'password: a good one');
 is($p->safe_psql('select 1', user => 'bo', password => 'x y'), '1',
 	'password: with a blank in it');
-for (['ann', 'wrong'], ['ann', ''], ['cy', 'opensesame'], ['app', '']) {
+is($p->safe_psql('select 1', user => 'cle', password => 'wonder"land'), '1',
+	'password: a SCRAM secret');
+is($p->safe_psql('select 1', user => 'bob', password => 'builder'), '1',
+	'password: an md5 secret');
+for (['cle', 'wonderland'], ['bob', 'wrong'], ['none', 'x'],
+	['ann', 'wrong'], ['ann', ''], ['cy', 'opensesame'], ['app', '']) {
 	my ($rc, undef, $err) = $p->psql('select 1', user => $_->[0],
 		password => $_->[1], verbose => 'verbose');
 	is($rc, 2, "password: $_->[0] with '$_->[1]' is refused");
@@ -114,8 +122,34 @@ $w->send(Startup(0x30000, user => 'ann', database => 'postgres'));
 is($w->read_message->[0], 'R', 'the password is asked for');
 $w->send(Query('select 1'));
 my @m = $w->read_all;
-is(fields($m[0])->{C} // '', '08P01',
-	'a message other than the password is a protocol error') if @m;
+is(join(' ', @{ fields($m[0]) }{qw(C M)}),
+	'08P01 expected password response, got message type 81',
+	'a message other than the password is a protocol error');
 ok($w->{eof}, 'and closes');
+for (["\0", '28P01 password authentication failed for user "ann"'],
+	['opensesame', '08P01 invalid password packet size'],
+	["opensesame\0x\0", '08P01 invalid password packet size'],
+	['', '08P01 invalid password packet size'],
+	['x' x 5000 . "\0", '08P01 invalid message length']) {
+	$w = $p->wire(raw => 1);
+	$w->send(Startup(0x30000, user => 'ann', database => 'postgres'));
+	$w->read_message;
+	$w->send(Message('p', $_->[0]));
+	is(join(' ', @{ fields(($w->read_all)[0]) }{qw(C M)}), $_->[1],
+		"a password message of " . length($_->[0]) . ' bytes: ' . $_->[1]);
+}
+is($p->stop('TERM'), 0, 'stops');
+
+# --- the deadline, in passthrough ---
+
+$p = PGW::Proxy->new($c, conf => {
+	proxy => { authentication_timeout => '1s' } });
+$w = $p->wire(raw => 1);
+$w->send(Startup(0x30000, user => 'alice', database => 'postgres'));
+is($w->read_message->[0], 'R', 'the server asks');
+is(join(' ', @{ fields(($w->read_all)[0]) }{qw(C M)}),
+	'57014 canceling authentication due to timeout', 'authentication_timeout');
+$w = $p->wire(raw => 1);
+is(scalar(() = $w->read_all), 0, 'and for a client that says nothing');
 is($p->stop('TERM'), 0, 'stops');
 done_testing;
