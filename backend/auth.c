@@ -1,10 +1,10 @@
 /*
  * auth.c: admitting a client by the proxy itself.
  *
- * Says what PostgreSQL says, and no more: an unknown user, one without a fitting
- * secret and a wrong password differ neither in messages nor in the work done.
- * The operator log has the reason.  Secrets and passwords are wiped after use
- * and never logged.
+ * Says what PostgreSQL says, and no more: an unknown user, one without a
+ * fitting secret and a wrong password differ neither in messages nor in the
+ * work done.  The operator log has the reason.  Secrets and passwords are wiped
+ * after use and never logged.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -51,8 +51,7 @@ check_md5(const char *user, const char *password, const char *secret)
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	uint8_t digest[EVP_MAX_MD_SIZE];
 	char text[MD5_TEXT + 1] = "md5";
-	bool ok = ctx != NULL &&
-		  EVP_DigestInit_ex(ctx, EVP_md5(), NULL) == 1 &&
+	bool ok = ctx != NULL && EVP_DigestInit_ex(ctx, EVP_md5(), NULL) == 1 &&
 		  EVP_DigestUpdate(ctx, password, strlen(password)) == 1 &&
 		  EVP_DigestUpdate(ctx, user, strlen(user)) == 1 &&
 		  EVP_DigestFinal_ex(ctx, digest, NULL) == 1;
@@ -115,8 +114,7 @@ protocol_violation(struct session *s, const char *why)
  * "SASL".  It stays until wipe_answer().
  */
 static bool
-read_answer(
-    struct session *s, const char *what, size_t max, struct message *m)
+read_answer(struct session *s, const char *what, size_t max, struct message *m)
 {
 	enum wire_status st;
 	char type, why[80];
@@ -216,7 +214,7 @@ find_scram_secret(
 
 	scram_mock(&mock, s->heritage->auth_secret, s->user, &e.like);
 	*out = usable ? own : mock;
-	*why = usable	   ? NULL
+	*why = usable      ? NULL
 	       : !readable ? "auth_file cannot be read"
 	       : e.known   ? "no valid SCRAM secret in auth_file"
 			   : "no such user in auth_file";
@@ -288,8 +286,8 @@ scram_round(struct session *s, struct scram *scram, bool first)
 		put_request(s, AUTH_REQ_SASL_FIN, &output, false);
 	buf_free(&output);
 	if (r == SCRAM_BAD) {
-		log_warning("auth_failed", "user \"%s\": %s", s->user,
-		    scram->error);
+		log_warning(
+		    "auth_failed", "user \"%s\": %s", s->user, scram->error);
 		session_fatal(s, scram->sqlstate, scram->error, NULL);
 	}
 	return r;
@@ -304,8 +302,8 @@ ask_scram(struct session *s)
 	enum scram_result r;
 
 	if (s->client.tls != NULL)
-		scram.end_point_len =
-		    tls_end_point(s->heritage->tls, &scram.end_point);
+		scram.end_point_len = tls_end_point(
+		    s->heritage->tls, &scram.end_point);
 	find_scram_secret(s, &secret, &doomed);
 	scram.doomed = doomed != NULL;
 	offer_mechanisms(s, &scram);

@@ -181,8 +181,8 @@ handshake(struct attempt *a)
 	bool prefer = c->backend_sslmode == SSLMODE_PREFER;
 	char described[100];
 
-	wire_set_tls(&s->server, tls_connect(s->heritage->tls, s->server.fd,
-				     c->backend_host));
+	wire_set_tls(&s->server,
+	    tls_connect(s->heritage->tls, s->server.fd, c->backend_host));
 	if (!session_handshake(s, &s->server))
 		return fail(a, prefer ? STEP_OTHER : STEP_FAILED,
 		    "SSL error: %s", tls_error(s->server.tls));
@@ -244,8 +244,8 @@ turn(struct attempt *a)
 {
 	if (!a->other)
 		return false;
-	log_debug("server_tls", "trying again %s TLS",
-	    a->tls ? "without" : "with");
+	log_debug(
+	    "server_tls", "trying again %s TLS", a->tls ? "without" : "with");
 	wire_close(&a->s->server);
 	a->tls = !a->tls;
 	a->other = false;

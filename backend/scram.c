@@ -193,7 +193,7 @@ attribute(char **at, char want, char *name)
 	return value;
 }
 
-/* "n,", "y," or "p=type,"; moves *at behind it.  SCRAM_CONTINUE: it is right. */
+/* "n,", "y," or "p=type,"; moves *at behind it.  SCRAM_CONTINUE: right. */
 static enum scram_result
 channel_binding(struct scram *s, char **at)
 {
@@ -327,7 +327,7 @@ check_binding(struct scram *s, const char *value)
 	    "client-final-message");
 }
 
-/* AuthMessage = client-first-bare , server-first , client-final-without-proof */
+/* client-first-bare , server-first , client-final-without-proof */
 static void
 auth_message(const struct scram *s, const char *final, size_t n, struct buf *b)
 {

@@ -110,8 +110,8 @@ session_handshake(struct session *s, struct wire *w)
 	wire_fill(w);
 	while (!tls_established(w->tls)) {
 		if (w->eof || w->broken ||
-		    !session_wait(s,
-			w == &s->client ? WANT_CLIENT : WANT_SERVER))
+		    !session_wait(
+			s, w == &s->client ? WANT_CLIENT : WANT_SERVER))
 			return false;
 	}
 	return true;

@@ -3,8 +3,8 @@
  *
  * A strict sequence: at most one GSSENCRequest, answered 'N', and one
  * SSLRequest, answered 'S' or 'N', or TLS at once (as with sslnegotiation =
- * direct); then one StartupMessage or CancelRequest.  Bytes that arrive together
- * with an encryption request end the connection (CVE-2021-23214).
+ * direct); then one StartupMessage or CancelRequest.  Bytes that arrive
+ * together with an encryption request end the connection (CVE-2021-23214).
  *
  * SPDX-License-Identifier: PostgreSQL
  */

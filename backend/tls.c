@@ -174,8 +174,8 @@ tls_recv(struct tls *t, void *p, size_t n)
 	ERR_clear_error();
 	rc = SSL_read_ex(t->ssl, p, n, &got);
 	return rc == 1 ? (ssize_t)got
-		       : not_done(t, rc, &t->recv_wants_write,
-			     SSL_ERROR_WANT_WRITE);
+		       : not_done(
+			     t, rc, &t->recv_wants_write, SSL_ERROR_WANT_WRITE);
 }
 
 ssize_t

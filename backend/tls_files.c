@@ -69,8 +69,8 @@ check_key_mode(struct load *l, const char *path)
 	struct stat st;
 
 	if (stat(path, &st) != 0)
-		return fail(l, path, "cannot read private key: %s",
-		    strerror(errno));
+		return fail(
+		    l, path, "cannot read private key: %s", strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return fail(l, path, "private key is not a regular file");
 	if (st.st_uid != geteuid() && st.st_uid != 0)
@@ -186,7 +186,8 @@ load_client_ca(struct load *l, SSL_CTX *ctx)
 	if (path[0] == '\0')
 		return true;
 	names = SSL_load_client_CA_file(path);
-	if (names == NULL || SSL_CTX_load_verify_locations(ctx, path, NULL) != 1)
+	if (names == NULL ||
+	    SSL_CTX_load_verify_locations(ctx, path, NULL) != 1)
 		return fail_ssl(l, path, "authorities of clients");
 	SSL_CTX_set_client_CA_list(ctx, names);
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_CLIENT_ONCE, NULL);
@@ -355,8 +356,8 @@ tls_files_may_be_servers(const struct tls_files *f, const struct config *c)
 	SSL_CTX_get0_chain_certs(f->accept, &chain);
 	check = X509_STORE_CTX_new();
 	ok = check != NULL &&
-	     X509_STORE_CTX_init(check, SSL_CTX_get_cert_store(f->connect), own,
-		 chain) == 1 &&
+	     X509_STORE_CTX_init(
+		 check, SSL_CTX_get_cert_store(f->connect), own, chain) == 1 &&
 	     X509_verify_cert(check) == 1;
 	X509_STORE_CTX_free(check);
 	ERR_clear_error();

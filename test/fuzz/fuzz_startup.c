@@ -38,7 +38,10 @@ make_auth_file(void)
 {
 	static const char text[] =
 	    "# users\n\"ann\" \"secret\"\n\"b\"\"b\" \"\"\n"
-	    "\"cid\" \"unended\n\"dora\"\n";
+	    "\"cid\" \"unended\n\"dora\"\n"
+	    "\"sam\" \"SCRAM-SHA-256$1:W22ZaJ0SNY7soEsUEjb6gQ==$"
+	    "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
+	    "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=\"\n";
 	int fd = memfd_create("users", MFD_CLOEXEC);
 
 	if (fd < 0 || !io_write_all(fd, text, sizeof(text) - 1))
@@ -105,7 +108,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (auth_file[0] == '\0')
 		make_auth_file();
 	world_open(&w, &s);
-	w.config.auth_method = (int)(take_u8(&script.in) % 3u);
+	w.config.auth_method = (int)(take_u8(&script.in) % 4u);
 	w.config.auth_file = auth_file;
 	w.config.backend_port = 1;
 	script.piece = (size_t)take_u8(&script.in) + 1;

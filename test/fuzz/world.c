@@ -161,6 +161,8 @@ no_tls(const struct config *off)
 	return files;
 }
 
+static const uint8_t auth_secret[32] = "known to the world";
+
 void
 world_open(struct world *w, struct session *s)
 {
@@ -179,6 +181,7 @@ world_open(struct world *w, struct session *s)
 	w->config.backend_host = nowhere;
 	w->heritage.config = &w->config;
 	w->heritage.tls = no_tls(&w->config);
+	w->heritage.auth_secret = auth_secret;
 	w->heritage.sessions = &w->slot;
 	w->heritage.n_sessions = 1;
 	s->heritage = &w->heritage;
