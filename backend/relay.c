@@ -445,6 +445,27 @@ drain(struct relay *r, struct wire *from, struct wire *to,
 }
 
 /*
+ * The client left in the middle of COPY: the server would wait for ever, and
+ * behind it whoever wants the table.  Not between the halves of a message.
+ */
+static void
+fail_copy(struct relay *r)
+{
+	struct session *s = r->s;
+	size_t at;
+
+	if (!r->copy_in || s->client.pass_left > 0)
+		return;
+	at = wire_begin(&s->server, PqMsg_CopyFail);
+	buf_put_cstr(&s->server.out, "client is gone");
+	wire_end(&s->server, at);
+	wire_put_empty(&s->server, PqMsg_Sync);
+	if (s->pending_ready == 0)
+		s->pending_ready = 1;
+	r->copy_in = false;
+}
+
+/*
  * The client is gone.  A transaction whose record is durable is followed to
  * its outcome; anything else ends with the server's connection.
  */
@@ -461,7 +482,10 @@ finished(struct relay *r, enum next client, enum next server)
 		r->client_done = true;
 	if (!r->client_done)
 		return false;
-	if (s->txn->published && s->pending_ready > 0 && !s->server.broken)
+	if (s->txn->published)
+		fail_copy(r);
+	if (s->txn->published && s->pending_ready > 0 && !s->server.broken &&
+	    !r->copy_in)
 		return false;
 	return wire_queued(&s->server) == 0 || s->server.broken;
 }
