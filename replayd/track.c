@@ -301,7 +301,7 @@ find_reused(struct track *t, struct txn *x)
 		take_reused(t, other);
 }
 
-/* Without xid nobody can be asked; a prepared one may still be ended. */
+/* Without xid nobody can be asked, also of one that was prepared. */
 static void
 put_in_doubt(struct track *t, struct txn *x)
 {
@@ -312,7 +312,7 @@ put_in_doubt(struct track *t, struct txn *x)
 	else if (x->xid != 0) {
 		x->in_doubt = true;
 		t->unasked = true;
-	} else if (!x->prepared)
+	} else
 		take_unknown(t, x, "no_xid");
 }
 
