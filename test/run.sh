@@ -1,7 +1,8 @@
 #!/bin/bash
 # Runs the tests: unit (cmocka programs in $BUILD/test), the fuzz targets over
-# their corpora, then integration (test/integration/*.t on real PostgreSQL).  The last line is
-# "N passed, N failed"; the exit status is 0 only if none failed.
+# their corpora, then test/integration/*.t and test/conformance/*.t on real
+# PostgreSQL.  The last line is "N passed, N failed"; the exit status is 0 only
+# if none failed.
 #
 #	BUILD=build	where the programs are
 #	T=name		only this one: test_merkle or merkle, crud or crud.t,
@@ -119,10 +120,12 @@ done
 
 if [ -z "$UNIT_ONLY" ]; then
 	tests=()
-	for t in "$src/${TESTS:-test/integration}"/*.t; do
-		name=${t##*/}
-		[ -z "$T" ] || [ "${name%.t}" = "$stem" ] || continue
-		tests+=("$t")
+	for dir in ${TESTS:-test/integration test/conformance}; do
+		for t in "$src/$dir"/*.t; do
+			name=${t##*/}
+			[ -z "$T" ] || [ "${name%.t}" = "$stem" ] || continue
+			tests+=("$t")
+		done
 	done
 	if [ ${#tests[@]} -gt 0 ]; then
 		matched=1
@@ -134,7 +137,7 @@ if [ -z "$UNIT_ONLY" ]; then
 fi
 
 if [ -z "$matched" ]; then
-	echo "run.sh: no test is called '${T:-}' in $build/test or ${TESTS:-test/integration}" >&2
+	echo "run.sh: no test is called '${T:-}' in $build/test or ${TESTS:-test/integration, test/conformance}" >&2
 	failed=1
 fi
 echo "$passed passed, $failed failed"

@@ -214,14 +214,25 @@ sub _add_line
 		records => [], outcomes => [], verdicts => [] };
 	if ($l->{type} eq 'StateCommitmentRecord') {
 		push @{ $t->{records} }, $t->{record} = $l;
+		my $queries = $self->_part($l->{query_sequence});
 		$t->{query} = join '; ', map { ref $_->{sql}
 			? JSON::PP::encode_json($_->{sql}) : $_->{sql} }
-			@{ $l->{query_sequence} };
+			@$queries;
 	} elsif ($l->{type} eq 'TransactionOutcome') {
 		push @{ $t->{outcomes} }, $t->{outcome} = $l;
 	} elsif ($l->{type} eq 'VerificationResult') {
 		push @{ $t->{verdicts} }, $t->{verdict} = $l;
 	}
+}
+
+# Part of a line that may be too long for it: then it is in a file.
+sub _part
+{
+	my ($self, $part) = @_;
+	return $part unless ref $part eq 'HASH' && exists $part->{sha256};
+	my $hash = $part->{sha256};
+	return $json->decode(slurp("$self->{dir}/log/blob/"
+		. substr($hash, 0, 2) . "/$hash"));
 }
 
 # The operator log, parsed; event and level select.

@@ -165,7 +165,7 @@ sub send
 sub _read
 {
 	my ($self) = @_;
-	my $n = sysread $self->{sock}, $self->{in}, 65536, length $self->{in};
+	my $n = sysread $self->{sock}, $self->{in}, 262144, length $self->{in};
 	$self->{eof} = 1 unless $n;
 	return $n;
 }

@@ -1,0 +1,108 @@
+# Message scripts, sent to a server and through the proxy to its twin: both
+# answer with the same bytes and hold the same rows afterwards.
+#
+# SCRIPT=word plays only scripts with that word in their name.
+use strict;
+use warnings;
+use Test::More;
+use File::Basename qw(dirname);
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Script;
+use PGW::Util qw(slurp);
+use PGW::Wire;
+
+my $here = dirname(__FILE__);
+my @scripts = map { PGW::Script::load($_) } sort glob "$here/scripts/*.txt";
+@scripts = grep { $_->name =~ /\Q$ENV{SCRIPT}/ } @scripts if $ENV{SCRIPT};
+
+my $schema = slurp("$here/schema.sql");
+my $reset = slurp("$here/reset.sql");
+my ($server, $twin) = map { PGW::Cluster->new(sql => $schema) } 1 .. 2;
+my $proxy = PGW::Proxy->new($twin);
+# The proxy's tests have a table of their own there; and oids are seen.
+$server->safe_psql('create table pgw_fence (id bigint primary key)');
+my $oids = 'select string_agg(oid || relname, $$ $$ order by oid) from pg_class';
+is($twin->safe_psql($oids), $server->safe_psql($oids), 'the servers are twins');
+
+my $contents = join ' union all ', map { "select '$_' as t, row(x.*)::text as x from $_ x" }
+	qw(t log two uniq parent child checked serial ident typed noisy wide kept
+	seq pg_prepared_xacts);
+$contents = "select md5(coalesce(string_agg(t || x, '|' order by t, x), '')), "
+	. "count(*) from ($contents) all_rows";
+
+# One message of a stream, as a person can read it.
+sub shown
+{
+	my ($m) = @_;
+	return 'nothing' unless defined $m;
+	my $length = length $m;
+	$m = substr $m, 0, 600;
+	$m =~ s/([^ -~])/sprintf '\\x%02x', ord $1/ge;
+	return $m . ($length > 600 ? " ... ($length bytes)" : '');
+}
+
+sub first_difference
+{
+	my ($want, $got) = @_;
+	for my $session (sort keys %{ { %$want, %$got } }) {
+		my ($w, $g) = map { $_->{$session} // [] } $want, $got;
+		for (0 .. (@$w > @$g ? $#$w : $#$g)) {
+			next if ($w->[$_] // '') eq ($g->[$_] // '')
+				&& defined $w->[$_] && defined $g->[$_];
+			my $from = $_ < 3 ? 0 : $_ - 3;
+			return join "\n", "session $session, message $_, after",
+				(map { '    ' . shown($_) }
+					@{$w}[$from .. $_ - 1]),
+				'  server ' . shown($w->[$_]),
+				'  proxy  ' . shown($g->[$_]);
+		}
+	}
+	return;
+}
+
+sub run_script
+{
+	my ($script, $on, $wire, $split) = @_;
+	my @bad = grep { $_->[0] eq 'E' } $wire->ask(Query($reset));
+	die 'reset: ' . fields($bad[0])->{M} if @bad;
+	my $seen = $script->play(on => $on, server => $wire, split => $split);
+	my @m = $wire->ask(Query($contents));
+	push @{ $seen->{rows} }, map { $_->[0] eq 'D' ? join ' rows ',
+		reverse columns($_) : $_->[0] eq 'E' ? fields($_)->{M} : () } @m;
+	return $seen;
+}
+
+my ($wire, $twin_wire) = map { $_->wire(seconds => 120) } $server, $twin;
+for my $script (@scripts) {
+	# Those with megabytes in many messages: only once.
+	for my $split ($script->word('once') ? 0 : (0, 1)) {
+		my $want = run_script($script, $server, $wire, $split);
+		my ($stuck) = grep { /gave up/ } map { @$_ } values %$want;
+		my $got = run_script($script, $proxy, $twin_wire, $split);
+		my $difference = $stuck // first_difference($want, $got);
+		my $name = $script->name
+			. ($split ? ', a write for each message' : '');
+		if (my $why = $script->word('known')) {
+			ok(defined $difference, "$name: still $why");
+			next;
+		}
+		ok(!defined $difference, $name)
+			or diag("$script->{path}:$script->{line}\n$difference");
+	}
+}
+
+$proxy->settled(seconds => 240);
+my %classes;
+for ($proxy->transactions) {
+	my ($r, $v) = ($_->{record}, $_->{verdict} // {});
+	$classes{join ' ', map { $_ // '-' } $r->{capture},
+		$r->{capture_reason}, $v->{verdict}, $v->{reason}}++;
+}
+note("$classes{$_} $_") for sort keys %classes;
+no_mismatches($proxy);
+one_outcome_and_verdict($proxy);
+my ($rc, $out, $err) = $proxy->verify;
+is($rc, 0, 'the evidence log verifies') or diag($out, $err);
+done_testing;
