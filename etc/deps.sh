@@ -14,13 +14,14 @@ set -eu
 PACKAGES="gcc libc6-dev make pkg-config libpq-dev libsodium-dev
 	libpg-query-dev libprotobuf-c-dev libjansson-dev libcmocka-dev
 	libssl-dev libinih-dev postgresql-15 postgresql-client-15
-	postgresql-server-dev-15 perl libio-socket-ssl-perl openssl jq"
+	postgresql-server-dev-15 perl libdbd-pg-perl
+	libio-socket-ssl-perl openssl jq"
 for step; do
 	case $step in
 	fuzz) PACKAGES="$PACKAGES clang libclang-rt-14-dev" ;;
 	ci) PACKAGES="$PACKAGES clang libclang-rt-14-dev clang-format" ;;
 	drivers)
-		PACKAGES="$PACKAGES g++ default-jdk-headless libdbd-pg-perl
+		PACKAGES="$PACKAGES g++ default-jdk-headless
 			libpostgresql-jdbc-java libpqxx-dev php-cli php-pgsql python3
 			python3-asyncpg python3-pg8000 python3-psycopg
 			python3-psycopg2 ruby ruby-pg"

@@ -13,5 +13,5 @@ use Test::More;
 
 my $drivers = Drivers->new;
 $drivers->check($_) for $ENV{D} ? split(' ', $ENV{D}) : $drivers->names;
-$drivers->finish;
+diag($drivers->finish);
 done_testing;
