@@ -8,7 +8,7 @@ use PGW::Check;
 use PGW::Cluster;
 use PGW::Liar;
 use PGW::Proxy;
-use PGW::Util qw(wait_until children slurp);
+use PGW::Util qw(wait_until children new_dir pg_bin run slurp spew);
 
 my $c = PGW::Cluster->new(conf => "max_prepared_transactions = 5\n",
 	sql => q{
@@ -125,10 +125,35 @@ my $o = wait_until('the end of the prepared transaction', sub {
 	final($record->{tx_id}) }, 60);
 is($o->{outcome}, 'committed', 'COMMIT PREPARED ends it');
 
-# --- the server is restored: another timeline, with nothing in doubt ---
 $p->settled;
 is(scalar $p->operator_log(event => 'server_changed'), 0,
 	'no other server so far');
+
+# --- the server is restored from a backup: another timeline ---
+my $backup = new_dir('bk') . '/data';
+my ($rc, $out, $err) = run([pg_bin('pg_basebackup'), '-D', $backup, '-c', 'fast',
+	'-h', $c->host, '-p', $c->port, '-U', 'postgres']);
+is($rc, 0, 'a backup') or diag($err);
+($client, $tx, $row) = hold_commit();
+$c->kill9;
+$liar->clear;
+$client->kill;
+# The same address, other data.
+$c->{dir} = $backup;
+$c->append_conf("restore_command = 'false'");
+spew("$backup/recovery.signal", '');
+$c->start;
+$o = wait_until('an outcome after the restore', sub { final($tx) }, 60);
+is($o->{outcome}, 'unknown', 'restored: nobody can know');
+is($o->{reason}, 'other_timeline', 'and why');
+is(scalar $p->operator_log(event => 'server_changed', level => 'error'), 1,
+	'the operator log says once that the server is another');
+my @gaps = grep { $_->{type} eq 'Gap' } $p->evidence;
+is_deeply([map { $_->{reason} } @gaps], ['server_changed'],
+	'and the evidence log that there is a gap');
+my ($again) = grep { $_->{query} =~ /again/ }
+	$p->witness("update acct set v = 'again' where id = 90");
+is_verified($again, 'it goes on with that server');
 is(($p->verify)[0], 0, 'the log is right');
 
 done_testing;
