@@ -61,7 +61,8 @@ struct rd {
 static inline struct rd
 rd_init(const void *p, size_t n)
 {
-	struct rd r = { p, (const uint8_t *)p + n, false };
+	/* No bytes may come as NULL. */
+	struct rd r = { p, n > 0 ? (const uint8_t *)p + n : p, false };
 	return r;
 }
 static inline size_t
