@@ -188,7 +188,8 @@ parse_key(const char *text, size_t len, char name[KEY_NAME_BYTES],
 	ok = key_unbase64(plus + ID_HEX + 2,
 		 (size_t)(end - (plus + ID_HEX + 2)), material,
 		 sizeof(material)) &&
-	     material[0] == ALGORITHM_ED25519 && key_name_ok(name);
+	     material[0] == ALGORITHM_ED25519 &&
+	     strlen(name) == (size_t)(plus - text) && key_name_ok(name);
 	memcpy(bytes, material + 1, KEY_PUBLIC_BYTES);
 	sodium_memzero(material, sizeof(material));
 	return ok;
