@@ -40,6 +40,7 @@ struct relay {
 	bool simple;      /* the next ReadyForQuery is that of a Query */
 	bool flushed;     /* a Flush of ours is on its way */
 	bool client_done; /* Terminate, or its connection ended */
+	bool terminated;  /* by Terminate: it may still read */
 	/* CopyDone and CopyFail sent before the server's CopyInResponse was
 	 * seen: how many ReadyForQuery were pending at each. */
 	unsigned early_ends[MAX_EARLY_ENDS];
@@ -169,6 +170,7 @@ on_terminate(struct relay *r, const struct message *m)
 {
 	forward(&r->s->server, m);
 	r->client_done = true;
+	r->terminated = true;
 	return NEXT;
 }
 
@@ -235,6 +237,15 @@ stream(struct wire *from, size_t raw_len)
 	return NEXT;
 }
 
+/* One line for the operator, and the server's words for the client. */
+static enum next
+violation(struct session *s, const char *what)
+{
+	log_info("bad_message", "closed a session: %s", what);
+	session_fatal(s, "08P01", what, NULL);
+	return STOP;
+}
+
 static enum next
 client_message(struct relay *r)
 {
@@ -247,20 +258,15 @@ client_message(struct relay *r)
 
 	switch (wire_head(&s->client, &type, &raw_len)) {
 	case WIRE_BAD:
-		session_fatal(s, "08P01", "invalid message length", NULL);
-		return STOP;
+		return violation(s, "invalid message length");
 	case WIRE_INCOMPLETE:
 		return NEED_MORE;
 	case WIRE_MESSAGE:
 		break;
 	}
-	if (!allowed_now(r, type)) {
-		session_fatal(s, "08P01",
-		    "unexpected message before "
-		    "authentication was complete",
-		    NULL);
-		return STOP;
-	}
+	if (!allowed_now(r, type))
+		return violation(s,
+		    "unexpected message before authentication was complete");
 	fn = client_handlers[(uint8_t)type];
 	if (fn == NULL)
 		return stream(&s->client, raw_len);
@@ -437,8 +443,10 @@ drain(struct relay *r, struct wire *from, struct wire *to,
 			pass(from, to);
 			continue;
 		}
-		if (from == &r->s->client && r->client_done)
+		if (from == &r->s->client && r->client_done) {
+			wire_skip(from, wire_unread(from));
 			return NEED_MORE;
+		}
 		next = message(r);
 	}
 	return next;
@@ -486,6 +494,10 @@ finished(struct relay *r, enum next client, enum next server)
 		fail_copy(r);
 	if (s->txn->published && s->pending_ready > 0 && !s->server.broken &&
 	    !r->copy_in)
+		return false;
+	/* It said so itself, and may still read. */
+	if (r->terminated && !s->client.eof && !s->client.broken &&
+	    !s->server.broken)
 		return false;
 	return wire_queued(&s->server) == 0 || s->server.broken;
 }
