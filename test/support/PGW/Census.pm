@@ -1,0 +1,77 @@
+# What a proxy holds: processes, descriptors, memory; and that it holds no more
+# than before once its clients are gone.
+#
+#	my $census = PGW::Census->new($proxy);	# nobody is connected
+#	... clients come and go ...
+#	$census->is_as_before('after the storm');
+#
+# Descriptors are seen only of a proxy with env => { PGWITNESS_DEBUGGER => 1 }.
+#
+# SPDX-License-Identifier: PostgreSQL
+package PGW::Census;
+use strict;
+use warnings;
+use Test::More;
+use PGW::Util qw(wait_until slurp children);
+
+sub new
+{
+	my ($class, $proxy) = @_;
+	my $self = bless { proxy => $proxy }, $class;
+	$self->{before} = $self->count;
+	return $self;
+}
+
+sub _name { my ($pid) = @_; return eval { slurp("/proc/$pid/comm") } // '' }
+
+# Backend children, spare ones too.
+sub backends
+{
+	my ($self) = @_;
+	return grep { _name($_) =~ /^pgwitness/ } children($self->{proxy}->pid);
+}
+
+sub _fds { my ($pid) = @_; my @l = glob "/proc/$pid/fd/*"; return scalar @l }
+
+# Dead children that nobody has reaped.
+sub _zombies
+{
+	my ($pid) = @_;
+	return scalar grep { (eval { slurp($_) } // '') =~ /\) Z $pid / }
+		glob '/proc/[0-9]*/stat';
+}
+
+sub count
+{
+	my ($self) = @_;
+	my $pid = $self->{proxy}->pid;
+	return { backends => scalar($self->backends), fds => _fds($pid),
+		zombies => _zombies($pid) };
+}
+
+# The largest peak of memory among the backends, in kB.
+sub peak_kb
+{
+	my ($self) = @_;
+	my $max = 0;
+	for ($self->backends) {
+		my ($kb) = (eval { slurp("/proc/$_/status") } // '')
+			=~ /^VmHWM:\s+(\d+)/m;
+		$max = $kb if ($kb // 0) > $max;
+	}
+	return $max;
+}
+
+sub is_as_before
+{
+	my ($self, $name, $seconds) = @_;
+	my $now;
+	eval { wait_until('all to be given back', sub {
+		$now = $self->count;
+		!grep { $now->{$_} != $self->{before}{$_} } keys %$now;
+	}, $seconds // 15) };
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is_deeply($now, $self->{before}, $name);
+}
+
+1;
