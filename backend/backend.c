@@ -152,6 +152,7 @@ static bool
 reach_server(struct session *s, const struct buf *packet)
 {
 	if (s->config->auth_method != AUTH_PASSTHROUGH) {
+		startup_negotiate(s, packet);
 		if (!auth_client(s) || !server_login(s, packet))
 			return false;
 		s->deadline_us = 0;

@@ -151,6 +151,40 @@ startup_parameter(const struct buf *packet, const char *name)
 	return f.value;
 }
 
+struct options {
+	struct wire *client;
+	uint32_t n;
+};
+
+static void
+put_option(void *arg, const char *name, const char *value)
+{
+	struct options *o = arg;
+
+	(void)value;
+	if (strncmp(name, "_pq_.", 5) != 0)
+		return;
+	buf_put_cstr(&o->client->out, name);
+	o->n++;
+}
+
+void
+startup_negotiate(struct session *s, const struct buf *packet)
+{
+	struct options o = { .client = &s->client };
+	size_t start = s->client.out.len;
+	size_t at = wire_begin(&s->client, PqMsg_NegotiateProtocolVersion);
+
+	/* PostgreSQL 15 gives the whole version, whatever its manual says. */
+	buf_put_u32(&s->client.out, PG_PROTOCOL_3_0);
+	buf_put_u32(&s->client.out, 0);
+	startup_each(packet, put_option, &o);
+	buf_set_u32(&s->client.out, at + 8, o.n);
+	wire_end(&s->client, at);
+	if (o.n == 0 && get_u32(packet->data + 4) <= PG_PROTOCOL_3_0)
+		s->client.out.len = start;
+}
+
 static char *
 parameter_or(const struct buf *packet, const char *name, const char *other)
 {

@@ -20,6 +20,12 @@
 PGW_MUSTCHECK bool startup_read(struct session *s, struct buf *packet);
 
 /*
+ * Where the proxy answers in the server's place: NegotiateProtocolVersion to a
+ * client that asked for more than protocol 3.0 without options (_pq_.).
+ */
+void startup_negotiate(struct session *s, const struct buf *packet);
+
+/*
  * A parameter of a StartupMessage that startup_read() accepted; NULL if it is
  * not there.  Points into the packet.
  */

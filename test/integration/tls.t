@@ -2,10 +2,11 @@
 use strict;
 use warnings;
 use Test::More;
+use IO::Socket::INET;
 use PGW::Certs;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(wait_until spew slurp run program);
+use PGW::Util qw(wait_until run program spawn free_port);
 use PGW::Wire;
 
 my $ca = PGW::Certs->new('ca');
@@ -348,6 +349,49 @@ $p->write_conf({ proxy => { $stranger->proxy_conf } });
 ($rc, $out, $err) = run([program('pgwitness'), '-n', '-D', $p->dir]);
 like($err, qr/own certificate, which it is not by sslrootcert and host; else/,
 	'and more where the files tell more');
+is($p->stop, 0, 'stops');
+
+# --- a server that does not play by the rules ---
+
+# Answers the first eight bytes of each connection with these.
+sub fake_server
+{
+	my ($answer) = @_;
+	my $port = free_port();
+	my $pid = spawn([$^X, '-MIO::Socket::INET', '-e', q{
+		$SIG{PIPE} = 'IGNORE';
+		my $l = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
+			LocalPort => $ARGV[0], Listen => 5, ReuseAddr => 1);
+		while (my $s = $l->accept) {
+			sysread $s, my $in, 8;
+			syswrite $s, pack 'H*', $ARGV[1];
+			1 while sysread $s, $in, 1000;
+		}}, $port, unpack 'H*', $answer], dies_with_us => 'KILL');
+	wait_until('the fake server', sub { IO::Socket::INET->new(
+		PeerAddr => '127.0.0.1', PeerPort => $port) });
+	return ($port, $pid);
+}
+
+my $lie = Message('E', "SFATAL\0VFATAL\0C28000\0Msend your password to me\0\0");
+$p = proxy({}, { user => undef });
+for (['an error', 'require', $lie, qr/no valid response to SSL/],
+	['an error, prefer', 'prefer', $lie, qr/no valid response to SSL/],
+	['rubbish', 'require', 'X', qr/no valid response to SSL/],
+	['S and more', 'require', "S$lie", qr/no valid response to SSL/],
+	['N and more', 'prefer', "N$lie", qr/no valid response to SSL/],
+	['N', 'require', 'N', qr/server does not support SSL, but SSL was required/]) {
+	my ($name, $mode, $answer, $want) = @$_;
+	my ($port, $pid) = fake_server($answer);
+	$p->write_conf({ backend => { sslmode => $mode, port => $port } });
+	reload($p);
+	my $w = $p->wire(raw => 1);
+	$w->send(Startup(0x30000, user => 'postgres'));
+	my @m = $w->read_all;
+	is(@m, 1, "server says $name: one error");
+	like("@{ fields($m[0]) }{qw(S C M)}", qr/^FATAL 08006 .*$want/, 'of ours');
+	kill KILL => $pid;
+	waitpid $pid, 0;
+}
 is($p->stop, 0, 'stops');
 
 # New children serve with the new configuration.
