@@ -5,7 +5,7 @@
 #   make check        all tests                         T=name KEEP=1
 #   make unit         the unit tests and fuzz corpora alone
 #   make fuzz         libFuzzer on each target          T=name SECONDS=
-#   make drivers      clients of many languages        D="psycopg3 jdbc"
+#   make drivers      clients of many languages        D="psycopg3 jdbc" TLS=1
 #   make lint format install uninstall clean
 #
 # Modes: DEBUG=1  WERROR=1  V=1  SANITIZE=address,undefined | thread  CC=clang
@@ -166,7 +166,7 @@ drivers: deps
 	$(Q)$(MAKE) --no-print-directory -C test/conformance/drivers \
 	    OUT="$(abspath $(BUILD))/drivers"
 	@BUILD=$(BUILD) TESTS=test/conformance/drivers TEST_TIMEOUT=1800 \
-	    D="$(D)" KEEP="$(KEEP)" test/run.sh
+	    D="$(D)" TLS="$(TLS)" KEEP="$(KEEP)" test/run.sh
 
 # SEED= KILLS=2000 MINUTES=15 LEVEL=before_commit STORM= SPOOL= KEEP=1; with
 # KILLPOINTS=1 BUILD=build-kill at named points: test/torture/README.

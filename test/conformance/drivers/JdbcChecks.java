@@ -89,6 +89,7 @@ public class JdbcChecks {
         Properties p = new Properties();
         p.setProperty("user", System.getenv("PGUSER"));
         p.setProperty("ApplicationName", "jdbc " + name);
+        p.setProperty("sslmode", System.getenv("PGSSLMODE"));
         for (String o : options) {
             String[] kv = o.split("=");
             p.setProperty(kv[0], kv[1]);

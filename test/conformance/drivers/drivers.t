@@ -2,6 +2,7 @@
 # pass the same checks, see the same, and what they committed is in the log.
 #
 #	D="psycopg2 dbd"	only these
+#	TLS=1			in TLS to pgwitness
 #
 # SPDX-License-Identifier: PostgreSQL
 use strict;

@@ -19,7 +19,8 @@ def connect(name, autocommit=True):
     # It cannot send application_name with the startup message.
     c = pg8000.connect(os.environ['PGUSER'], host=os.environ['PGHOST'],
                        port=int(os.environ['PGPORT']),
-                       database=os.environ['PGDATABASE'])
+                       database=os.environ['PGDATABASE'],
+                       ssl=os.environ['PGSSLMODE'] == 'require')
     c.autocommit = True
     rows(c, f"set application_name to 'pg8000 {name}'")
     c.autocommit = autocommit

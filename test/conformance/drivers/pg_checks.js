@@ -13,8 +13,12 @@ const { SLEEPER, equal, main, raises, show, waitUntil } = require('./tap.js');
 
 const open = [];
 
+const ssl = process.env.PGSSLMODE === 'require' && {
+    rejectUnauthorized: false };
+
 async function connect(name, options) {
-    const c = new pg.Client({ application_name: 'pg ' + name, ...options });
+    const c = new pg.Client({ application_name: 'pg ' + name, ssl,
+        ...options });
     await c.connect();
     open.push(c);
     return c;
@@ -300,7 +304,7 @@ const checks = {
             c.query(query);
             await waitUntil('the statement to run', async () => (await
             d.query(SLEEPER('pg cancel'))).rows[0].n === 1);
-            new pg.Client().cancel(c, query);
+            new pg.Client({ ssl }).cancel(c, query);
             await raises('57014', () => ended);
         }
         equal(await rows(c, 'select qty from item where id = 800'), [[0]]);

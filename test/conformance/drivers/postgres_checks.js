@@ -13,6 +13,7 @@ const open = [];
 
 function connect(name, options) {
     const sql = postgres({ max: 1, fetch_types: false, onnotice() {},
+        ssl: process.env.PGSSLMODE === 'require' && 'require',
         connection: { application_name: 'postgres ' + name }, ...options });
     open.push(sql);
     return sql;
