@@ -159,6 +159,21 @@ bench: deps
 	$(Q)$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) test/bench/bench.sh
 
+# What the project did not write: PostgreSQL's own suites, and drivers.
+conformance:
+	$(Q)$(MAKE) --no-print-directory suites
+	$(Q)$(MAKE) --no-print-directory drivers
+
+# T=regress, isolation or libpq_pipeline: one of them.
+suites: deps
+	@etc/deps.sh conformance
+	@etc/pgsource.sh $(BUILD)/suites
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) --no-print-directory -C test/conformance/suites \
+	    OUT="$(abspath $(BUILD))/suites" PG_CONFIG="$(PG_CONFIG)"
+	@BUILD=$(BUILD) TESTS=test/conformance/suites TEST_TIMEOUT=14400 JOBS=1 \
+	    T="$(T)" KEEP="$(KEEP)" test/run.sh
+
 # Real drivers, directly and through pgwitness: test/conformance/drivers.
 drivers: deps
 	@etc/deps.sh drivers
@@ -193,6 +208,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit fuzz fuzzers drivers bench spoolbench torture lint format install uninstall clean
+.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench spoolbench torture lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

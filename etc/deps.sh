@@ -5,6 +5,7 @@
 #	deps.sh fuzz	and what make fuzz needs
 #	deps.sh ci	and what continuous integration needs
 #	deps.sh drivers	and what make drivers needs
+#	deps.sh conformance	and what make suites needs (and etc/pgsource.sh)
 #
 # Does nothing, quickly, when all are there.  Without root or sudo it lists
 # what is missing and exits 2.
@@ -20,6 +21,7 @@ for step; do
 	case $step in
 	fuzz) PACKAGES="$PACKAGES clang libclang-rt-14-dev" ;;
 	ci) PACKAGES="$PACKAGES clang libclang-rt-14-dev clang-format" ;;
+	conformance) PACKAGES="$PACKAGES bzip2 xz-utils" ;;
 	drivers)
 		PACKAGES="$PACKAGES g++ default-jdk-headless
 			libpostgresql-jdbc-java libpqxx-dev php-cli php-pgsql python3
