@@ -1,11 +1,13 @@
 # Message scripts, sent to a server and through the proxy to its twin: both
-# answer with the same bytes and hold the same rows afterwards.
+# answer with the same bytes and hold the same rows afterwards, and what
+# changed rows through the proxy has a record.
 #
 # SCRIPT=word plays only scripts with that word in their name.
 use strict;
 use warnings;
 use Test::More;
 use File::Basename qw(dirname);
+use PGW::Changes qw(unwitnessed);
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
@@ -19,12 +21,16 @@ my @scripts = map { PGW::Script::load($_) } sort glob "$here/scripts/*.txt";
 
 my $schema = slurp("$here/schema.sql");
 my $reset = slurp("$here/reset.sql");
-my ($server, $twin) = map { PGW::Cluster->new(sql => $schema) } 1 .. 2;
+my ($server, $twin) = map { PGW::Cluster->new(sql => $schema,
+	conf => "wal_level = logical\n") } 1 .. 2;
 my $proxy = PGW::Proxy->new($twin);
 # The proxy's tests have a table of their own there; and oids are seen.
 $server->safe_psql('create table pgw_fence (id bigint primary key)');
+$_->safe_psql('create table mark (id int primary key)') for $server, $twin;
 my $oids = 'select string_agg(oid || relname, $$ $$ order by oid) from pg_class';
 is($twin->safe_psql($oids), $server->safe_psql($oids), 'the servers are twins');
+
+my $changes = PGW::Changes->new($twin);
 
 my $contents = join ' union all ', map { "select '$_' as t, row(x.*)::text as x from $_ x" }
 	qw(t log two uniq parent child checked serial ident typed noisy wide kept
@@ -67,6 +73,7 @@ sub run_script
 	my ($script, $on, $wire, $split) = @_;
 	my @bad = grep { $_->[0] eq 'E' } $wire->ask(Query($reset));
 	die 'reset: ' . fields($bad[0])->{M} if @bad;
+	$changes->take if $on == $proxy;
 	my $seen = $script->play(on => $on, server => $wire, split => $split);
 	my @m = $wire->ask(Query($contents));
 	push @{ $seen->{rows} }, map { $_->[0] eq 'D' ? join ' rows ',
@@ -74,6 +81,8 @@ sub run_script
 	return $seen;
 }
 
+my $marker = $proxy->wire;
+my @played;	# through the proxy: [name, script, xids]
 my ($wire, $twin_wire) = map { $_->wire(seconds => 120) } $server, $twin;
 for my $script (@scripts) {
 	# Those with megabytes in many messages: only once.
@@ -84,6 +93,9 @@ for my $script (@scripts) {
 		my $difference = $stuck // first_difference($want, $got);
 		my $name = $script->name
 			. ($split ? ', a write for each message' : '');
+		push @played, [$name, $script, [$changes->take]];
+		# Its record is behind the script's.
+		$marker->ask(Query("insert into mark values ($#played)"));
 		if (my $why = $script->word('known')) {
 			ok(defined $difference, "$name: still $why");
 			next;
@@ -101,6 +113,31 @@ for ($proxy->transactions) {
 		$r->{capture_reason}, $v->{verdict}, $v->{reason}}++;
 }
 note("$classes{$_} $_") for sort keys %classes;
+
+# What lies between two marks is of one script.
+my @between = ([]);
+for ($proxy->transactions) {
+	next if ($_->{query} // '') =~ /\bpgw_fence\b/;
+	if (($_->{query} // '') =~ /^insert into mark/) {
+		push @between, [];
+	} else {
+		push @{ $between[-1] }, $_;
+	}
+}
+is(@between, @played + 1, 'each mark has its record');
+my ($n_xids, @lost) = (0);
+for (0 .. $#played) {
+	my ($name, $script, $xids) = @{ $played[$_] };
+	my @missing = unwitnessed($xids, @{ $between[$_] });
+	$n_xids += @$xids;
+	if (my $why = $script->word('unwitnessed')) {
+		ok(@missing > 0, "$name: still $why") if !$script->{said}++;
+		next;
+	}
+	push @lost, "$name: @missing of @$xids" if @missing;
+}
+is(@lost, 0, "each of $n_xids transactions that changed rows has a record")
+	or diag(join "\n", @lost);
 no_mismatches($proxy);
 one_outcome_and_verdict($proxy);
 my ($rc, $out, $err) = $proxy->verify;

@@ -117,7 +117,7 @@ sub load
 
 sub name { $_[0]{name} }
 
-# Words of the script about itself: `known WHY`, `once`.
+# Words of the script about itself: `known WHY`, `unwitnessed WHY`, `once`.
 sub word
 {
 	my ($self, $verb) = @_;
@@ -276,6 +276,7 @@ sub do_until
 
 # Said about the script, not in it.
 sub do_known { }
+sub do_unwitnessed { }
 sub do_once { }
 
 # disconnect: without a word.
