@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "attr.h"
 #include "copydata.h"
@@ -120,6 +121,9 @@ struct analyzed_statement {
 				 * are called in WHERE and RETURNING */
 	struct span where;	/* the expression after WHERE */
 	bool where_current_of;
+	/* Numbers of the parameters in it, repeated as there. */
+	const uint16_t *where_params;
+	size_t n_where_params;
 	bool from_or_using;	/* UPDATE ... FROM, DELETE ... USING */
 	bool on_conflict;
 	bool overriding;	/* INSERT ... OVERRIDING ... VALUE */

@@ -157,6 +157,8 @@ pack_statements(struct pack *p, const struct analysis *an)
 		st.columns = pack_names(p, st.columns, st.n_columns);
 		st.equal_columns = pack_names(
 		    p, st.equal_columns, st.n_equal_columns);
+		st.where_params = pack_mem(p, st.where_params,
+		    st.n_where_params * sizeof(*st.where_params));
 		st.set_name = pack_str(p, st.set_name);
 		if (out != NULL)
 			out[i] = st;

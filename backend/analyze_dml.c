@@ -247,6 +247,10 @@ set_where(struct dml *d, const PgQuery__Node *where)
 		d->st->n_equal_columns = 0;
 	if (d->st->n_equal_columns == 0)
 		d->st->equal_columns = NULL;
+	if (d->st->has_params &&
+	    !walk_params(d->arena, where, &d->st->where_params,
+		&d->st->n_where_params))
+		d->failed = true;
 }
 
 static void

@@ -60,6 +60,10 @@ PGW_MUSTCHECK bool nest_is_lexable(const char *text, size_t len);
 PGW_MUSTCHECK bool walk_statement(
     struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st);
 
+/* The numbers of the parameters below n, repeated as there.  False: a limit. */
+PGW_MUSTCHECK bool walk_params(struct arena *a, const PgQuery__Node *n,
+    const uint16_t **params, size_t *n_params);
+
 /* --- analyze_dml.c --- */
 
 /*

@@ -34,6 +34,8 @@ struct walk {
 	struct mention *mentions;
 	size_t cap_mentions;
 	size_t cap_functions;
+	uint16_t *params; /* only for walk_params() */
+	size_t n_params, cap_params;
 	bool failed;
 };
 
@@ -453,11 +455,22 @@ walk_locking(struct walk *w, const ProtobufCMessage *m)
 	w->st->for_update = true;
 }
 
+/* A number beyond 65535 is the server's to refuse. */
 static void
 walk_param(struct walk *w, const ProtobufCMessage *m)
 {
-	(void)m;
+	const PgQuery__ParamRef *p = (const PgQuery__ParamRef *)m;
+	uint16_t *grown;
+
 	w->st->has_params = true;
+	grown = arena_grow(w->arena, w->params, w->n_params, &w->cap_params,
+	    sizeof(*grown));
+	if (grown == NULL) {
+		w->failed = true;
+		return;
+	}
+	w->params = grown;
+	w->params[w->n_params++] = (uint16_t)p->number;
 }
 
 static void
@@ -562,4 +575,17 @@ walk_statement(
 
 	walk_message(&w, &stmt->base);
 	return !w.failed && walk_store_relations(&w);
+}
+
+bool
+walk_params(struct arena *a, const PgQuery__Node *n, const uint16_t **params,
+    size_t *n_params)
+{
+	struct analyzed_statement scratch = { 0 };
+	struct walk w = { .arena = a, .st = &scratch };
+
+	walk_message(&w, &n->base);
+	*params = w.params;
+	*n_params = w.n_params;
+	return !w.failed;
 }

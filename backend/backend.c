@@ -20,6 +20,8 @@
 #include "heritage.h"
 #include "ioutil.h"
 #include "log.h"
+#include "pipeline.h"
+#include "portal.h"
 #include "procsig.h"
 #include "relay.h"
 #include "server.h"
@@ -183,6 +185,8 @@ serve(struct session *s)
 	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
 	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
 	s->txn = txn_new((size_t)s->config->max_capture_bytes);
+	s->pipeline = pipeline_new();
+	s->portals = portals_new();
 	s->producer = shmq_producer_open(s->heritage->queue, s->heritage->lane);
 	if (s->producer == NULL)
 		log_fatal("lane", "cannot open the lane: %s", strerror(errno));

@@ -6,8 +6,9 @@
  *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
  *	the client's statement with RETURNING ROW(t.*)
  *	DELETE: the same predicate once more, without locks
- *	autocommit: facts		transaction block: nothing more
+ *	if the transaction ends with it: facts
  *	Flush, if the commit is held for the record; else Sync
+ *	(in the extended protocol Sync only if the client's follows)
  *
  * An error makes the server skip all up to the next Sync, so that nothing runs
  * on a wrong footing.
@@ -20,7 +21,11 @@
 #include <string.h>
 
 #include "log.h"
+#include "strip.h"
 #include "txn.h"
+
+/* pg_type.oid of text. */
+#define TEXT_OID 25
 
 static bool
 in_list(const char *const *list, size_t n, const char *name)
@@ -110,13 +115,27 @@ read_write(const struct session *s)
 	       strcmp(session_parameter(s, "in_hot_standby"), "off") == 0;
 }
 
+/* Its WHERE names no parameter that was not bound. */
+static bool
+params_ok(const struct analyzed_statement *st, const struct capture_bind *bind)
+{
+	if (bind == NULL)
+		return !st->has_params;
+	for (size_t i = 0; i < st->n_where_params; i++)
+		if (st->where_params[i] == 0 ||
+		    st->where_params[i] > bind->n_params)
+			return false;
+	return true;
+}
+
 /* What the statement's own text rules out. */
 static const char *
-text_refusal(const struct analyzed_statement *st)
+text_refusal(const struct analyzed_statement *st,
+    const struct capture_bind *bind)
 {
 	if (st->with_clause)
 		return st->modifying_cte ? "modifying_cte" : "with_clause";
-	if (st->has_params)
+	if (!params_ok(st, bind))
 		return "parameters";
 	if (st->on_conflict)
 		return "on_conflict";
@@ -144,19 +163,42 @@ table_refusal(const struct capture *c)
 	return NULL;
 }
 
+/* How the statement's transaction ends, as far as it shows. */
+static void
+plan_end(const struct session *s, struct capture *c)
+{
+	const struct capture_bind *b = c->bind;
+
+	c->autocommit = s->status == PQ_IDLE;
+	c->alone = c->autocommit && (b == NULL || b->sync_follows);
+	c->hold = c->autocommit &&
+		  (!c->alone || s->config->commit == COMMIT_BEFORE_COMMIT);
+	c->sync_sent = c->alone && !c->hold;
+}
+
+/* The pre-capture can fail where the statement would not, or otherwise. */
+static bool
+pre_may_fail(const struct session *s, const struct capture *c)
+{
+	return c->stmt->kind != STMT_INSERT &&
+	       (!c->key_equality || c->in_utc ||
+		   (!c->autocommit && !read_write(s)));
+}
+
 const char *
 capture_prepare(struct session *s, struct capture *c,
-    const struct analyzed_statement *stmt, const char *text, size_t len)
+    const struct analyzed_statement *stmt, const char *text, size_t len,
+    const struct capture_bind *bind)
 {
-	const char *reason = text_refusal(stmt);
+	const char *reason = text_refusal(stmt, bind);
 	const struct analyzed_relation *rel = stmt->relations;
 
 	memset(c, 0, sizeof(*c));
 	c->stmt = stmt;
 	c->text = text;
 	c->len = len;
-	c->autocommit = s->status == PQ_IDLE;
-	c->hold = c->autocommit && s->config->commit == COMMIT_BEFORE_COMMIT;
+	c->bind = bind;
+	plan_end(s, c);
 	if (reason != NULL)
 		return reason;
 	if (!encoding_ok(s))
@@ -174,14 +216,17 @@ capture_prepare(struct session *s, struct capture *c,
 		return reason;
 	c->in_utc = (c->table->sensitive & SENSITIVE_TIMEZONE) != 0 &&
 		    !is_utc(s);
-	c->savepoint = !c->autocommit && stmt->kind != STMT_INSERT &&
-		       (!c->key_equality || c->in_utc || !read_write(s));
+	c->savepoint = !c->autocommit && pre_may_fail(s, c);
+	/* An error could not be undone without undoing the client's. */
+	if (c->autocommit && bind != NULL && !bind->first &&
+	    pre_may_fail(s, c))
+		return "pipeline";
 	return NULL;
 }
 
 /* ROW(t.*); with timestamptz columns turned to UTC where they must be. */
 static void
-put_row(struct buf *b, const struct capture *c)
+put_row_of(struct buf *b, const struct capture *c)
 {
 	const struct rowenc_shape *sh = &c->table->shape;
 	const char *sep = "";
@@ -208,6 +253,50 @@ put_row(struct buf *b, const struct capture *c)
 	buf_put_u8(b, ')');
 }
 
+/* The client wants all its columns in binary form; ours is text all the same. */
+static bool
+all_binary(const struct capture *c)
+{
+	return c->bind != NULL && c->bind->n_formats == 1 &&
+	       get_u16(c->bind->formats) != 0;
+}
+
+static void
+put_returned_row(struct buf *b, const struct capture *c)
+{
+	if (all_binary(c))
+		buf_put_str(b, "CAST(");
+	put_row_of(b, c);
+	if (all_binary(c))
+		buf_put_str(b, " AS pg_catalog.text)");
+}
+
+/*
+ * The parameters of the WHERE clause keep their numbers; those that it does
+ * not use get a type, which could not be inferred, and no value.
+ */
+static void
+put_where_bound(struct session *s, const struct capture *c, const char *sql)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct record_param *params;
+	size_t n = 0;
+
+	for (size_t i = 0; i < st->n_where_params; i++)
+		if (st->where_params[i] > n)
+			n = st->where_params[i];
+	params = calloc(n + 1, sizeof(*params));
+	if (params == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < n; i++)
+		params[i].type = TEXT_OID;
+	for (size_t i = 0; i < st->n_where_params; i++)
+		params[st->where_params[i] - 1] =
+		    c->bind->params[st->where_params[i] - 1];
+	exchange_put_bound(s, sql, params, n);
+	free(params);
+}
+
 /* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did. */
 static void
 put_select(struct session *s, const struct capture *c, bool lock)
@@ -216,7 +305,7 @@ put_select(struct session *s, const struct capture *c, bool lock)
 	struct buf sql = { 0 };
 
 	buf_put_str(&sql, "SELECT ");
-	put_row(&sql, c);
+	put_row_of(&sql, c);
 	buf_put_str(&sql, st->only ? " FROM ONLY " : " FROM ");
 	buf_put(&sql, c->text + st->target.at, st->target.len);
 	buf_put_str(&sql, " AS ");
@@ -233,50 +322,105 @@ put_select(struct session *s, const struct capture *c, bool lock)
 		catalog_quote(&sql, st->target_ref);
 	}
 	buf_put_u8(&sql, 0);
-	exchange_put(s, (const char *)sql.data, NULL, 0);
+	if (c->bind != NULL && st->n_where_params > 0)
+		put_where_bound(s, c, (const char *)sql.data);
+	else
+		exchange_put(s, (const char *)sql.data, NULL, 0);
 	buf_free(&sql);
+}
+
+/* The client's statement with our column. */
+static void
+put_spliced(struct session *s, const struct capture *c, const char *name)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct buf sql = { 0 };
+
+	buf_put(&sql, c->text, st->splice);
+	buf_put_str(&sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
+	put_returned_row(&sql, c);
+	buf_put(&sql, c->text + st->splice, c->len - st->splice);
+	exchange_put_parse(&s->server, name, (const char *)sql.data, sql.len,
+	    c->bind != NULL ? c->bind->params : NULL,
+	    c->bind != NULL ? c->bind->n_params : 0);
+	buf_free(&sql);
+}
+
+static void
+put_describe_portal(struct wire *w, const char *name)
+{
+	size_t at = wire_begin(w, PqMsg_Describe);
+
+	buf_put_u8(&w->out, 'P');
+	buf_put_cstr(&w->out, name);
+	wire_end(w, at);
+}
+
+/* The client's result formats, and text for our column. */
+static void
+put_formats(struct buf *b, const struct capture *c)
+{
+	const struct capture_bind *bind = c->bind;
+
+	if (c->stmt->returning.len == 0 || bind->n_formats == 0) {
+		buf_put_u16(b, 0);
+	} else if (bind->n_formats == 1) {
+		buf_put_u16(b, 1);
+		buf_put(b, bind->formats, 2);
+	} else {
+		buf_put_u16(b, (uint16_t)(bind->n_formats + 1));
+		buf_put(b, bind->formats, 2 * (size_t)bind->n_formats);
+		buf_put_u16(b, 0);
+	}
+}
+
+/* The portal of the client's name, made anew from the spliced statement. */
+static void
+put_execute(struct session *s, struct capture *c)
+{
+	const struct capture_bind *bind = c->bind;
+	struct wire *w = &s->server;
+	size_t at;
+
+	put_spliced(s, c, EXCHANGE_NAME);
+	if (bind->check)
+		put_describe_portal(w, bind->portal);
+	if (bind->portal[0] != '\0')
+		exchange_put_close_one(w, 'P', bind->portal);
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, bind->portal);
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	exchange_put_params(w, bind->params, bind->n_params);
+	put_formats(&w->out, c);
+	wire_end(w, at);
+	exchange_put_close_one(w, 'S', EXCHANGE_NAME);
+	/* Without RETURNING the server pays no heed to a limit. */
+	exchange_put_execute(w, bind->portal,
+	    c->stmt->returning.len > 0 ? bind->max_rows : 0);
 }
 
 /* The client's statement under the unnamed name, as its Query would be. */
 static void
-put_statement(struct session *s, struct capture *c)
+put_query(struct session *s, struct capture *c)
 {
-	const struct analyzed_statement *st = c->stmt;
-	struct buf *out = &s->server.out;
-	size_t at = wire_begin(&s->server, PqMsg_Parse);
+	struct wire *w = &s->server;
+	size_t at;
 
-	c->strip = 1;
-	buf_put_u8(out, 0);
-	buf_put(out, c->text, st->splice);
-	buf_put_str(out, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
-	put_row(out, c);
-	buf_put(out, c->text + st->splice, c->len - st->splice);
-	buf_put_u8(out, 0);
-	buf_put_u16(out, 0);
-	wire_end(&s->server, at);
-
-	at = wire_begin(&s->server, PqMsg_Bind);
-	buf_put_u8(out, 0);
-	buf_put_u8(out, 0);
-	for (int i = 0; i < 3; i++)
-		buf_put_u16(out, 0);
-	wire_end(&s->server, at);
-
-	at = wire_begin(&s->server, PqMsg_Describe);
-	buf_put_u8(out, 'P');
-	buf_put_u8(out, 0);
-	wire_end(&s->server, at);
-
-	at = wire_begin(&s->server, PqMsg_Execute);
-	buf_put_u8(out, 0);
-	buf_put_u32(out, 0);
-	wire_end(&s->server, at);
+	put_spliced(s, c, "");
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, "");
+	buf_put_cstr(&w->out, "");
+	exchange_put_params(w, NULL, 0);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	put_describe_portal(w, "");
+	exchange_put_execute(w, "", 0);
 	/* A simple Query leaves neither an unnamed statement nor a portal. */
 	exchange_put_close(s, "");
 }
 
-static void
-put_all(struct session *s, struct capture *c)
+void
+capture_put(struct session *s, struct capture *c)
 {
 	bool pre = c->stmt->kind != STMT_INSERT;
 
@@ -286,15 +430,18 @@ put_all(struct session *s, struct capture *c)
 		put_select(s, c, true);
 	if (c->savepoint)
 		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
-	put_statement(s, c);
+	if (c->bind != NULL)
+		put_execute(s, c);
+	else
+		put_query(s, c);
 	if (c->stmt->kind == STMT_DELETE)
 		put_select(s, c, false);
-	if (c->autocommit)
+	if (c->alone)
 		facts_put(s, s->txn, c->table);
-	if (c->hold)
-		wire_put_empty(&s->server, PqMsg_Flush);
-	else
+	if (c->sync_sent || (c->bind == NULL && !c->hold))
 		exchange_put_sync(s);
+	else
+		wire_put_empty(&s->server, PqMsg_Flush);
 }
 
 /* timezone('UTC', x) printed: say that it is UTC, before " BC". */
@@ -380,63 +527,31 @@ select_row(void *arg, const struct message *row)
 	return add_row(r, &v);
 }
 
-/* RowDescription without its last column; none left: not sent. */
-static void
-relay_description(struct session *s, const struct message *m)
-{
-	struct rd r = rd_init(m->body, m->len);
-	uint16_t n = rd_u16(&r);
-	const uint8_t *from = r.p;
-	size_t at;
-
-	if (n <= 1)
-		return;
-	for (uint16_t i = 1; i < n; i++) {
-		(void)rd_cstr(&r);
-		(void)rd_bytes(&r, 18);
-	}
-	if (r.bad)
-		return;
-	at = wire_begin(&s->client, PqMsg_RowDescription);
-	buf_put_u16(&s->client.out, (uint16_t)(n - 1));
-	buf_put(&s->client.out, from, (size_t)(r.p - from));
-	wire_end(&s->client, at);
-}
-
 /* The last column is ours; the ones before it are the client's. */
 static void
-returned_row(struct reading *rd, const struct message *m)
+returned_row(struct reading *r, const struct message *m)
 {
-	struct session *s = rd->s;
-	struct rd r = rd_init(m->body, m->len);
-	uint16_t n = rd_u16(&r);
-	const uint8_t *from = r.p, *to;
 	struct exchange_value own = { NULL, 0 };
-	uint32_t len;
+	bool queued = false;
 
-	for (uint16_t i = 1; i < n; i++) {
-		len = rd_u32(&r);
-		if (len != UINT32_MAX)
-			(void)rd_bytes(&r, len);
-	}
-	to = r.p;
-	len = rd_u32(&r);
-	own.data = rd_bytes(&r, len);
-	own.len = len;
-	if (r.bad || n == 0) {
-		rd->c->undecodable = true;
+	if (!strip_row(&r->s->client, m, &own, &queued))
+		r->c->undecodable = true;
+	else if (!r->c->undecodable)
+		(void)add_row(r, &own);
+	r->c->forwarded = r->c->forwarded || queued;
+}
+
+static void
+relay_description(struct reading *r)
+{
+	struct buf *b = &r->c->description;
+	struct message m = { PqMsg_RowDescription, b->data + 5, b->len - 5,
+		b->data, b->len };
+
+	if (b->len == 0)
 		return;
-	}
-	if (!rd->c->undecodable)
-		(void)add_row(rd, &own);
-	if (n > 1) {
-		size_t at = wire_begin(&s->client, PqMsg_DataRow);
-
-		buf_put_u16(&s->client.out, (uint16_t)(n - 1));
-		buf_put(&s->client.out, from, (size_t)(to - from));
-		wire_end(&s->client, at);
-		rd->c->forwarded = true;
-	}
+	strip_description(&r->s->client, &m, false);
+	buf_reset(b);
 }
 
 static void
@@ -446,16 +561,24 @@ statement_message(struct reading *r, const struct message *m)
 
 	switch (m->type) {
 	case PqMsg_RowDescription:
-		relay_description(s, m);
+		/* In the extended protocol the client asks for it itself. */
+		if (r->c->bind == NULL)
+			buf_put(&r->c->description, m->raw, m->raw_len);
 		break;
 	case PqMsg_DataRow:
+		relay_description(r);
 		returned_row(r, m);
 		break;
 	case PqMsg_NoticeResponse:
 		wire_put(&s->client, m->raw, m->raw_len);
 		r->c->forwarded = true;
 		break;
+	case PqMsg_PortalSuspended:
+		r->c->suspended = true;
+		buf_put(&r->c->held, m->raw, m->raw_len);
+		break;
 	case PqMsg_CommandComplete:
+		relay_description(r);
 		buf_put(&r->c->held, m->raw, m->raw_len);
 		break;
 	case PqMsg_ErrorResponse:
@@ -466,6 +589,26 @@ statement_message(struct reading *r, const struct message *m)
 	default:
 		break;
 	}
+}
+
+/* A Query ends with the Close of both names, an Execute with its own answer. */
+static bool
+statement_ended(const struct capture *c, char type, int *closed)
+{
+	if (c->bind != NULL)
+		return type == PqMsg_CommandComplete ||
+		       type == PqMsg_PortalSuspended;
+	return type == PqMsg_CloseComplete && ++*closed == 2;
+}
+
+/* A slow client holds its own statement back. */
+static bool
+let_client_read(struct session *s)
+{
+	while (wire_queued(&s->client) > WIRE_HIGH_WATER && !s->client.broken)
+		if (!session_wait(s, 0))
+			return false;
+	return true;
 }
 
 static enum exchange_end
@@ -483,15 +626,10 @@ read_statement(struct session *s, struct reading *r)
 			s->left_behind = true;
 			return EXCHANGE_ERROR;
 		}
-		if (type == PqMsg_CloseComplete && ++closed == 2)
+		if (statement_ended(r->c, type, &closed))
 			return EXCHANGE_DONE;
-		if (type == PqMsg_ReadyForQuery)
+		if (type == PqMsg_ReadyForQuery || !let_client_read(s))
 			return EXCHANGE_LOST;
-		/* A slow client holds its own statement back. */
-		while (wire_queued(&s->client) > WIRE_HIGH_WATER &&
-		       !s->client.broken)
-			if (!session_wait(s, 0))
-				return EXCHANGE_LOST;
 	}
 	return EXCHANGE_LOST;
 }
@@ -524,8 +662,8 @@ read_after(struct session *s, struct capture *c)
 		c->n_post = 0; /* RETURNING gave what was deleted */
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	}
-	if (end == EXCHANGE_DONE && c->autocommit)
-		end = facts_read(s, s->txn, &c->facts, &c->why);
+	if (end == EXCHANGE_DONE && c->alone)
+		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	return end;
 }
 
@@ -561,37 +699,50 @@ undo_savepoint(struct session *s)
 	return CAPTURE_UNDONE;
 }
 
+/* Nothing but what is the proxy's own would be undone. */
+static bool
+may_undo(const struct capture *c, enum step step)
+{
+	if (c->forwarded || (c->bind != NULL && !c->bind->first))
+		return false;
+	/* Maybe what was spliced in is not allowed, or not understood: the
+	 * text as it was gets its own answer. */
+	if (step == STATEMENT)
+		return class_is(c, "42");
+	return !meant_for_client(c);
+}
+
 static enum capture_end
 after_error(struct session *s, struct capture *c, enum step step)
 {
-	if (c->hold)
-		exchange_put_sync(s);
-	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
-		return CAPTURE_CONNECTION_LOST;
+	bool undo = c->autocommit && may_undo(c, step);
+	bool back = !c->autocommit && step == BEFORE && c->savepoint &&
+		    !meant_for_client(c);
+	bool own_sync = !c->sync_sent && (c->bind == NULL ? c->hold : undo || back);
+
 	log_debug("capture_error", "%s while capturing (step %d)",
 	    c->why.sqlstate, (int)step);
-	/* Maybe what was spliced in is not allowed, or not understood: the
-	 * text as it was gets its own answer. */
-	if (step == STATEMENT && c->autocommit && !c->forwarded &&
-	    class_is(c, "42"))
-		return CAPTURE_UNDONE;
-	if (step == STATEMENT || meant_for_client(c))
+	if (own_sync)
+		exchange_put_sync(s);
+	/* In a batch only the client's Sync ends the skipping. */
+	if (c->bind != NULL && !own_sync && !c->sync_sent)
 		return CAPTURE_STATEMENT_ERROR;
-	if (c->autocommit && !c->forwarded)
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	if (undo)
 		return CAPTURE_UNDONE;
-	if (step == BEFORE && c->savepoint && s->status == PQ_FAILED)
+	if (back && s->status == PQ_FAILED)
 		return undo_savepoint(s);
 	return CAPTURE_STATEMENT_ERROR;
 }
 
 enum capture_end
-capture_run(struct session *s, struct capture *c)
+capture_take(struct session *s, struct capture *c)
 {
 	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
 	enum step step = BEFORE;
 	enum exchange_end end;
 
-	put_all(s, c);
 	end = read_before(s, c);
 	if (end == EXCHANGE_DONE) {
 		step = STATEMENT;
@@ -605,10 +756,32 @@ capture_run(struct session *s, struct capture *c)
 		return CAPTURE_CONNECTION_LOST;
 	if (end == EXCHANGE_ERROR)
 		return after_error(s, c, step);
-	if (!c->hold &&
+	if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
 	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	return CAPTURED;
+}
+
+enum capture_end
+capture_fetch(struct session *s, const struct message *m, struct buf *error,
+    bool *ended)
+{
+	struct capture c = { .undecodable = true };
+	struct capture_bind bind = { 0 };
+	struct reading r = { .s = s, .c = &c };
+	enum exchange_end end;
+
+	c.bind = &bind;
+	wire_put(&s->server, m->raw, m->raw_len);
+	wire_put_empty(&s->server, PqMsg_Flush);
+	end = read_statement(s, &r);
+	*ended = !c.suspended;
+	wire_put(&s->client, c.held.data, c.held.len);
+	buf_put(error, c.error.data, c.error.len);
+	capture_free(&c);
+	if (end == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	return end == EXCHANGE_ERROR ? CAPTURE_STATEMENT_ERROR : CAPTURED;
 }
 
 /* Rows that the predicate finds after a DELETE, but not those it deleted
@@ -650,7 +823,10 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 		txn_degrade(t, CAPTURE_INCOMPLETE, "undecodable_row");
 		catalog_flush(s->catalog);
 	}
-	if (tag_rows(c) != want ||
+	/* The rows that it has not fetched are not known. */
+	if (c->suspended)
+		txn_degrade(t, CAPTURE_INCOMPLETE, "portal_suspended");
+	else if (tag_rows(c) != want ||
 	    (c->stmt->kind == STMT_UPDATE && c->n_post != c->n_pre))
 		txn_degrade(t, CAPTURE_RACE, "row_count");
 	if (c->stmt->kind == STMT_DELETE)
@@ -662,6 +838,7 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 void
 capture_free(struct capture *c)
 {
+	buf_free(&c->description);
 	buf_free(&c->held);
 	buf_free(&c->error);
 }

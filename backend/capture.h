@@ -2,9 +2,11 @@
  * capture.h: one INSERT, UPDATE or DELETE run with its rows read before and
  * after, in one write, inside the client's transaction.
  *
- * The statement becomes Parse/Bind/Describe/Execute under the unnamed name,
- * with RETURNING ROW(t.*) spliced in; what that adds to the answer is taken
- * out again on the way to the client.
+ * The statement gets RETURNING ROW(t.*) spliced in; what that adds to the
+ * answer is taken out again on the way to the client.  A simple Query becomes
+ * Parse/Bind/Describe/Execute under the unnamed name.  Of an Execute the
+ * portal is replaced: closed, and bound under the same name to the spliced
+ * statement.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -19,25 +21,44 @@
 #include "facts.h"
 #include "session.h"
 
+/* How the client executes the statement in the extended protocol. */
+struct capture_bind {
+	const char *portal;	/* the client's name for it */
+	/* Others ran since its Bind: let the server say if it is still there. */
+	bool check;
+	const struct record_param *params;
+	size_t n_params;
+	uint16_t n_formats;	/* of results, as in the Bind */
+	const uint8_t *formats;
+	uint32_t max_rows;
+	bool first;		/* nothing ran since the last Sync */
+	bool sync_follows;	/* the client's Sync is there already */
+};
+
 struct capture {
 	const struct catalog_table *table;
 	const struct analyzed_statement *stmt;
 	const char *text;	/* the whole message's text */
 	size_t len;
+	const struct capture_bind *bind; /* NULL: a simple Query */
 	bool autocommit;	/* no transaction block is open */
+	bool alone;		/* and it ends with this statement */
 	bool hold;		/* its commit waits for the record */
+	bool sync_sent;		/* with the statement: the commit */
 	bool key_equality;	/* WHERE names one row by its primary key */
 	bool key_changes;	/* UPDATE assigns a key column */
 	bool savepoint;		/* the pre-capture stands under a savepoint */
 	bool in_utc;		/* timestamptz columns need conversion */
-	unsigned strip;		/* columns to take off the client's rows */
 
 	/* What was read, in the transaction's arena. */
 	struct rowenc_row *pre, *post;
 	size_t n_pre, cap_pre, n_post, cap_post;
 	bool undecodable;	/* a row was not of the table's shape */
 	bool forwarded;		/* something of the answer is on its way */
-	struct buf held;	/* CommandComplete */
+	bool suspended;		/* PortalSuspended instead of an end */
+	/* RowDescription: notices of the statement itself come before it. */
+	struct buf description;
+	struct buf held;	/* CommandComplete, or PortalSuspended */
 	struct buf error;	/* the ErrorResponse that ended it */
 	struct exchange_error why;
 	struct facts facts;	/* autocommit only */
@@ -49,22 +70,35 @@ struct capture {
  */
 PGW_MUSTCHECK const char *capture_prepare(struct session *s,
 	struct capture *c, const struct analyzed_statement *stmt,
-	const char *text, size_t len);
+	const char *text, size_t len, const struct capture_bind *bind);
+
+/* Queues all of it. */
+void capture_put(struct session *s, struct capture *c);
 
 enum capture_end {
 	/* The statement ran and its images are in c->pre and c->post.
 	 * c->hold: no Sync was sent, the transaction is still open.
 	 * Otherwise the commit may have failed: c->error is not empty. */
 	CAPTURED,
-	/* Its own error, in c->error; the status is s->status. */
+	/* Its own error, in c->error.  The status is s->status, or if no Sync
+	 * was sent the server skips all up to the client's. */
 	CAPTURE_STATEMENT_ERROR,
-	/* The capture failed and left no trace: forward the statement. */
+	/* The capture failed and left no trace: forward the statement.  Where
+	 * it was autocommit, portals are gone. */
 	CAPTURE_UNDONE,
 	CAPTURE_CONNECTION_LOST
 };
 
-PGW_MUSTCHECK enum capture_end capture_run(struct session *s,
+/* Reads the answers; nothing else may be unanswered. */
+PGW_MUSTCHECK enum capture_end capture_take(struct session *s,
 	struct capture *c);
+
+/*
+ * A suspended portal of ours goes on, with the client's Execute m: its rows
+ * are relayed as the client's own.  *ended: it is not suspended any more.
+ */
+PGW_MUSTCHECK enum capture_end capture_fetch(struct session *s,
+	const struct message *m, struct buf *error, bool *ended);
 
 /* Puts pre and post into the transaction, as statement number `statement`. */
 void capture_apply(struct session *s, const struct capture *c,

@@ -379,20 +379,16 @@ look_up_table(struct session *s, const char *written)
 	struct table_lookup l = { .s = s };
 	struct exchange_error error = { "", "" };
 	const char *params[] = { written };
-	enum exchange_end one, two = EXCHANGE_LOST;
+	enum exchange_end end;
 
 	l.t = arena_zalloc(c->arena, sizeof(*l.t));
 	l.t->written = arena_strdup(c->arena, written);
-	exchange_put(s, table_sql, params, 1);
-	exchange_put(s, columns_sql, params, 1);
-	exchange_put_sync(s);
-	one = exchange_read(s, table_row, &l, &error, NULL);
-	if (one == EXCHANGE_DONE)
-		two = exchange_read(s, column_row, &l, &error, NULL);
-	if (one == EXCHANGE_LOST ||
-	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
-		return NULL;
-	if (one != EXCHANGE_DONE || two != EXCHANGE_DONE) {
+	/* Altered in between: the fingerprint, read first, will tell. */
+	end = exchange_query(s, table_sql, params, 1, table_row, &l, &error);
+	if (end == EXCHANGE_DONE && l.found)
+		end = exchange_query(
+		    s, columns_sql, params, 1, column_row, &l, &error);
+	if (end != EXCHANGE_DONE) {
 		log_warning("catalog", "looking up a table failed: %s %s",
 		    error.sqlstate, error.message);
 		return NULL;

@@ -8,22 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define OWN_NAME "pgwitness"
+#include "pipeline.h"
 
-static void
-put_params(struct buf *b, const char *const *params, size_t n)
-{
-	buf_put_u16(b, (uint16_t)n);
-	for (size_t i = 0; i < n; i++) {
-		if (params[i] == NULL)
-			buf_put_u32(b, UINT32_MAX);
-		else
-			buf_put_lp(b, params[i], strlen(params[i]));
-	}
-}
-
-static void
-put_close(struct wire *w, char what, const char *name)
+void
+exchange_put_close_one(struct wire *w, char what, const char *name)
 {
 	size_t at = wire_begin(w, PqMsg_Close);
 
@@ -35,37 +23,83 @@ put_close(struct wire *w, char what, const char *name)
 void
 exchange_put_close(struct session *s, const char *name)
 {
-	put_close(&s->server, 'P', name);
-	put_close(&s->server, 'S', name);
+	exchange_put_close_one(&s->server, 'P', name);
+	exchange_put_close_one(&s->server, 'S', name);
+}
+
+void
+exchange_put_parse(struct wire *w, const char *name, const char *sql,
+    size_t len, const struct record_param *params, size_t n)
+{
+	size_t at = wire_begin(w, PqMsg_Parse);
+
+	buf_put_cstr(&w->out, name);
+	buf_put(&w->out, sql, len);
+	buf_put_u8(&w->out, 0);
+	buf_put_u16(&w->out, (uint16_t)n);
+	for (size_t i = 0; i < n; i++)
+		buf_put_u32(&w->out, params[i].type);
+	wire_end(w, at);
+}
+
+void
+exchange_put_params(
+    struct wire *w, const struct record_param *params, size_t n)
+{
+	struct buf *b = &w->out;
+
+	buf_put_u16(b, (uint16_t)n);
+	for (size_t i = 0; i < n; i++)
+		buf_put_u16(b, params[i].format);
+	buf_put_u16(b, (uint16_t)n);
+	for (size_t i = 0; i < n; i++) {
+		if (params[i].value == NULL)
+			buf_put_u32(b, UINT32_MAX);
+		else
+			buf_put_lp(b, params[i].value, params[i].len);
+	}
+}
+
+void
+exchange_put_execute(struct wire *w, const char *portal, uint32_t max_rows)
+{
+	size_t at = wire_begin(w, PqMsg_Execute);
+
+	buf_put_cstr(&w->out, portal);
+	buf_put_u32(&w->out, max_rows);
+	wire_end(w, at);
+}
+
+void
+exchange_put_bound(struct session *s, const char *sql,
+    const struct record_param *params, size_t n)
+{
+	struct wire *w = &s->server;
+	size_t at;
+
+	exchange_put_parse(w, EXCHANGE_NAME, sql, strlen(sql), params, n);
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	exchange_put_params(w, params, n);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	exchange_put_execute(w, EXCHANGE_NAME, 0);
+	exchange_put_close(s, EXCHANGE_NAME);
 }
 
 void
 exchange_put(struct session *s, const char *sql, const char *const *params,
     size_t n_params)
 {
-	struct wire *w = &s->server;
-	size_t at;
+	struct record_param own[EXCHANGE_MAX_PARAMS] = { { 0 } };
 
-	at = wire_begin(w, PqMsg_Parse);
-	buf_put_cstr(&w->out, OWN_NAME);
-	buf_put_cstr(&w->out, sql);
-	buf_put_u16(&w->out, 0);
-	wire_end(w, at);
-
-	at = wire_begin(w, PqMsg_Bind);
-	buf_put_cstr(&w->out, OWN_NAME);
-	buf_put_cstr(&w->out, OWN_NAME);
-	buf_put_u16(&w->out, 0);
-	put_params(&w->out, params, n_params);
-	buf_put_u16(&w->out, 0);
-	wire_end(w, at);
-
-	at = wire_begin(w, PqMsg_Execute);
-	buf_put_cstr(&w->out, OWN_NAME);
-	buf_put_u32(&w->out, 0);
-	wire_end(w, at);
-
-	exchange_put_close(s, OWN_NAME);
+	for (size_t i = 0; i < n_params && i < EXCHANGE_MAX_PARAMS; i++)
+		if (params[i] != NULL) {
+			own[i].value = (const uint8_t *)params[i];
+			own[i].len = strlen(params[i]);
+		}
+	exchange_put_bound(s, sql, own, n_params);
 }
 
 void
@@ -132,8 +166,11 @@ read_ready(
 			keep_error(&m, error, raw_error);
 			end = EXCHANGE_ERROR;
 		}
-		/* What a deferred trigger says at commit is the client's. */
-		if (type == PqMsg_NoticeResponse)
+		/* What a deferred trigger says at commit is the client's; of
+		 * a batch, behind the statement's own answer. */
+		if (type == PqMsg_NoticeResponse && s->batch_open)
+			session_relay_aside(s, &m);
+		else if (type == PqMsg_NoticeResponse)
 			wire_put(&s->client, m.raw, m.raw_len);
 		if (type == PqMsg_ReadyForQuery && m.len == 1)
 			s->status = (char)m.body[0];
@@ -154,10 +191,35 @@ exchange_read_ready(
 		return end;
 	/* An error skipped the Close messages. */
 	s->left_behind = false;
-	exchange_put_close(s, OWN_NAME);
-	exchange_put_close(s, "");
+	exchange_put_close(s, EXCHANGE_NAME);
+	/* In a batch the unnamed ones are the client's own. */
+	if (!s->batch_open)
+		exchange_put_close(s, "");
 	exchange_put_sync(s);
 	return read_ready(s, NULL, NULL) == EXCHANGE_LOST ? EXCHANGE_LOST : end;
+}
+
+static enum exchange_end
+query_in_batch(struct session *s, const char *sql, const char *const *params,
+    size_t n_params, exchange_row_fn row, void *arg,
+    struct exchange_error *error)
+{
+	struct buf raw = { 0 };
+	enum exchange_end end;
+
+	if (!pipeline_catch_up(s))
+		return EXCHANGE_LOST;
+	if (s->skipping)
+		return EXCHANGE_ERROR;
+	exchange_put(s, sql, params, n_params);
+	wire_put_empty(&s->server, PqMsg_Flush);
+	end = exchange_read(s, row, arg, error, &raw);
+	if (end == EXCHANGE_ERROR) {
+		pipeline_fail(s);
+		wire_put(&s->client, raw.data, raw.len);
+	}
+	buf_free(&raw);
+	return end;
 }
 
 enum exchange_end
@@ -167,6 +229,9 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
 {
 	enum exchange_end end, ready;
 
+	if (s->batch_open)
+		return query_in_batch(
+		    s, sql, params, n_params, row, arg, error);
 	exchange_put(s, sql, params, n_params);
 	exchange_put_sync(s);
 	end = exchange_read(s, row, arg, error, NULL);

@@ -15,11 +15,35 @@
 #include <stdint.h>
 
 #include "attr.h"
+#include "record.h"
 #include "session.h"
+
+#define EXCHANGE_NAME "pgwitness"
+#define EXCHANGE_MAX_PARAMS 4
 
 /* Queues one statement; params are text, NULL for SQL NULL. */
 void exchange_put(struct session *s, const char *sql,
 	const char *const *params, size_t n_params);
+
+/*
+ * The same with values as a client bound them, n of record_param's: types and
+ * formats count, and a value may be left out by being NULL.
+ */
+void exchange_put_bound(struct session *s, const char *sql,
+	const struct record_param *params, size_t n);
+
+/*
+ * The steps of these, for the statement of another name ("" is the unnamed
+ * one).  put_bind leaves the result formats to the caller:
+ * exchange_put_params() and then the formats go between begin and end.
+ */
+void exchange_put_parse(struct wire *w, const char *name, const char *sql,
+	size_t len, const struct record_param *params, size_t n);
+void exchange_put_params(struct wire *w, const struct record_param *params,
+	size_t n);
+void exchange_put_execute(struct wire *w, const char *portal,
+	uint32_t max_rows);
+void exchange_put_close_one(struct wire *w, char what, const char *name);
 
 /*
  * Queues Close for the portal and the statement of this name; closing a
@@ -60,7 +84,10 @@ void exchange_put_sync(struct session *s);
 PGW_MUSTCHECK enum exchange_end exchange_read_ready(struct session *s,
 	struct exchange_error *error, struct buf *raw_error);
 
-/* One statement and its Sync; the session must be in sync. */
+/*
+ * One statement and its Sync.  In the middle of a client's batch a Flush: the
+ * pipeline must be light then, and an error is the client's, see s->skipping.
+ */
 PGW_MUSTCHECK enum exchange_end exchange_query(struct session *s,
 	const char *sql, const char *const *params, size_t n_params,
 	exchange_row_fn row, void *arg, struct exchange_error *error);

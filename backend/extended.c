@@ -1,9 +1,10 @@
 /*
- * extended.c: which prepared statements and portals may change rows.
+ * extended.c: the client's messages of the extended query protocol.
  *
- * A transaction's first such Execute waits for a durable intent.  What is not
- * known here (a statement made by SQL PREPARE, a text that is not parsed)
- * counts as changing rows.
+ * What is not known here (a statement made by SQL PREPARE, a text that is not
+ * parsed) counts as changing rows.  A statement that is captured or recorded
+ * waits until all that ran before it is answered, so that the status is exact
+ * and one record stands for one transaction.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -12,260 +13,677 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog.h"
+#include "commit.h"
+#include "dml.h"
+#include "exchange.h"
 #include "log.h"
-#include "query.h"
+#include "pipeline.h"
+#include "portal.h"
+#include "statement.h"
 #include "txn.h"
 
-/* What executing it means. */
-struct effect {
-	char *sql; /* malloc()ed; only of statements that write */
-	const char *type;
-	const char *reason; /* NULL: changes no rows */
-	enum stmt_kind kind;
-};
-
-struct entry {
-	char *name;
-	struct effect effect;
-};
-
-struct map {
-	struct entry *list;
-	size_t n, cap;
-};
-
-struct extended {
-	struct map statements;
-	struct map portals;
-	bool ends;           /* COMMIT or ROLLBACK was executed and not yet
-			      * answered, with an outcome owed */
-	bool rolled_back_to; /* so the tag ROLLBACK may be either */
-	bool skipping;       /* the server ignores all up to the Sync */
-};
-
-static void *
-checked(void *p)
-{
-	if (p == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return p;
-}
-
-struct extended *
-extended_new(void)
-{
-	return checked(calloc(1, sizeof(struct extended)));
-}
-
-static struct entry *
-find(struct map *map, const char *name)
-{
-	for (size_t i = 0; i < map->n; i++)
-		if (strcmp(map->list[i].name, name) == 0)
-			return &map->list[i];
-	return NULL;
-}
-
 static void
-drop(struct map *map, struct entry *e)
+forward(struct session *s, const struct message *m)
 {
-	free(e->name);
-	free(e->effect.sql);
-	*e = map->list[--map->n];
+	wire_put(&s->server, m->raw, m->raw_len);
 }
 
+static bool
+is_dml(enum stmt_kind kind)
+{
+	return kind == STMT_INSERT || kind == STMT_UPDATE ||
+	       kind == STMT_DELETE;
+}
+
+/* --- prepared statements --- */
+
+/* What it would do, as far as text and catalog tell. */
 static void
-set(struct map *map, const char *name, const struct effect *effect)
+weigh(struct session *s, struct prepared *p, bool standard_strings)
 {
-	struct entry *e = find(map, name);
+	bool may_ask = s->status != 0 && s->status != PQ_FAILED &&
+		       pipeline_is_light(s) && !s->skipping;
+	const struct analysis *a = analyze(
+	    s->analyzer, p->sql, p->len, standard_strings);
+	const struct analyzed_statement *st = a->statements;
 
-	if (e != NULL)
-		drop(map, e);
-	if (map->n == map->cap) {
-		map->cap = map->cap == 0 ? 16 : map->cap * 2;
-		map->list = checked(
-		    realloc(map->list, map->cap * sizeof(*map->list)));
-	}
-	e = &map->list[map->n++];
-	e->name = checked(strdup(name));
-	e->effect = *effect;
-	if (effect->sql != NULL)
-		e->effect.sql = checked(strdup(effect->sql));
-}
-
-static void
-clear(struct map *map)
-{
-	while (map->n > 0)
-		drop(map, &map->list[0]);
-}
-
-void
-extended_forget(struct extended *x)
-{
-	clear(&x->statements);
-}
-
-void
-extended_command_complete(
-    struct session *s, struct extended *x, const struct message *m)
-{
-	const char *tag = (const char *)m->body;
-
-	if (!x->ends || x->rolled_back_to || m->len == 0 ||
-	    m->body[m->len - 1] != 0 ||
-	    (strcmp(tag, "COMMIT") != 0 && strcmp(tag, "ROLLBACK") != 0 &&
-		strcmp(tag, "PREPARE TRANSACTION") != 0))
+	p->kind = STMT_OTHER;
+	p->type = "UNKNOWN";
+	p->parsed = a->parsed && a->n_statements == 1;
+	p->weighed = true;
+	p->reason = NULL;
+	if (!p->parsed) {
+		if (!a->parsed && !a->syntax_error)
+			p->reason = "not_parsed";
 		return;
-	/* The next transaction of the pipeline may follow without a Sync. */
-	query_transaction_end(s);
-	x->ends = false;
-}
-
-void
-extended_error(struct extended *x)
-{
-	x->skipping = true;
-}
-
-void
-extended_ready(struct extended *x, bool idle)
-{
-	x->skipping = false;
-	x->ends = false;
-	x->rolled_back_to = false;
-	if (idle)
-		clear(&x->portals);
-}
-
-static struct effect
-effect_of(struct session *s, const char *sql)
-{
-	struct effect e = { NULL, "UNKNOWN", "not_parsed", STMT_OTHER };
-	const struct analysis *a = analyze(s->analyzer, sql, strlen(sql),
-	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==
-		0);
-
-	if (a->parsed && a->n_statements == 0) {
-		e.reason = NULL;
-	} else if (a->parsed && a->n_statements == 1) {
-		const struct analyzed_statement *st = &a->statements[0];
-		bool may_ask = session_in_sync(s) && s->status != PQ_FAILED;
-
-		e.kind = st->kind;
-		e.type = st->type;
-		e.reason = query_unsupported(s, st, may_ask);
-		if (e.reason != NULL && strcmp(e.reason, "dml") == 0)
-			e.reason = "extended_protocol";
-		query_note(s, st);
-	} else if (a->syntax_error) {
-		e.reason = NULL;
 	}
-	if (e.reason != NULL)
-		e.sql = (char *)(uintptr_t)sql;
-	return e;
+	p->kind = st->kind;
+	p->type = st->type;
+	p->chain = st->chain;
+	p->noted = !is_dml(st->kind) &&
+		   (st->kind != STMT_SELECT || st->n_functions > 0);
+	p->weighed = may_ask || st->n_functions == 0;
+	p->reason = statement_unsupported(s, st, may_ask);
+}
+
+/* Looks up what a capture will need, now that a Sync of ours harms nobody. */
+static void
+warm(struct session *s, const struct prepared *p)
+{
+	const struct analysis *a;
+
+	if (!is_dml(p->kind) || !pipeline_in_sync(s) || s->status == PQ_FAILED)
+		return;
+	a = analyze(s->analyzer, p->sql, p->len, true);
+	if (!a->parsed || a->n_statements != 1)
+		return;
+	for (size_t i = 0; i < a->statements->n_functions; i++)
+		(void)catalog_function(s, a->statements->functions[i].schema,
+		    a->statements->functions[i].name, true);
+	if (a->statements->n_relations > 0 &&
+	    catalog_table(s, a->statements->relations[0].schema,
+		a->statements->relations[0].name) == NULL)
+		log_debug("unknown_table", "%s",
+		    a->statements->relations[0].name);
+}
+
+static bool
+take_types(struct prepared *p, struct rd *r)
+{
+	p->n_types = rd_u16(r);
+	if (r->bad || p->n_types > rd_left(r) / 4)
+		return false;
+	p->types = calloc(p->n_types + 1, sizeof(*p->types));
+	if (p->types == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < p->n_types; i++)
+		p->types[i] = rd_u32(r);
+	return true;
 }
 
 static void
-parse(struct session *s, struct extended *x, const struct message *m)
+parse(struct session *s, const struct message *m)
 {
 	struct rd r = rd_init(m->body, m->len);
 	const char *name = rd_cstr(&r), *sql = rd_cstr(&r);
+	struct prepared *p = NULL;
+	struct named *named = NULL;
 
 	if (!r.bad) {
-		struct effect e = effect_of(s, sql);
-
-		set(&x->statements, name, &e);
+		p = prepared_new(sql, strlen(sql));
+		if (take_types(p, &r)) {
+			weigh(s, p,
+			    strcmp(session_parameter(
+				       s, "standard_conforming_strings"),
+				"on") == 0);
+			warm(s, p);
+		}
+		named = portals_put_prepared(s->portals, name, p);
 	}
+	pipeline_push(s, PqMsg_Parse)->named = named;
 }
 
-static void
-bind(struct extended *x, const struct message *m)
+/* Marks what the server still has under its name. */
+static bool
+see_prepared(void *arg, const struct message *row)
 {
-	static const struct effect unknown = { NULL, "EXECUTE", "execute",
-		STMT_EXECUTE };
-	struct rd r = rd_init(m->body, m->len);
-	const char *portal = rd_cstr(&r), *name = rd_cstr(&r);
-	struct entry *e;
+	struct session *s = arg;
+	struct exchange_value v[2];
+	struct prepared *p;
+	char *name;
 
-	if (r.bad)
+	if (!exchange_row_values(row, v, 2) || v[0].data == NULL ||
+	    v[1].data == NULL)
+		return false;
+	name = strndup((const char *)v[0].data, v[0].len);
+	if (name == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	p = portals_prepared(s->portals, name);
+	if (p != NULL && p->len == v[1].len &&
+	    memcmp(p->sql, v[1].data, p->len) == 0)
+		p->seen = true;
+	free(name);
+	return true;
+}
+
+static bool
+was_seen(void *arg, const char *name, struct prepared *p)
+{
+	bool seen = p == NULL || name[0] == '\0' || p->seen;
+
+	(void)arg;
+	if (p != NULL)
+		p->seen = false;
+	return seen;
+}
+
+/*
+ * SQL may have replaced prepared statements behind our back (PREPARE,
+ * DEALLOCATE, or a function that does): forget those that are others now.
+ */
+static void
+recheck(struct session *s)
+{
+	if (exchange_query(s,
+		"SELECT name, statement FROM "
+		"pg_catalog.pg_prepared_statements WHERE NOT from_sql",
+		NULL, 0, see_prepared, s, NULL) != EXCHANGE_DONE)
 		return;
-	e = find(&x->statements, name);
-	set(&x->portals, portal, e != NULL ? &e->effect : &unknown);
+	portals_filter_prepared(s->portals, was_seen, NULL);
+	s->prepared_doubt = false;
+}
+
+static struct prepared *
+prepared_for_bind(struct session *s, const char *name)
+{
+	if (name[0] != '\0' && s->prepared_doubt) {
+		if (pipeline_in_sync(s) && s->status != PQ_FAILED)
+			recheck(s);
+		if (s->prepared_doubt)
+			return NULL;
+	}
+	return portals_prepared(s->portals, name);
+}
+
+/* --- portals --- */
+
+static void
+bind(struct session *s, const struct message *m)
+{
+	struct rd r = rd_init(m->body, m->len);
+	const char *name = rd_cstr(&r), *statement = rd_cstr(&r);
+	struct named *named = NULL;
+
+	if (!r.bad) {
+		struct prepared *p = prepared_for_bind(s, statement);
+		struct portal *portal = portal_new(p);
+
+		portal->bound_at = s->executions;
+		if (p != NULL && is_dml(p->kind)) {
+			buf_put(&portal->bind, m->body, m->len);
+			warm(s, p);
+		}
+		named = portals_put_portal(s->portals, name, portal);
+	}
+	pipeline_push(s, PqMsg_Bind)->named = named;
 }
 
 static void
-close_object(struct extended *x, const struct message *m)
+describe(struct session *s, const struct message *m)
 {
 	struct rd r = rd_init(m->body, m->len);
-	struct map *map = rd_u8(&r) == 'S' ? &x->statements : &x->portals;
+	bool is_portal = rd_u8(&r) == 'P';
 	const char *name = rd_cstr(&r);
-	struct entry *e = r.bad ? NULL : find(map, name);
+	const struct portal *portal = is_portal && !r.bad
+					  ? portals_portal(s->portals, name)
+					  : NULL;
 
-	if (e != NULL)
-		drop(map, e);
+	pipeline_push(s, PqMsg_Describe)->strip = portal != NULL &&
+						  portal->ours;
+}
+
+static void
+close_object(struct session *s, const struct message *m)
+{
+	struct rd r = rd_init(m->body, m->len);
+	uint8_t what = rd_u8(&r);
+	const char *name = rd_cstr(&r);
+	struct named *named = NULL;
+
+	if (!r.bad && what == 'S')
+		named = portals_put_prepared(s->portals, name, NULL);
+	else if (!r.bad && what == 'P')
+		named = portals_put_portal(s->portals, name, NULL);
+	pipeline_push(s, PqMsg_Close)->named = named;
+}
+
+/* --- Execute --- */
+
+/* The portal runs on the server as the client asked. */
+static void
+run(struct session *s, const struct message *m, const struct prepared *p)
+{
+	struct pipeline_entry e = { .type = PqMsg_Execute };
+
+	if (p != NULL && p->noted) {
+		const struct analysis *a = analyze(
+		    s->analyzer, p->sql, p->len, true);
+
+		if (a->parsed && a->n_statements == 1)
+			statement_note(s, &a->statements[0]);
+		/* Whether a BEGIN begins is not known yet. */
+		if (!pipeline_is_light(s))
+			s->txn->plain_begin = false;
+	}
+	s->executions++;
+	s->batch_executions++;
+	if (s->skipping) {
+		forward(s, m);
+		return;
+	}
+	if (p != NULL) {
+		e.kind = p->kind;
+		e.chain = p->chain;
+	} else {
+		e.kind = STMT_OTHER;
+	}
+	pipeline_forward(s, m, &e);
 }
 
 static enum extended_answer
-execute(struct session *s, struct extended *x, const struct message *m)
+run_unsupported(struct session *s, const struct message *m,
+    const struct prepared *p, const char *reason)
+{
+	bool hide = s->config->log_statements == STATEMENTS_NORMALIZED;
+	enum statement_step step;
+
+	/* A Bind that failed runs nothing. */
+	if (!pipeline_catch_up(s))
+		return EXTENDED_STOP;
+	if (s->skipping) {
+		forward(s, m);
+		return EXTENDED_TAKEN;
+	}
+	step = statement_refuse_unsupported(s, reason);
+	if (step == STATEMENT_FORWARD) {
+		if (p != NULL && p->parsed)
+			(void)statement_add(
+			    s, p->sql, p->len, p->type, p->kind);
+		else
+			(void)txn_add_statement(s->txn,
+			    p != NULL && !hide ? p->sql : "",
+			    p != NULL && !hide ? p->len : 0,
+			    p != NULL ? p->type : "EXECUTE");
+		step = statement_record_unsupported(
+		    s, reason, s->status == PQ_IDLE);
+	}
+	if (step == STATEMENT_STOP)
+		return EXTENDED_STOP;
+	if (step == STATEMENT_FORWARD)
+		run(s, m, p);
+	return EXTENDED_TAKEN;
+}
+
+static enum extended_answer
+run_commit(
+    struct session *s, const struct message *m, const struct prepared *p)
+{
+	struct pipeline_entry e = {
+		.type = PqMsg_Execute, .kind = p->kind, .chain = p->chain
+	};
+
+	if (!pipeline_catch_up(s))
+		return EXTENDED_STOP;
+	if (s->skipping) {
+		forward(s, m);
+		return EXTENDED_TAKEN;
+	}
+	switch (commit_hold(s, m, &e)) {
+	case COMMIT_GO:
+		run(s, m, p);
+		return EXTENDED_TAKEN;
+	case COMMIT_SENT:
+		s->txn->ends = true;
+		s->executions++;
+		s->batch_executions++;
+		return EXTENDED_TAKEN;
+	case COMMIT_REFUSED:
+		return EXTENDED_TAKEN;
+	case COMMIT_STOP:
+		break;
+	}
+	return EXTENDED_STOP;
+}
+
+/* The Bind's values, formats and types.  False: the server refused it. */
+static bool
+take_bind(const struct portal *portal, struct capture_bind *b,
+    struct record_param *params, size_t max)
+{
+	struct rd r = rd_init(portal->bind.data, portal->bind.len);
+	const struct prepared *p = portal->prepared;
+	const uint8_t *formats;
+	size_t n_formats;
+
+	b->portal = rd_cstr(&r);
+	(void)rd_cstr(&r);
+	n_formats = rd_u16(&r);
+	formats = rd_bytes(&r, 2 * n_formats);
+	b->n_params = rd_u16(&r);
+	if (r.bad || b->n_params > max ||
+	    (n_formats > 1 && n_formats != b->n_params))
+		return false;
+	for (size_t i = 0; i < b->n_params; i++) {
+		uint32_t len = rd_u32(&r);
+
+		params[i].type = i < p->n_types ? p->types[i] : 0;
+		params[i].format = 0;
+		if (n_formats > 0)
+			params[i].format = (uint8_t)get_u16(
+			    formats + 2 * (n_formats == 1 ? 0 : i));
+		params[i].value = len == UINT32_MAX ? NULL : rd_bytes(&r, len);
+		params[i].len = len == UINT32_MAX ? 0 : len;
+		if (params[i].format > 1)
+			return false;
+	}
+	b->params = params;
+	b->n_formats = rd_u16(&r);
+	b->formats = rd_bytes(&r, 2 * (size_t)b->n_formats);
+	return !r.bad && rd_left(&r) == 0;
+}
+
+static void
+bind_again(struct session *s, const struct portal *portal)
+{
+	size_t at;
+
+	pipeline_push(s, PqMsg_Bind)->own = true;
+	at = wire_begin(&s->server, PqMsg_Bind);
+	buf_put(&s->server.out, portal->bind.data, portal->bind.len);
+	wire_end(&s->server, at);
+}
+
+/* What a Sync of the client's means for us, when it is on its way. */
+static void
+batch_ended(struct session *s)
+{
+	s->skipping = false;
+	s->batch_open = false;
+	s->batch_executions = 0;
+}
+
+static enum extended_answer
+run_dml(struct session *s, const struct message *m, struct portal *portal,
+    struct dml *d)
+{
+	switch (dml_run(s, d)) {
+	case STATEMENT_STOP:
+		return EXTENDED_STOP;
+	case STATEMENT_FORWARD:
+		if (s->skipping) { /* the portal went with its Bind */
+			forward(s, m);
+			return EXTENDED_TAKEN;
+		}
+		if (d->rebind)
+			bind_again(s, portal);
+		run(s, m, portal->prepared);
+		return EXTENDED_TAKEN;
+	case STATEMENT_DONE:
+		break;
+	}
+	s->executions++;
+	s->batch_executions++;
+	portal->ours = d->done || d->suspended;
+	portal->done = d->done && d->stmt->returning.len == 0;
+	if (!d->sync_used)
+		return EXTENDED_TAKEN;
+	batch_ended(s);
+	if (s->status == PQ_IDLE)
+		portals_clear(s->portals);
+	return EXTENDED_TAKEN_SYNC;
+}
+
+static enum extended_answer
+execute_dml(struct session *s, const struct message *m, struct portal *portal,
+    uint32_t max_rows, bool sync_follows)
+{
+	struct prepared *p = portal->prepared;
+	size_t max = portal->bind.len / 4;
+	struct record_param *params = calloc(max + 1, sizeof(*params));
+	struct capture_bind b = { .max_rows = max_rows };
+	struct dml d = { .text = p->sql, .len = p->len, .bind = &b };
+	const struct analysis *a;
+	enum extended_answer answer;
+
+	if (params == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	b.check = portal->bound_at != s->executions;
+	if (b.check && s->portals_unknown) {
+		free(params);
+		return run_unsupported(s, m, p, "execute");
+	}
+	b.first = s->batch_executions == 0 && portals_count(s->portals) == 1;
+	b.sync_follows = sync_follows;
+	a = analyze(s->analyzer, p->sql, p->len, true);
+	if (!a->parsed || a->n_statements != 1) {
+		answer = run_unsupported(s, m, p, "not_parsed");
+	} else if (!take_bind(portal, &b, params, max)) {
+		run(s, m, p); /* its Bind is refused already */
+		answer = EXTENDED_TAKEN;
+	} else {
+		d.stmt = &a->statements[0];
+		answer = run_dml(s, m, portal, &d);
+	}
+	free(params);
+	return answer;
+}
+
+/* More rows of a portal of ours. */
+static enum extended_answer
+fetch(struct session *s, const struct message *m, struct portal *portal)
+{
+	struct buf error = { 0 };
+	bool ended = false;
+	enum capture_end end;
+
+	if (!pipeline_catch_up(s))
+		return EXTENDED_STOP;
+	if (s->skipping) {
+		forward(s, m);
+		return EXTENDED_TAKEN;
+	}
+	end = capture_fetch(s, m, &error, &ended);
+	if (end == CAPTURE_STATEMENT_ERROR)
+		pipeline_fail(s);
+	wire_put(&s->client, error.data, error.len);
+	buf_free(&error);
+	s->executions++;
+	(void)portal;
+	return end == CAPTURE_CONNECTION_LOST ? EXTENDED_STOP : EXTENDED_TAKEN;
+}
+
+/*
+ * Without RETURNING a portal runs once; ours, with it, would run to an empty
+ * result.  One that has run stands in, so that the error is the server's own.
+ */
+static enum extended_answer
+run_again(struct session *s, const struct message *m, const char *name)
+{
+	static const char harmless[] = "DISCARD PLANS";
+	struct wire *w = &s->server;
+	size_t at;
+
+	exchange_put_close_one(w, 'P', name);
+	pipeline_push(s, PqMsg_Close)->own = true;
+	exchange_put_parse(
+	    w, EXCHANGE_NAME, harmless, strlen(harmless), NULL, 0);
+	pipeline_push(s, PqMsg_Parse)->own = true;
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, name);
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	exchange_put_params(w, NULL, 0);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	pipeline_push(s, PqMsg_Bind)->own = true;
+	exchange_put_close_one(w, 'S', EXCHANGE_NAME);
+	pipeline_push(s, PqMsg_Close)->own = true;
+	exchange_put_execute(w, name, 0);
+	pipeline_push(s, PqMsg_Execute)->own = true;
+	run(s, m, NULL);
+	return EXTENDED_TAKEN;
+}
+
+static bool
+commits(const struct prepared *p)
+{
+	return p->kind == STMT_COMMIT || p->kind == STMT_PREPARE_TRANSACTION;
+}
+
+/* Whether all that ran before must be answered first. */
+static bool
+must_wait(const struct session *s, const struct portal *portal)
+{
+	const struct prepared *p = portal != NULL ? portal->prepared : NULL;
+
+	if (pipeline_is_light(s))
+		return false;
+	return p == NULL || p->reason != NULL || !p->weighed ||
+	       portal->ours || (commits(p) && s->txn->dirty);
+}
+
+static enum extended_answer
+execute_portal(struct session *s, const struct message *m, const char *name,
+    uint32_t max_rows, bool sync_follows)
+{
+	struct portal *portal = portals_portal(s->portals, name);
+	struct prepared *p = portal != NULL ? portal->prepared : NULL;
+
+	if (s->status == PQ_FAILED) {
+		run(s, m, p);
+		return EXTENDED_TAKEN;
+	}
+	if (p == NULL)
+		return run_unsupported(s, m, NULL, "execute");
+	if (!p->weighed)
+		weigh(s, p, true);
+	if (commits(p) && s->txn->dirty && !s->txn->published)
+		return run_commit(s, m, p);
+	if (portal->done)
+		return run_again(s, m, name);
+	if (portal->ours)
+		return fetch(s, m, portal);
+	if (is_dml(p->kind))
+		return execute_dml(s, m, portal, max_rows, sync_follows);
+	if (p->reason != NULL && !s->txn->published)
+		return run_unsupported(s, m, p, p->reason);
+	run(s, m, p);
+	return EXTENDED_TAKEN;
+}
+
+static enum extended_answer
+execute(struct session *s, const struct message *m, bool sync_follows)
 {
 	struct rd r = rd_init(m->body, m->len);
-	const char *portal = rd_cstr(&r);
-	struct entry *e = r.bad ? NULL : find(&x->portals, portal);
-	struct txn *t = s->txn;
-	bool hide = s->config->log_statements == STATEMENTS_NORMALIZED;
+	const char *name = rd_cstr(&r);
+	uint32_t max_rows = rd_u32(&r);
+	const struct portal *portal = r.bad ? NULL
+					    : portals_portal(s->portals, name);
 
-	if (e == NULL)
-		return EXTENDED_FORWARD; /* the server knows no such */
-	if (e->effect.kind == STMT_COMMIT || e->effect.kind == STMT_ROLLBACK ||
-	    e->effect.kind == STMT_PREPARE_TRANSACTION) {
-		x->ends = t->published || t->dirty;
-		if (x->skipping)
-			return EXTENDED_FORWARD;
-		if (t->dirty && !t->published) {
-			txn_degrade(
-			    t, CAPTURE_UNSUPPORTED, "extended_protocol");
-			if (!query_must_publish(s))
-				return EXTENDED_STOP;
-		}
-		return EXTENDED_FORWARD;
+	if (r.bad || (portal == NULL && !s->portals_unknown)) {
+		run(s, m, NULL); /* the server knows no such, or a cursor */
+		return EXTENDED_TAKEN;
 	}
-	if (e->effect.kind == STMT_ROLLBACK_TO)
-		x->rolled_back_to = true;
-	if (e->effect.reason == NULL)
-		return EXTENDED_FORWARD;
-	/* One record per transaction: the ones before must have ended. */
-	if (s->pending_ready > 0)
+	if (must_wait(s, portal))
 		return EXTENDED_WAIT;
-	if (x->ends && !x->skipping && !x->rolled_back_to)
-		return EXTENDED_WAIT;
-	if (t->published || x->skipping)
-		return EXTENDED_FORWARD;
-	(void)txn_add_statement(t,
-	    e->effect.sql != NULL && !hide ? e->effect.sql : "",
-	    e->effect.sql != NULL && !hide ? strlen(e->effect.sql) : 0,
-	    e->effect.type, 0);
-	txn_degrade(t, CAPTURE_UNSUPPORTED, e->effect.reason);
-	return query_must_publish(s) ? EXTENDED_FORWARD : EXTENDED_STOP;
+	return execute_portal(s, m, name, max_rows, sync_follows);
+}
+
+/* --- Sync --- */
+
+/* An error of ours left statements open: behind the Sync they can be closed. */
+static void
+close_left_behind(struct session *s)
+{
+	static const char what[] = { 'P', 'S' };
+
+	s->left_behind = false;
+	for (size_t i = 0; i < sizeof(what); i++) {
+		exchange_put_close_one(&s->server, what[i], EXCHANGE_NAME);
+		pipeline_push(s, PqMsg_Close)->own = true;
+	}
+	exchange_put_sync(s);
+	pipeline_push(s, PqMsg_Sync)->own = true;
+}
+
+static bool
+must_record(const struct session *s)
+{
+	return !s->skipping && s->txn->dirty && !s->txn->published;
+}
+
+/* Outside a block the Sync commits. */
+static enum extended_answer
+sync_batch(struct session *s, const struct message *m)
+{
+	struct pipeline_entry e = { .type = PqMsg_Sync };
+
+	if (s->copy_in) {
+		forward(s, m); /* which the server ignores */
+		return EXTENDED_TAKEN;
+	}
+	if (must_record(s)) {
+		if (!pipeline_is_light(s))
+			return EXTENDED_WAIT;
+		if (!pipeline_catch_up(s))
+			return EXTENDED_STOP;
+	}
+	if (must_record(s) && s->status == PQ_IDLE &&
+	    commit_hold(s, NULL, NULL) == COMMIT_STOP)
+		return EXTENDED_STOP;
+	batch_ended(s);
+	pipeline_forward(s, m, &e);
+	if (s->left_behind)
+		close_left_behind(s);
+	return EXTENDED_TAKEN;
+}
+
+/* --- all of them --- */
+
+enum extended_answer
+extended_message(struct session *s, const struct message *m, bool sync_follows)
+{
+	if (m->type == PqMsg_Sync)
+		return sync_batch(s, m);
+	if (s->skipping || s->copy_in) {
+		forward(s, m);
+		return EXTENDED_TAKEN;
+	}
+	switch (m->type) {
+	case PqMsg_Execute: {
+		s->batch_open = true;
+		return execute(s, m, sync_follows);
+	}
+	case PqMsg_Parse:
+		parse(s, m);
+		break;
+	case PqMsg_Bind:
+		bind(s, m);
+		break;
+	case PqMsg_Close:
+		close_object(s, m);
+		break;
+	case PqMsg_Describe:
+	default:
+		describe(s, m);
+		break;
+	}
+	s->batch_open = true;
+	forward(s, m);
+	return EXTENDED_TAKEN;
 }
 
 enum extended_answer
-extended_message(struct session *s, struct extended *x, const struct message *m)
+extended_oversized(struct session *s, char type)
 {
-	switch (m->type) {
+	if (s->skipping || s->copy_in)
+		return EXTENDED_TAKEN;
+	switch (type) {
 	case PqMsg_Parse:
-		parse(s, x, m);
+		/* Named ones are looked at again before they are believed. */
+		s->prepared_doubt = true;
+		pipeline_push(s, type)->named = portals_put_prepared(
+		    s->portals, "", NULL);
 		break;
 	case PqMsg_Bind:
-		bind(x, m);
+		s->portals_unknown = true;
+		pipeline_push(s, type)->named = portals_put_portal(
+		    s->portals, "", portal_new(NULL));
 		break;
-	case PqMsg_Close:
-		close_object(x, m);
-		break;
-	case PqMsg_Execute:
-		return execute(s, x, m);
 	default:
-		break;
+		session_fatal(s, "08P01", "invalid message length", NULL);
+		return EXTENDED_STOP;
 	}
-	return EXTENDED_FORWARD;
+	s->batch_open = true;
+	return EXTENDED_TAKEN;
 }

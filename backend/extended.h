@@ -1,6 +1,9 @@
 /*
- * extended.h: the extended query protocol passes through unharmed; statements
- * that may change rows are recorded, as unsupported, before they execute.
+ * extended.h: the client's messages of the extended query protocol.
+ *
+ * Each is forwarded as it is, but for the Execute of an INSERT, UPDATE or
+ * DELETE, which is captured, and what commits a captured transaction (Sync,
+ * or the Execute of a COMMIT), which is held until the record is durable.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -13,29 +16,23 @@
 #include "session.h"
 #include "wire.h"
 
-struct extended;
-
-struct extended *extended_new(void);
+enum extended_answer {
+	EXTENDED_TAKEN,		/* forwarded, or done with */
+	EXTENDED_TAKEN_SYNC,	/* and so is the Sync behind it */
+	/* Not before the server has answered what was sent; a Flush asks it. */
+	EXTENDED_WAIT,
+	EXTENDED_STOP		/* the session must end */
+};
 
 /*
- * Looks at a Parse, Bind, Close or Execute message before it is forwarded.
- * EXTENDED_WAIT: the message must not go on before the server has answered
- * what was sent, for which it may need a Flush.  EXTENDED_STOP: the session must end.
+ * Parse, Bind, Describe, Execute, Close or Sync.  sync_follows: the next
+ * message of the client is a Sync, and it is there.
  */
-enum extended_answer { EXTENDED_FORWARD, EXTENDED_WAIT, EXTENDED_STOP };
 PGW_MUSTCHECK enum extended_answer extended_message(struct session *s,
-	struct extended *x, const struct message *m);
+	const struct message *m, bool sync_follows);
 
-/* A Parse passed that was too long to look at: no statement is known. */
-void extended_forget(struct extended *x);
-
-/*
- * The server's answers: CommandComplete (before query_ready() or anything else
- * uses the transaction), ErrorResponse, ReadyForQuery with status I or not.
- */
-void extended_command_complete(struct session *s, struct extended *x,
-	const struct message *m);
-void extended_error(struct extended *x);
-void extended_ready(struct extended *x, bool idle);
+/* A message of this type, too long to look at, is forwarded as it comes. */
+PGW_MUSTCHECK enum extended_answer extended_oversized(struct session *s,
+	char type);
 
 #endif

@@ -150,13 +150,13 @@ facts_row(void *arg, const struct message *row)
 
 enum exchange_end
 facts_read(struct session *s, struct txn *t, struct facts *f,
-    struct exchange_error *error)
+    struct exchange_error *error, struct buf *raw_error)
 {
 	struct reading r = { .t = t, .f = f };
 	enum exchange_end end;
 
 	memset(f, 0, sizeof(*f));
-	end = exchange_read(s, facts_row, &r, error, NULL);
+	end = exchange_read(s, facts_row, &r, error, raw_error);
 	return end == EXCHANGE_DONE && !r.whole ? EXCHANGE_LOST : end;
 }
 

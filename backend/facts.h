@@ -32,7 +32,8 @@ struct facts {
 void facts_put(struct session *s, const struct txn *t,
 	const struct catalog_table *table);
 PGW_MUSTCHECK enum exchange_end facts_read(struct session *s, struct txn *t,
-	struct facts *f, struct exchange_error *error);
+	struct facts *f, struct exchange_error *error,
+	struct buf *raw_error);
 
 /*
  * Degrades the capture where a table is not what it was taken for, or where a

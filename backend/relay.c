@@ -12,16 +12,18 @@
 #include <string.h>
 
 #include "binding.h"
+#include "commit.h"
 #include "extended.h"
 #include "ioutil.h"
 #include "log.h"
+#include "pipeline.h"
 #include "query.h"
+#include "statement.h"
+#include "strip.h"
 #include "txn.h"
 
 /* Messages that are looked at whole may be this long. */
 #define MAX_WHOLE ((size_t)64 * 1024 * 1024)
-/* So many ends of COPY are told apart that come before their COPY began. */
-#define MAX_EARLY_ENDS 16
 /* For what is queued when the session is over. */
 #define LAST_WORDS_US 1000000
 
@@ -34,17 +36,9 @@ enum next {
 
 struct relay {
 	struct session *s;
-	struct extended *extended;
-	bool copy_in;     /* the server waits for CopyData, the client's end
-			   * of it has not come */
-	bool simple;      /* the next ReadyForQuery is that of a Query */
 	bool flushed;     /* a Flush of ours is on its way */
 	bool client_done; /* Terminate, or its connection ended */
 	bool terminated;  /* by Terminate: it may still read */
-	/* CopyDone and CopyFail sent before the server's CopyInResponse was
-	 * seen: how many ReadyForQuery were pending at each. */
-	unsigned early_ends[MAX_EARLY_ENDS];
-	unsigned n_early_ends;
 };
 
 typedef enum next (*message_fn)(struct relay *r, const struct message *m);
@@ -57,93 +51,101 @@ forward(struct wire *to, const struct message *m)
 
 /* --- from the client --- */
 
+/* It has an answer of its own, and ends with ReadyForQuery. */
+static enum next
+forward_to_ready(struct session *s, const struct message *m)
+{
+	struct pipeline_entry e = { .type = m->type };
+
+	s->executions++;
+	pipeline_forward(s, m, &e);
+	return NEXT;
+}
+
+/*
+ * It ends what the batch began.  What the batch changed is recorded before
+ * its commit, without images.
+ */
+static bool
+end_batch(struct session *s, const char *type, const char *reason)
+{
+	(void)txn_add_statement(s->txn, "", 0, type);
+	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
+	s->prepared_doubt = true;
+	s->portals_unknown = true;
+	s->batch_open = false;
+	s->batch_executions = 0;
+	return commit_must_publish(s);
+}
+
+/* Inside a batch the server answers when it is asked to. */
+static enum next
+wait_for_answers(struct relay *r)
+{
+	if (r->s->batch_open && !r->flushed)
+		wire_put_empty(&r->s->server, PqMsg_Flush);
+	r->flushed = true;
+	return AGAIN_LATER;
+}
+
 static enum next
 on_query(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
-	/* In COPY mode, or behind messages without a Sync, only the server
-	 * can say what it is. */
-	if (r->copy_in) {
+	/* In COPY mode, and after an error in a batch, only the server can say
+	 * what it is. */
+	if (s->copy_in || s->skipping) {
 		forward(&s->server, m);
-		s->pending_ready++;
 		return NEXT;
 	}
-	if (s->pending_ready > 0)
-		return AGAIN_LATER;
-	r->simple = true;
-	if (s->extended_open) {
-		txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "mixed_protocols");
-		(void)txn_add_statement(s->txn, "", 0, "UNKNOWN", 0);
-		if (!query_must_publish(s))
+	if (!pipeline_is_light(s))
+		return wait_for_answers(r);
+	r->flushed = false;
+	if (s->batch_open) {
+		if (!end_batch(s, "UNKNOWN", "mixed_protocols"))
 			return STOP;
-		forward(&s->server, m);
-		s->extended_open = false;
-		s->pending_ready++;
-		return NEXT;
+		return forward_to_ready(s, m);
 	}
-	return query_simple(s, m) ? NEXT : STOP;
+	switch (query_simple(s, m)) {
+	case STATEMENT_FORWARD:
+		return forward_to_ready(s, m);
+	case STATEMENT_DONE:
+		s->executions++;
+		return NEXT;
+	case STATEMENT_STOP:
+		break;
+	}
+	return STOP;
+}
+
+static bool
+sync_follows(const struct session *s, const struct message *m)
+{
+	size_t left = wire_unread(&s->client) - m->raw_len;
+	const uint8_t *next = m->raw + m->raw_len;
+
+	return left >= 5 && next[0] == PqMsg_Sync && get_u32(next + 1) == 4;
 }
 
 static enum next
 on_extended(struct relay *r, const struct message *m)
 {
-	switch (extended_message(r->s, r->extended, m)) {
+	struct session *s = r->s;
+
+	switch (extended_message(s, m, sync_follows(s, m))) {
 	case EXTENDED_STOP:
 		return STOP;
 	case EXTENDED_WAIT:
-		if (!r->flushed)
-			wire_put_empty(&r->s->server, PqMsg_Flush);
-		r->flushed = true;
-		return AGAIN_LATER;
-	case EXTENDED_FORWARD:
+		return wait_for_answers(r);
+	case EXTENDED_TAKEN_SYNC:
+		wire_skip(&s->client, 5);
+		break;
+	case EXTENDED_TAKEN:
 		break;
 	}
 	r->flushed = false;
-	r->s->extended_open = true;
-	forward(&r->s->server, m);
 	return NEXT;
-}
-
-static enum next
-on_sync(struct relay *r, const struct message *m)
-{
-	/* While the server is in COPY mode it ignores Sync. */
-	if (!r->copy_in) {
-		r->s->pending_ready++;
-		r->s->extended_open = false;
-	}
-	forward(&r->s->server, m);
-	return NEXT;
-}
-
-/* CopyDone and CopyFail: the server answers the next Sync again. */
-static enum next
-on_copy_end(struct relay *r, const struct message *m)
-{
-	struct session *s = r->s;
-
-	if (!r->copy_in && !session_in_sync(s)) {
-		if (r->n_early_ends == MAX_EARLY_ENDS)
-			r->n_early_ends--;
-		r->early_ends[r->n_early_ends++] = s->pending_ready;
-	}
-	r->copy_in = false;
-	forward(&s->server, m);
-	return NEXT;
-}
-
-/* One ReadyForQuery less is pending, and ends of COPY before it are past. */
-static void
-early_ends_ready(struct relay *r)
-{
-	unsigned kept = 0;
-
-	for (unsigned i = 0; i < r->n_early_ends; i++) {
-		if (r->early_ends[i] > 0)
-			r->early_ends[kept++] = r->early_ends[i] - 1;
-	}
-	r->n_early_ends = kept;
 }
 
 static enum next
@@ -151,17 +153,30 @@ on_function_call(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
-	if (s->pending_ready > 0)
-		return AGAIN_LATER;
-	if (s->status != PQ_FAILED) {
-		(void)txn_add_statement(s->txn, "", 0, "FUNCTION CALL", 0);
-		txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "function_call");
-		if (!query_must_publish(s))
-			return STOP;
+	if (s->copy_in || s->skipping) {
+		forward(&s->server, m);
+		return NEXT;
 	}
+	if (!pipeline_is_light(s))
+		return wait_for_answers(r);
+	r->flushed = false;
+	if (s->status != PQ_FAILED &&
+	    !end_batch(s, "FUNCTION CALL", "function_call"))
+		return STOP;
+	s->batch_open = false;
+	return forward_to_ready(s, m);
+}
+
+/* The end of copy data; where no COPY is under way it is ignored. */
+static enum next
+on_copy_end(struct relay *r, const struct message *m)
+{
+	struct session *s = r->s;
+
+	if (!s->copy_in && !pipeline_is_light(s))
+		(void)pipeline_push(s, PqMsg_CopyDone);
+	s->copy_in = false;
 	forward(&s->server, m);
-	s->extended_open = false;
-	s->pending_ready++;
 	return NEXT;
 }
 
@@ -191,10 +206,10 @@ static const message_fn client_handlers[256] = {
 	[PqMsg_Describe] = on_extended,
 	[PqMsg_Execute] = on_extended,
 	[PqMsg_Close] = on_extended,
-	[PqMsg_Sync] = on_sync,
+	[PqMsg_Sync] = on_extended,
+	[PqMsg_FunctionCall] = on_function_call,
 	[PqMsg_CopyDone] = on_copy_end,
 	[PqMsg_CopyFail] = on_copy_end,
-	[PqMsg_FunctionCall] = on_function_call,
 	[PqMsg_Terminate] = on_terminate,
 };
 
@@ -208,25 +223,26 @@ allowed_now(const struct relay *r, char type)
 
 /*
  * Too long to be looked at whole: forwarded as it comes, with what must be
- * assumed of it.  A Bind may be as long as it likes: only its names matter,
- * but a portal that is not known counts as writing.
+ * assumed of it.
  */
 static enum next
 oversized(struct relay *r, char type)
 {
 	struct session *s = r->s;
+	struct pipeline_entry *e;
 
-	if (type == PqMsg_Parse)
-		extended_forget(r->extended);
-	if (type != PqMsg_Query)
+	if (s->copy_in || s->skipping)
 		return NEXT;
-	if (s->pending_ready > 0 && !r->copy_in)
-		return AGAIN_LATER;
-	(void)txn_add_statement(s->txn, "", 0, "UNKNOWN", 0);
-	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "not_parsed");
-	if (!query_must_publish(s))
+	if (type != PqMsg_Query)
+		return extended_oversized(s, type) == EXTENDED_STOP ? STOP
+								    : NEXT;
+	if (!pipeline_is_light(s))
+		return wait_for_answers(r);
+	r->flushed = false;
+	if (!end_batch(s, "UNKNOWN", "not_parsed"))
 		return STOP;
-	s->pending_ready++;
+	e = pipeline_push(s, type);
+	e->kind = STMT_OTHER;
 	return NEXT;
 }
 
@@ -284,51 +300,66 @@ client_message(struct relay *r)
 
 /* --- from the server --- */
 
+/* What the client sees of an answer. */
+static enum next
+on_answer(struct relay *r, const struct message *m)
+{
+	struct session *s = r->s;
+	bool strip;
+
+	if (!pipeline_answer(s, m, &strip))
+		return NEXT;
+	if (strip)
+		strip_description(&s->client, m, true);
+	else
+		forward(&s->client, m);
+	return NEXT;
+}
+
 static enum next
 on_ready(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
+	bool strip;
 
 	if (m->len != 1)
 		return STOP;
 	if (s->status == 0)
 		s->deadline_us = 0; /* authenticated */
-	s->status = (char)m->body[0];
-	if (s->pending_ready > 0)
-		s->pending_ready--;
-	early_ends_ready(r);
-	r->copy_in = false;
-	r->simple = false;
-	extended_ready(r->extended, s->status == PQ_IDLE);
+	if (!pipeline_answer(s, m, &strip))
+		return NEXT;
 	/*
 	 * The outcome first, so that who reads the log after the answer finds
 	 * it on its way; it waits for nothing but room.
 	 */
-	query_ready(s);
+	commit_ready(s);
 	forward(&s->client, m);
 	return NEXT;
 }
 
+/* The next transaction of a batch may follow without a Sync. */
 static enum next
 on_command_complete(struct relay *r, const struct message *m)
 {
-	r->copy_in = false;
-	query_command_complete(r->s, m);
-	extended_command_complete(r->s, r->extended, m);
-	forward(&r->s->client, m);
+	struct session *s = r->s;
+	const struct pipeline_entry *e = pipeline_front(s);
+	bool ends = e != NULL && e->type == PqMsg_Execute &&
+		    statement_ends_transaction(e->kind);
+
+	if (e == NULL || e->type != PqMsg_Execute || ends)
+		commit_command_complete(s, m);
+	(void)on_answer(r, m);
+	if (ends)
+		commit_end(s);
 	return NEXT;
 }
 
 static enum next
 on_error(struct relay *r, const struct message *m)
 {
-	r->copy_in = false;
 	if (session_is_fatal(m))
 		r->s->fatal_seen = true;
-	query_error(r->s);
-	extended_error(r->extended);
-	forward(&r->s->client, m);
-	return NEXT;
+	return on_answer(r, m);
 }
 
 static enum next
@@ -339,10 +370,6 @@ on_parameter_status(struct relay *r, const struct message *m)
 	return NEXT;
 }
 
-/*
- * All that is pending was sent behind the COPY, as the server answers in
- * order; so it takes a Sync up to the end of the data as data, and ignores it.
- */
 static enum next
 on_authentication(struct relay *r, const struct message *m)
 {
@@ -350,34 +377,21 @@ on_authentication(struct relay *r, const struct message *m)
 	return NEXT;
 }
 
-static enum next
-on_copy_in(struct relay *r, const struct message *m)
-{
-	struct session *s = r->s;
-	bool ended = r->n_early_ends > 0;
-	unsigned before = ended ? r->early_ends[0] : s->pending_ready;
-	unsigned ignored = r->simple && before > 0 ? before - 1 : before;
-
-	s->pending_ready -= ignored;
-	if (ignored > 0 && !ended)
-		s->extended_open = !r->simple;
-	for (unsigned i = 1; i < r->n_early_ends; i++)
-		r->early_ends[i - 1] = r->early_ends[i] - ignored;
-	if (ended)
-		r->n_early_ends--;
-	r->copy_in = !ended;
-	forward(&s->client, m);
-	return NEXT;
-}
-
 static const message_fn server_handlers[256] = {
-	[PqMsg_AuthenticationRequest] = on_authentication,
+	[PqMsg_ParseComplete] = on_answer,
+	[PqMsg_BindComplete] = on_answer,
+	[PqMsg_CloseComplete] = on_answer,
+	[PqMsg_NoData] = on_answer,
+	[PqMsg_RowDescription] = on_answer,
+	[PqMsg_EmptyQueryResponse] = on_answer,
+	[PqMsg_PortalSuspended] = on_answer,
 	[PqMsg_ReadyForQuery] = on_ready,
 	[PqMsg_CommandComplete] = on_command_complete,
 	[PqMsg_ErrorResponse] = on_error,
 	[PqMsg_ParameterStatus] = on_parameter_status,
-	[PqMsg_CopyInResponse] = on_copy_in,
-	[PqMsg_CopyBothResponse] = on_copy_in,
+	[PqMsg_AuthenticationRequest] = on_authentication,
+	[PqMsg_CopyInResponse] = on_answer,
+	[PqMsg_CopyBothResponse] = on_answer,
 };
 
 static enum next
@@ -457,20 +471,20 @@ drain(struct relay *r, struct wire *from, struct wire *to,
  * behind it whoever wants the table.  Not between the halves of a message.
  */
 static void
-fail_copy(struct relay *r)
+fail_copy(struct session *s)
 {
-	struct session *s = r->s;
 	size_t at;
 
-	if (!r->copy_in || s->client.pass_left > 0)
+	if (!s->copy_in || s->client.pass_left > 0)
 		return;
 	at = wire_begin(&s->server, PqMsg_CopyFail);
 	buf_put_cstr(&s->server.out, "client is gone");
 	wire_end(&s->server, at);
+	s->copy_in = false;
+	if (pipeline_owed_ready(s) > 0)
+		return;
 	wire_put_empty(&s->server, PqMsg_Sync);
-	if (s->pending_ready == 0)
-		s->pending_ready = 1;
-	r->copy_in = false;
+	(void)pipeline_push(s, PqMsg_Sync);
 }
 
 /*
@@ -491,9 +505,9 @@ finished(struct relay *r, enum next client, enum next server)
 	if (!r->client_done)
 		return false;
 	if (s->txn->published)
-		fail_copy(r);
-	if (s->txn->published && s->pending_ready > 0 && !s->server.broken &&
-	    !r->copy_in)
+		fail_copy(s);
+	if (s->txn->published && pipeline_owed_ready(s) > 0 &&
+	    !s->server.broken && !s->copy_in)
 		return false;
 	/* It said so itself, and may still read. */
 	if (r->terminated && !s->client.eof && !s->client.broken &&
@@ -506,7 +520,7 @@ static void
 idle_deadline(struct session *s)
 {
 	if (s->config->client_idle_timeout > 0 && s->status != 0)
-		s->deadline_us = session_in_sync(s)
+		s->deadline_us = pipeline_in_sync(s)
 				     ? io_monotonic_us() +
 					   s->config->client_idle_timeout * 1000
 				     : 0;
@@ -530,10 +544,9 @@ say_why(const struct relay *r)
 		    "terminating connection due to "
 		    "administrator command",
 		    NULL);
-	else if (session_is_late(s) && s->status == 0)
-		session_fatal(s, "57014",
-		    "canceling authentication due to timeout", NULL);
-	else if (session_is_late(s))
+	else if (s->status == 0)
+		session_fatal(s, "08006", "authentication timed out", NULL);
+	else if (s->deadline_us != 0)
 		session_fatal(s, "57P05",
 		    "terminating connection due to "
 		    "idle-session timeout",
@@ -559,7 +572,7 @@ run_once(struct relay *r)
 	if (wire_unread(&s->server) != unread)
 		return true;
 	/* A message that waited for answers that have come. */
-	if (client == AGAIN_LATER && session_in_sync(s))
+	if (client == AGAIN_LATER && pipeline_is_light(s))
 		return true;
 	if (finished(r, client, server))
 		return false;
@@ -571,7 +584,7 @@ run_once(struct relay *r)
 void
 relay_run(struct session *s)
 {
-	struct relay r = { .s = s, .extended = extended_new() };
+	struct relay r = { .s = s };
 	int64_t end;
 
 	while (run_once(&r))

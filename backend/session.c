@@ -154,7 +154,7 @@ session_server_message(struct session *s, struct message *m)
 				session_note_parameter(s, m);
 			else if (m->type != PqMsg_NotificationResponse)
 				return true;
-			wire_put(&s->client, m->raw, m->raw_len);
+			session_relay_aside(s, m);
 			session_take(s, m);
 			continue;
 		}
@@ -165,6 +165,23 @@ session_server_message(struct session *s, struct message *m)
 		if (!session_wait(s, WANT_SERVER))
 			return false;
 	}
+}
+
+void
+session_relay_aside(struct session *s, const struct message *m)
+{
+	if (s->setting_aside)
+		buf_put(&s->aside, m->raw, m->raw_len);
+	else
+		wire_put(&s->client, m->raw, m->raw_len);
+}
+
+void
+session_end_aside(struct session *s)
+{
+	wire_put(&s->client, s->aside.data, s->aside.len);
+	buf_reset(&s->aside);
+	s->setting_aside = false;
 }
 
 void

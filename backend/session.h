@@ -19,6 +19,8 @@
 #include "wire.h"
 
 struct catalog;
+struct pipeline;
+struct portals;
 struct txn;
 struct pg_conn;		/* libpq's PGconn */
 struct pg_cancel;	/* libpq's PGcancel */
@@ -49,11 +51,27 @@ struct session {
 	} *parameters;
 	size_t n_parameters;
 
-	char status;		/* of the last ReadyForQuery; 0: none yet */
-	/* ReadyForQuery messages that the server still owes. */
-	unsigned pending_ready;
-	bool extended_open;	/* extended messages since the last Sync */
+	struct pipeline *pipeline; /* what the server has not answered */
+	struct portals *portals; /* its prepared statements and portals */
+	/* The transaction's status when all that was answered is done: of the
+	 * last ReadyForQuery, or from command tags since; 0: none yet. */
+	char status;
+	bool batch_open;	/* extended messages since the last Sync */
+	unsigned batch_executions; /* in it */
+	uint64_t executions;	/* in all: how old a portal is */
+	bool portals_unknown;	/* SQL may have made or closed some */
+	bool skipping;		/* after an error the server skips to the Sync */
+	bool copy_in;		/* the server waits for CopyData */
+	/* Something ran that may have replaced prepared statements. */
+	bool prepared_doubt;
 	bool sasl_asked;	/* the server's last word: AuthenticationSASL */
+	/*
+	 * What the server says at the end of a transaction belongs behind the
+	 * answer to its last statement, which waits for the record: kept here
+	 * while setting_aside.
+	 */
+	bool setting_aside;
+	struct buf aside;
 	bool fatal_seen;	/* the client was told why it ends */
 	bool left_behind;	/* an error left statements of ours open */
 	bool terminate;		/* SIGTERM: end at the next chance */
@@ -102,17 +120,15 @@ PGW_MUSTCHECK bool session_server_message(struct session *s,
 	struct message *m);
 void session_take(struct session *s, const struct message *m);
 
+/* Relays a message of the server that is no answer; maybe later. */
+void session_relay_aside(struct session *s, const struct message *m);
+/* Queues for the client what was set aside; no more is. */
+void session_end_aside(struct session *s);
+
 /* A reported parameter's value, "" if it was not reported. */
 const char *session_parameter(const struct session *s, const char *name);
 /* Keeps a ParameterStatus body. */
 void session_note_parameter(struct session *s, const struct message *m);
-
-/* Nothing is under way on the server: own requests may be sent. */
-static inline bool
-session_in_sync(const struct session *s)
-{
-	return s->status != 0 && s->pending_ready == 0 && !s->extended_open;
-}
 
 /* Queues a FATAL ErrorResponse, tries to deliver it, for at most a second. */
 void session_fatal(struct session *s, const char *sqlstate,

@@ -46,8 +46,7 @@ over_limit(struct txn *t)
 }
 
 uint32_t
-txn_add_statement(struct txn *t, const char *sql, size_t len, const char *type,
-    uint32_t n_params)
+txn_add_statement(struct txn *t, const char *sql, size_t len, const char *type)
 {
 	struct record_statement *list = arena_grow(t->arena, t->statements,
 	    t->n_statements, &t->cap_statements, sizeof(*list));
@@ -63,13 +62,38 @@ txn_add_statement(struct txn *t, const char *sql, size_t len, const char *type,
 	st->sql = arena_memdup(t->arena, sql, len);
 	st->sql_len = len;
 	st->type = type;
-	st->n_params = n_params;
+	st->params = NULL;
+	st->n_params = 0;
 	if (st->sql == NULL) {
 		over_limit(t);
 		st->sql = "";
 		st->sql_len = 0;
 	}
 	return (uint32_t)t->n_statements++;
+}
+
+void
+txn_set_params(struct txn *t, uint32_t statement,
+    const struct record_param *params, size_t n)
+{
+	struct record_param *own = arena_alloc(
+	    t->arena, (n + 1) * sizeof(*own));
+
+	for (size_t i = 0; own != NULL && i < n; i++) {
+		own[i] = params[i];
+		if (params[i].value == NULL)
+			continue;
+		own[i].value = (const uint8_t *)arena_memdup(
+		    t->arena, params[i].value, params[i].len);
+		if (own[i].value == NULL)
+			own = NULL;
+	}
+	if (own == NULL || statement >= t->n_statements) {
+		over_limit(t);
+		return;
+	}
+	t->statements[statement].params = own;
+	t->statements[statement].n_params = n;
 }
 
 void

@@ -59,6 +59,8 @@ struct txn {
 	bool ends;
 	/* ... and has statements that may change rows behind that. */
 	bool mixed;
+	/* CALL or DO outside a block: parts of it may have committed. */
+	bool may_commit;
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;
@@ -70,7 +72,10 @@ void txn_reset(struct txn *t);
 
 /* Copies the text.  Returns the statement's index. */
 uint32_t txn_add_statement(struct txn *t, const char *sql, size_t len,
-	const char *type, uint32_t n_params);
+	const char *type);
+/* The bind values of the statement added last; values are copied. */
+void txn_set_params(struct txn *t, uint32_t statement,
+	const struct record_param *params, size_t n);
 void txn_add_warning(struct txn *t, const char *code, const char *function,
 	const char *message);
 

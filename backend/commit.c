@@ -1,0 +1,232 @@
+/*
+ * commit.c: how a transaction with statements to record ends.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "commit.h"
+
+#include <string.h>
+
+#include "catalog.h"
+#include "commitment.h"
+#include "exchange.h"
+#include "killpoint.h"
+#include "pipeline.h"
+#include "portal.h"
+#include "refusal.h"
+#include "txn.h"
+
+enum publish
+commit_intent(struct session *s)
+{
+	struct record r;
+	enum publish done;
+
+	if (s->txn->published)
+		return PUBLISH_DONE;
+	commitment_make(s, s->txn, NULL, &r);
+	done = publish_record(s, &r);
+	if (done == PUBLISH_DONE) {
+		s->txn->published = true;
+		s->txn->intent = false;
+	}
+	return done;
+}
+
+bool
+commit_must_publish(struct session *s)
+{
+	enum publish done = commit_intent(s);
+
+	if (done == PUBLISH_REFUSED) {
+		session_fatal(s, "53100", REFUSAL_DISK, NULL);
+		s->fatal_seen = true;
+	}
+	return done == PUBLISH_DONE;
+}
+
+enum publish
+commit_announce(struct session *s)
+{
+	struct record r;
+	enum publish done;
+
+	if (s->config->commit == COMMIT_BEFORE_COMMIT)
+		return PUBLISH_DONE;
+	commitment_make(s, s->txn, NULL, &r);
+	done = publish_intent(s, &r);
+	s->txn->intent = done == PUBLISH_DONE;
+	return done;
+}
+
+enum settled
+commit_settle(struct session *s, struct facts *f)
+{
+	struct txn *t = s->txn;
+	struct record r;
+
+	facts_judge(s, t, f);
+	if (f->xid == 0 && t->images && !txn_has_rows(t) && !t->intent)
+		return SETTLED_NOTHING;
+	if (t->capture != CAPTURE_EXACT && !t->intent &&
+	    s->config->on_capture_failure == POLICY_REJECT)
+		return SETTLED_REJECT;
+	commitment_make(s, t, f, &r);
+	switch (publish_record(s, &r)) {
+	case PUBLISH_STOP:
+		return SETTLED_STOP;
+	case PUBLISH_REFUSED:
+		return SETTLED_DISK;
+	case PUBLISH_DONE:
+		break;
+	}
+	t->published = true;
+	t->intent = false;
+	t->xid = f->xid;
+	return SETTLED_RECORDED;
+}
+
+static enum commit_step
+unsettled(struct session *s, enum settled why)
+{
+	return refusal_commit(s, why) ? COMMIT_REFUSED : COMMIT_STOP;
+}
+
+/* Within a batch an error is the client's, and what follows is skipped. */
+static enum exchange_end
+read_facts_in_batch(struct session *s, struct facts *f)
+{
+	struct buf error = { 0 };
+	enum exchange_end end = facts_read(s, s->txn, f, NULL, &error);
+
+	if (end == EXCHANGE_ERROR) {
+		pipeline_fail(s);
+		wire_put(&s->client, error.data, error.len);
+	}
+	buf_free(&error);
+	return end;
+}
+
+/* Behind a commit that is under way nothing can be cleaned up. */
+static enum exchange_end
+read_facts(struct session *s, struct facts *f, bool sent)
+{
+	enum exchange_end end = facts_read(s, s->txn, f, NULL, NULL);
+	bool left = s->left_behind && sent;
+
+	if (end == EXCHANGE_LOST)
+		return end;
+	s->left_behind = s->left_behind && !sent;
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return EXCHANGE_LOST;
+	s->left_behind = left;
+	return end;
+}
+
+enum commit_step
+commit_hold(struct session *s, const struct message *m,
+    const struct pipeline_entry *entry)
+{
+	bool sent = s->config->commit != COMMIT_BEFORE_COMMIT && m != NULL;
+	enum exchange_end end;
+	enum settled settled;
+	struct facts f;
+
+	if (sent)
+		switch (commit_announce(s)) {
+		case PUBLISH_STOP:
+			return COMMIT_STOP;
+		case PUBLISH_REFUSED:
+			return unsettled(s, SETTLED_DISK);
+		case PUBLISH_DONE:
+			break;
+		}
+	facts_put(s, s->txn, NULL);
+	if (!s->batch_open)
+		exchange_put_sync(s);
+	if (sent)
+		pipeline_forward(s, m, entry);
+	if (s->batch_open)
+		wire_put_empty(&s->server, PqMsg_Flush);
+	end = s->batch_open ? read_facts_in_batch(s, &f)
+			    : read_facts(s, &f, sent);
+	switch (end) {
+	case EXCHANGE_LOST:
+		return COMMIT_STOP;
+	case EXCHANGE_ERROR:
+		/* Cancelled: the COMMIT will roll back, and say so. */
+		if (s->txn->intent && !commit_must_publish(s))
+			return COMMIT_STOP;
+		break;
+	case EXCHANGE_DONE:
+		settled = commit_settle(s, &f);
+		if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
+			return unsettled(s, settled);
+		break;
+	}
+	KILLPOINT("block_recorded");
+	return sent ? COMMIT_SENT : COMMIT_GO;
+}
+
+/* --- outcomes --- */
+
+static enum record_outcome
+outcome_at_end(const struct session *s)
+{
+	const struct txn *t = s->txn;
+
+	/* One record stands for several transactions of one message. */
+	if (t->mixed && (s->status != PQ_IDLE || !t->saw_commit ||
+			    t->saw_rollback || t->saw_error))
+		return OUTCOME_UNKNOWN;
+	/* So it may where a procedure committed and failed then. */
+	if (t->may_commit && t->saw_error)
+		return OUTCOME_UNKNOWN;
+	if (t->saw_prepare)
+		return OUTCOME_PREPARED;
+	if (t->saw_commit)
+		return OUTCOME_COMMITTED;
+	return t->saw_rollback || t->saw_error ? OUTCOME_ABORTED
+					       : OUTCOME_COMMITTED;
+}
+
+void
+commit_end(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	if (t->published) {
+		enum record_outcome o = outcome_at_end(s);
+
+		publish_outcome(s, o, t->xid,
+		    o == OUTCOME_UNKNOWN ? "several_transactions" : "");
+	}
+	txn_reset(t);
+	catalog_start(s->catalog);
+}
+
+void
+commit_ready(struct session *s)
+{
+	const struct txn *t = s->txn;
+
+	/* In a block: COMMIT AND CHAIN, or "COMMIT; BEGIN" in one message. */
+	if (s->status == PQ_IDLE || (s->status == PQ_IN_BLOCK && t->ends &&
+					(t->saw_commit || t->saw_rollback)))
+		commit_end(s);
+}
+
+void
+commit_command_complete(struct session *s, const struct message *m)
+{
+	const char *tag = (const char *)m->body;
+
+	if (m->len == 0 || m->body[m->len - 1] != 0)
+		return;
+	if (strcmp(tag, "COMMIT") == 0)
+		s->txn->saw_commit = true;
+	else if (strcmp(tag, "ROLLBACK") == 0)
+		s->txn->saw_rollback = true;
+	else if (strcmp(tag, "PREPARE TRANSACTION") == 0)
+		s->txn->saw_prepare = true;
+}

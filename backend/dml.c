@@ -1,0 +1,218 @@
+/*
+ * dml.c: one INSERT, UPDATE or DELETE of the client's.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "dml.h"
+
+#include "commit.h"
+#include "exchange.h"
+#include "killpoint.h"
+#include "log.h"
+#include "pipeline.h"
+#include "refusal.h"
+#include "txn.h"
+#include "weigh.h"
+
+static void
+put_ready(struct session *s)
+{
+	size_t at;
+
+	session_end_aside(s);
+	at = wire_begin(&s->client, PqMsg_ReadyForQuery);
+	buf_put_u8(&s->client.out, (uint8_t)s->status);
+	wire_end(&s->client, at);
+	commit_ready(s);
+}
+
+/* The transaction of this statement alone ends with it. */
+static bool
+is_alone(const struct dml *d, const struct capture *c)
+{
+	return c->autocommit && (d->bind == NULL || d->bind->sync_follows);
+}
+
+static enum statement_step
+unsupported(struct session *s, struct dml *d, const char *reason)
+{
+	enum statement_step step;
+
+	/* A Bind that failed runs nothing. */
+	if (!pipeline_catch_up(s))
+		return STATEMENT_STOP;
+	if (s->skipping)
+		return STATEMENT_FORWARD;
+	step = statement_refuse_unsupported(s, reason);
+	if (step != STATEMENT_FORWARD)
+		return step;
+	(void)statement_add(s, d->text + d->stmt->text.at, d->stmt->text.len,
+	    d->stmt->type, d->stmt->kind);
+	return statement_record_unsupported(s, reason, s->status == PQ_IDLE);
+}
+
+/* The captured statement's transaction: commit it, tell the client. */
+static enum statement_step
+finish_alone(struct session *s, struct dml *d, struct capture *c)
+{
+	enum settled settled = commit_settle(s, &c->facts);
+	enum exchange_end end;
+
+	if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
+		return refusal_commit(s, settled) ? STATEMENT_DONE
+						  : STATEMENT_STOP;
+	KILLPOINT("recorded");
+	if (c->hold) {
+		s->committing = settled == SETTLED_RECORDED;
+		exchange_put_sync(s);
+		end = exchange_read_ready(s, NULL, &c->error);
+		s->committing = false;
+		if (end == EXCHANGE_LOST)
+			return STATEMENT_STOP;
+	}
+	s->batch_open = false;
+	d->sync_used = true;
+	/* The server sends both if a deferred constraint fails at the commit
+	 * of a batch; of a Query only the error. */
+	if (c->error.len == 0 || d->bind != NULL)
+		wire_put(&s->client, c->held.data, c->held.len);
+	if (c->error.len > 0) {
+		s->txn->saw_error = true;
+		wire_put(&s->client, c->error.data, c->error.len);
+	}
+	put_ready(s);
+	return STATEMENT_DONE;
+}
+
+static enum statement_step
+finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
+{
+	capture_apply(s, c, statement);
+	d->done = !c->suspended;
+	d->suspended = c->suspended;
+	if (is_alone(d, c))
+		return finish_alone(s, d, c);
+	wire_put(&s->client, c->held.data, c->held.len);
+	if (d->bind == NULL)
+		put_ready(s);
+	return STATEMENT_DONE;
+}
+
+static enum statement_step
+statement_error(struct session *s, struct dml *d, struct capture *c)
+{
+	s->txn->saw_error = true;
+	/* An intent's record follows, whatever happened. */
+	if (s->txn->intent && !commit_must_publish(s))
+		return STATEMENT_STOP;
+	wire_put(&s->client, c->error.data, c->error.len);
+	d->sync_used = d->bind != NULL && c->sync_sent;
+	if (d->sync_used)
+		s->batch_open = false;
+	if (d->bind == NULL || d->sync_used)
+		put_ready(s);
+	else
+		pipeline_fail(s);
+	return STATEMENT_DONE;
+}
+
+/* With its commit in the same write it must be announced. */
+static enum statement_step
+announce(struct session *s, const struct capture *c)
+{
+	if (c->hold || !c->autocommit)
+		return STATEMENT_FORWARD;
+	switch (commit_announce(s)) {
+	case PUBLISH_STOP:
+		return STATEMENT_STOP;
+	case PUBLISH_REFUSED:
+		return refusal_disk(s) ? STATEMENT_DONE : STATEMENT_STOP;
+	case PUBLISH_DONE:
+		break;
+	}
+	return STATEMENT_FORWARD;
+}
+
+/* The client's own Bind, say, has failed: the server ran nothing of ours. */
+static enum statement_step
+skipped(struct session *s, struct dml *d, struct capture *c)
+{
+	if (s->txn->intent && !commit_must_publish(s))
+		return STATEMENT_STOP;
+	if (!c->sync_sent)
+		return STATEMENT_FORWARD;
+	s->skipping = false;
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return STATEMENT_STOP;
+	s->batch_open = false;
+	d->sync_used = true;
+	put_ready(s);
+	return STATEMENT_DONE;
+}
+
+static enum statement_step
+capture(struct session *s, struct dml *d, struct capture *c)
+{
+	uint32_t statement = statement_add(s, d->text + d->stmt->text.at,
+	    d->stmt->text.len, d->stmt->type, d->stmt->kind);
+	enum statement_step step = announce(s, c);
+
+	if (step != STATEMENT_FORWARD)
+		return step;
+	if (d->bind != NULL)
+		txn_set_params(
+		    s->txn, statement, d->bind->params, d->bind->n_params);
+	s->setting_aside = true;
+	capture_put(s, c);
+	/* Answers to the client's Parse, Bind and Describe come first. */
+	if (!pipeline_catch_up(s))
+		return STATEMENT_STOP;
+	if (s->skipping)
+		return skipped(s, d, c);
+	switch (capture_take(s, c)) {
+	case CAPTURED:
+		return finish(s, d, c, statement);
+	case CAPTURE_STATEMENT_ERROR:
+		return statement_error(s, d, c);
+	case CAPTURE_UNDONE:
+		s->txn->n_statements = statement;
+		d->rebind = d->bind != NULL && c->autocommit;
+		return unsupported(s, d, "capture_failed");
+	case CAPTURE_CONNECTION_LOST:
+		break;
+	}
+	return STATEMENT_STOP;
+}
+
+enum statement_step
+dml_run(struct session *s, struct dml *d)
+{
+	struct capture c;
+	enum statement_step step;
+	const char *reason = capture_prepare(
+	    s, &c, d->stmt, d->text, d->len, d->bind);
+
+	if (reason == NULL && weigh_runs_twice_badly(s, &c))
+		reason = "volatile_predicate";
+	/* An intent for this transaction is durable already: it says so. */
+	if (reason == NULL && s->txn->published)
+		reason = "after_intent";
+	if (s->skipping)
+		return STATEMENT_FORWARD;
+	if (reason != NULL)
+		return unsupported(s, d, reason);
+	/* Look-ups end here: the captured transaction has no Sync of ours. */
+	weigh_statement(s, &c);
+	if (s->skipping)
+		return STATEMENT_FORWARD;
+	if (s->config->on_unverifiable == POLICY_REJECT &&
+	    s->txn->unverifiable[0] != '\0')
+		return refusal_feature(
+			   s, "it could not be verified", s->txn->unverifiable)
+			   ? STATEMENT_DONE
+			   : STATEMENT_STOP;
+	step = capture(s, d, &c);
+	session_end_aside(s);
+	capture_free(&c);
+	return step;
+}

@@ -1,0 +1,34 @@
+/*
+ * dml.h: one INSERT, UPDATE or DELETE of the client's, from its text to its
+ * answer.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_DML_H
+#define PGW_DML_H
+
+#include <stdbool.h>
+
+#include "analyze.h"
+#include "attr.h"
+#include "capture.h"
+#include "session.h"
+#include "statement.h"
+
+struct dml {
+	const struct analyzed_statement *stmt;
+	const char *text;	/* the whole text that stmt is part of */
+	size_t len;
+	/* Execute; NULL: a simple Query. */
+	const struct capture_bind *bind;
+	/* out */
+	bool sync_used;		/* the Sync that follows was sent, or need not */
+	bool rebind;		/* the portal is gone and must be bound again */
+	bool done;		/* it ran, under the portal's name */
+	bool suspended;		/* PortalSuspended: more rows are there */
+};
+
+/* Captures and answers it, or adds it to the record as unsupported. */
+PGW_MUSTCHECK enum statement_step dml_run(struct session *s, struct dml *d);
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * statement.h: what one statement means for the session and for the record of
+ * its transaction.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_STATEMENT_H
+#define PGW_STATEMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "analyze.h"
+#include "attr.h"
+#include "session.h"
+
+/* What is to be done with the message that holds the statement. */
+enum statement_step {
+	STATEMENT_FORWARD,	/* as it is */
+	STATEMENT_DONE,		/* the client has its answer, or will */
+	STATEMENT_STOP		/* the session must end */
+};
+
+/*
+ * Why a statement may change rows in a way that is not captured; NULL: it
+ * cannot.  INSERT, UPDATE and DELETE give "dml".  may_ask: catalog look-ups
+ * are possible now.
+ */
+const char *statement_unsupported(struct session *s,
+	const struct analyzed_statement *st, bool may_ask);
+
+/* It ends the transaction it is in. */
+bool statement_ends_transaction(enum stmt_kind kind);
+
+/* What a statement that is forwarded means for caches and settings. */
+void statement_note(struct session *s, const struct analyzed_statement *st);
+
+/* Adds a statement's text to the record; returns its index there. */
+uint32_t statement_add(struct session *s, const char *sql, size_t len,
+	const char *type, enum stmt_kind kind);
+
+/*
+ * A statement may change rows and will not be captured, for this reason: by
+ * features.on_capture_failure it is refused, before it is added.
+ */
+PGW_MUSTCHECK enum statement_step statement_refuse_unsupported(
+	struct session *s, const char *reason);
+
+/*
+ * Such statements were added.  Inside a block the record is made at the
+ * COMMIT; otherwise (now) it is durable before the commit can happen.
+ */
+PGW_MUSTCHECK enum statement_step statement_record_unsupported(
+	struct session *s, const char *reason, bool now);
+
+#endif
