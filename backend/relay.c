@@ -568,6 +568,10 @@ run_once(struct relay *r)
 	wire_flush(&s->client);
 	if (client == STOP || server == STOP)
 		return false;
+	/* What had stopped at high water may go on; poll() would not tell. */
+	if ((server == NEXT && wire_queued(&s->client) < WIRE_HIGH_WATER) ||
+	    (client == NEXT && wire_queued(&s->server) < WIRE_HIGH_WATER))
+		return true;
 	/* An exchange of ours read the server's next answers along. */
 	if (wire_unread(&s->server) != unread)
 		return true;
