@@ -11,6 +11,7 @@
 package PGW::Census;
 use strict;
 use warnings;
+use Carp qw(croak);
 use Test::More;
 use PGW::Util qw(wait_until slurp children);
 
@@ -19,6 +20,7 @@ sub new
 	my ($class, $proxy) = @_;
 	my $self = bless { proxy => $proxy }, $class;
 	$self->{before} = $self->count;
+	croak 'descriptors cannot be seen' unless $self->{before}{fds};
 	return $self;
 }
 
