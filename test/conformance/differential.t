@@ -86,7 +86,8 @@ my @played;	# through the proxy: [name, script, xids]
 my ($wire, $twin_wire) = map { $_->wire(seconds => 120) } $server, $twin;
 for my $script (@scripts) {
 	# Those with megabytes in many messages: only once.
-	for my $split ($script->word('once') ? 0 : (0, 1)) {
+	my $once = $script->word('once') || !$script->is_pipeline;
+	for my $split ($once ? 0 : (0, 1)) {
 		my $want = run_script($script, $server, $wire, $split);
 		my ($stuck) = grep { /gave up/ } map { @$_ } values %$want;
 		my $got = run_script($script, $proxy, $twin_wire, $split);

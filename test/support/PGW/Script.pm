@@ -125,6 +125,19 @@ sub word
 		@{ $self->{steps} })[0];
 }
 
+# True if there are messages that no answer is waited for between.
+sub is_pipeline
+{
+	my ($self) = @_;
+	my $before = 0;
+	for (@{ $self->{steps} }) {
+		return 1 if ref $_->[0];	# repeat
+		return 1 if $message{ $_->[0] } && $before;
+		$before = $message{ $_->[0] } ? 1 : 0;
+	}
+	return 0;
+}
+
 # Plays a script.  on: whom its sessions connect to; server: PGW::Wire to the
 # server itself, for `direct` and `until`; split: every message is its own
 # write.
