@@ -244,8 +244,11 @@ turn(struct attempt *a)
 {
 	if (!a->other)
 		return false;
-	log_debug(
-	    "server_tls", "trying again %s TLS", a->tls ? "without" : "with");
+	if (a->tls)
+		log_warning("server_tls",
+		    "the server is spoken to in clear text, as sslmode = "
+		    "prefer allows: %s",
+		    a->why);
 	wire_close(&a->s->server);
 	a->tls = !a->tls;
 	a->other = false;
@@ -298,6 +301,7 @@ connect_server(struct session *s, const struct buf *packet)
 	struct attempt a = { .s = s, .why = why, .size = sizeof(why) };
 
 	first_attempt(&a);
+	snprintf(why, sizeof(why), "its pg_hba.conf refuses TLS");
 	for (;;) {
 		switch (reach(&a)) {
 		case STEP_FAILED:

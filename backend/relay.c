@@ -24,6 +24,8 @@
 
 /* Messages that are looked at whole may be this long. */
 #define MAX_WHOLE ((size_t)64 * 1024 * 1024)
+/* PG_MAX_AUTH_TOKEN_LENGTH: nobody who is not admitted takes more memory. */
+#define MAX_AUTH_MESSAGE ((size_t)65535 + 5)
 /* For what is queued when the session is over. */
 #define LAST_WORDS_US 1000000
 
@@ -283,6 +285,10 @@ client_message(struct relay *r)
 	if (!allowed_now(r, type))
 		return violation(s,
 		    "unexpected message before authentication was complete");
+	if (s->status == 0 && raw_len > MAX_AUTH_MESSAGE) {
+		session_fatal(s, "08P01", "invalid message length", NULL);
+		return STOP;
+	}
 	fn = client_handlers[(uint8_t)type];
 	if (fn == NULL)
 		return stream(&s->client, raw_len);

@@ -151,5 +151,11 @@ is(join(' ', @{ fields(($w->read_all)[0]) }{qw(C M)}),
 	'57014 canceling authentication due to timeout', 'authentication_timeout');
 $w = $p->wire(raw => 1);
 is(scalar(() = $w->read_all), 0, 'and for a client that says nothing');
+$w = $p->wire(raw => 1);
+$w->send(Startup(0x30000, user => 'carol', database => 'postgres'));
+$w->read_message;
+$w->send("p\x03\xff\xff\xff");
+is(join(' ', @{ fields(($w->read_all)[0]) }{qw(C M)}),
+	'08P01 invalid message length', 'a password of 64 MB is not waited for');
 is($p->stop('TERM'), 0, 'stops');
 done_testing;
