@@ -550,9 +550,10 @@ say_why(const struct relay *r)
 		    "terminating connection due to "
 		    "administrator command",
 		    NULL);
-	else if (s->status == 0)
-		session_fatal(s, "08006", "authentication timed out", NULL);
-	else if (s->deadline_us != 0)
+	else if (session_is_late(s) && s->status == 0)
+		session_fatal(s, "57014",
+		    "canceling authentication due to timeout", NULL);
+	else if (session_is_late(s))
 		session_fatal(s, "57P05",
 		    "terminating connection due to "
 		    "idle-session timeout",
