@@ -357,6 +357,17 @@ $uw->close;
 is($local->stop, 0, 'pgwitness ends');
 ok(!-e $path, 'and takes its socket away');
 
+# --- keepalive ---
+
+# /proc/net/tcp: addresses in hex, state 01 is established, timer 02 keepalive.
+my $open = $p->wire;
+my $port = sprintf '%04X', $p->port;
+my @timers = map { /^\s*\d+: [0-9A-F]+:$port [0-9A-F:]+ 01 \S+ (\d\d):/ ? $1 : () }
+	split /\n/, slurp('/proc/net/tcp');
+ok((grep { $_ eq '02' } @timers), 'connections of clients are kept alive')
+	or diag("@timers");
+$open->close;
+
 # --- many connections ---
 
 my $children = @{[$p->processes]};
