@@ -4,8 +4,9 @@
 #
 # The machine's package sources are used, as deb-src and under DIR/apt: nothing
 # outside of DIR is written, and no root is needed.  The version is the
-# server's if the archive has its source, else the newest that it has.  Does
-# nothing, quickly, when they are there.
+# server's if the archive has its source, else the newest that it has; then
+# DIR/client has psql of that version, for another reads the files otherwise.
+# Does nothing, quickly, when they are there.
 # SPDX-License-Identifier: PostgreSQL
 set -eu
 
@@ -85,5 +86,12 @@ mkdir "$top"
 tar -xf "$got" -C "$top" --strip-components=1 --no-same-owner --wildcards \
 	'*/COPYRIGHT' '*/src/test/regress' '*/src/test/isolation' \
 	'*/src/test/modules/libpq_pipeline'
+rm -rf client
+if [ "$v" != "$installed" ] && (cd apt/download &&
+	env -u APT_CONFIG apt-get -qq download postgresql-client-15="$v" \
+		>../log 2>&1); then
+	dpkg-deb -x apt/download/postgresql-client-15_*.deb apt/client
+	mv apt/client/usr/lib/postgresql/15 client
+fi
 rm -rf apt
 ln -sfn "$top" source

@@ -60,8 +60,11 @@ sub pg_regress
 	mkdir $out or die "$out: $!";
 	my ($rc, $pgxs) = run([pg_bin('pg_config'), '--pgxs']);
 	$pgxs =~ s{/src/makefiles/pgxs\.mk\s*$}{};
+	# psql of the files' version: etc/pgsource.sh.
+	my $client = built() . '/client/bin';
+	my $bin = -x "$client/psql" ? $client : pg_bin('psql') =~ s{/psql$}{}r;
 	my ($status, $said, $err) = run(["$pgxs/src/test/$program{$suite}",
-		'--bindir=' . (pg_bin('psql') =~ s{/psql$}{}r),
+		"--bindir=$bin",
 		'--host=' . $on->host, '--port=' . $on->port,
 		'--user=' . $on->user, '--inputdir=' . suite_source("src/test/$suite"),
 		"--outputdir=$out", '--dlpath=' . built() . '/lib', @options],
@@ -77,23 +80,39 @@ sub pg_regress
 	return \%got;
 }
 
+# What a client can notice by bad luck (README): pg_dump of replayd shares the
+# tables for a moment after DDL, and NOWAIT is refused then.
+my %luck = ('lock.out' =>
+	qr/^ERROR:  could not obtain lock on relation "lock_tbl1"\n/m);
+
+# 1, or '' and the difference.
+sub _same
+{
+	my ($path, $other) = @_;
+	return '' unless -e $other;
+	my ($want, $got) = (slurp($path), slurp($other));
+	return 1 if $want eq $got;
+	my $luck = $luck{ basename($path) } // return '';
+	return $want eq $got =~ s/$luck//r;
+}
+
 # The same tests passed and every result is the same, byte for byte.
 sub same_results
 {
-	my ($direct, $proxy, $atleast) = @_;
-	is_deeply([sort keys %{ $proxy->{passed} }],
-		[sort keys %{ $direct->{passed} }],
-		keys(%{ $direct->{passed} }) . ' tests pass, directly and through '
-		. 'the proxy');
-	cmp_ok(scalar(map { keys %$_ } @$direct{qw(passed failed)}), '==',
-		$atleast, "all $atleast were run");
+	my ($direct, $proxy, $all) = @_;
+	my %same;
 	for my $path (sort glob "$direct->{dir}/results/*.out") {
-		my $name = basename($path);
-		my $other = "$proxy->{dir}/results/$name";
-		my $same = -e $other && slurp($path) eq slurp($other);
-		ok($same, "the same result: $name") or diag(
+		my ($name) = basename($path) =~ /(.*)\.out$/;
+		my $other = "$proxy->{dir}/results/$name.out";
+		$same{$name} = _same($path, $other);
+		ok($same{$name}, "the same result: $name") or diag(
 			(run(['diff', '-u', $path, $other]))[1] =~ s/^(.{6000}).*/$1/sr);
 	}
+	my @passed = sort keys %{ $direct->{passed} };
+	is_deeply([grep { $proxy->{passed}{$_} || $same{$_} } @passed], \@passed,
+		@passed . ' tests pass, directly and through the proxy');
+	cmp_ok(scalar(map { keys %$_ } @$direct{qw(passed failed)}), '==',
+		$all, "all $all were run");
 	note("not as expected in both runs: $_")
 		for grep { $proxy->{failed}{$_} } sort keys %{ $direct->{failed} };
 }
