@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "rowtext.h"
 #include "strip.h"
 #include "txn.h"
 
@@ -84,25 +85,6 @@ cascades(const struct capture *c)
 		if (t->columns[i].cascades && may_change(t, c->stmt, i))
 			return true;
 	return false;
-}
-
-static bool
-encoding_ok(const struct session *s)
-{
-	const char *client = session_parameter(s, "client_encoding");
-	const char *server = session_parameter(s, "server_encoding");
-
-	return strcmp(client, "UTF8") == 0 ||
-	       (strcmp(client, "SQL_ASCII") == 0 &&
-		   strcmp(server, client) == 0);
-}
-
-static bool
-is_utc(const struct session *s)
-{
-	const char *tz = session_parameter(s, "TimeZone");
-
-	return strcmp(tz, "UTC") == 0 || strcmp(tz, "Etc/UTC") == 0;
 }
 
 /* Surely not a read-only transaction, so that no lock of ours can fail. */
@@ -201,7 +183,7 @@ capture_prepare(struct session *s, struct capture *c,
 	plan_end(s, c);
 	if (reason != NULL)
 		return reason;
-	if (!encoding_ok(s))
+	if (!rowtext_encoding_ok(s))
 		return "client_encoding";
 	c->table = catalog_table(s, rel->schema, rel->name);
 	if (c->table == NULL)
@@ -214,43 +196,13 @@ capture_prepare(struct session *s, struct capture *c,
 	reason = table_refusal(c);
 	if (reason != NULL)
 		return reason;
-	c->in_utc = (c->table->sensitive & SENSITIVE_TIMEZONE) != 0 &&
-		    !is_utc(s);
+	c->in_utc = rowtext_needs_utc(s, c->table);
 	c->savepoint = !c->autocommit && pre_may_fail(s, c);
 	/* An error could not be undone without undoing the client's. */
 	if (c->autocommit && bind != NULL && !bind->first &&
 	    pre_may_fail(s, c))
 		return "pipeline";
 	return NULL;
-}
-
-/* ROW(t.*); with timestamptz columns turned to UTC where they must be. */
-static void
-put_row_of(struct buf *b, const struct capture *c)
-{
-	const struct rowenc_shape *sh = &c->table->shape;
-	const char *sep = "";
-
-	buf_put_str(b, "ROW(");
-	for (unsigned i = 0; c->in_utc && i < sh->n_columns; i++) {
-		bool convert = c->table->columns[i].sensitive &
-			       SENSITIVE_TIMEZONE;
-
-		buf_put_str(b, sep);
-		if (convert)
-			buf_put_str(b, "pg_catalog.timezone('UTC', ");
-		catalog_quote(b, c->stmt->target_ref);
-		buf_put_u8(b, '.');
-		catalog_quote(b, sh->columns[i].name);
-		if (convert)
-			buf_put_u8(b, ')');
-		sep = ", ";
-	}
-	if (!c->in_utc) {
-		catalog_quote(b, c->stmt->target_ref);
-		buf_put_str(b, ".*");
-	}
-	buf_put_u8(b, ')');
 }
 
 /* The client wants all its columns in binary form; ours is text all the same. */
@@ -266,7 +218,7 @@ put_returned_row(struct buf *b, const struct capture *c)
 {
 	if (all_binary(c))
 		buf_put_str(b, "CAST(");
-	put_row_of(b, c);
+	rowtext_put(b, c->table, c->stmt->target_ref, c->in_utc);
 	if (all_binary(c))
 		buf_put_str(b, " AS pg_catalog.text)");
 }
@@ -305,7 +257,7 @@ put_select(struct session *s, const struct capture *c, bool lock)
 	struct buf sql = { 0 };
 
 	buf_put_str(&sql, "SELECT ");
-	put_row_of(&sql, c);
+	rowtext_put(&sql, c->table, st->target_ref, c->in_utc);
 	buf_put_str(&sql, st->only ? " FROM ONLY " : " FROM ");
 	buf_put(&sql, c->text + st->target.at, st->target.len);
 	buf_put_str(&sql, " AS ");
@@ -444,51 +396,6 @@ capture_put(struct session *s, struct capture *c)
 		wire_put_empty(&s->server, PqMsg_Flush);
 }
 
-/* timezone('UTC', x) printed: say that it is UTC, before " BC". */
-static bool
-mark_utc(struct arena *a, struct rowenc_value *v)
-{
-	size_t keep = v->len;
-	char *text;
-
-	if (v->data == NULL || v->len == 0 || v->data[v->len - 1] == 'y')
-		return true; /* infinity */
-	if (v->len > 3 && memcmp(v->data + v->len - 3, " BC", 3) == 0)
-		keep -= 3;
-	text = arena_alloc(a, v->len + 3);
-	if (text == NULL)
-		return false;
-	memcpy(text, v->data, keep);
-	memcpy(text + keep, "+00", 3);
-	memcpy(text + keep + 3, v->data + keep, v->len - keep);
-	v->data = (const uint8_t *)text;
-	v->len += 3;
-	return true;
-}
-
-/* The text of ROW(t.*) to a canonical row. */
-static bool
-decode(struct arena *a, const struct capture *c,
-    const struct exchange_value *text, struct rowenc_row *out)
-{
-	const struct rowenc_shape *sh = &c->table->shape;
-	struct rowenc_value *v = arena_alloc(
-	    a, (sh->n_columns + 1) * sizeof(*v));
-	uint8_t *copy;
-
-	if (v == NULL || text->data == NULL)
-		return false;
-	copy = (uint8_t *)arena_memdup(a, text->data, text->len);
-	if (copy == NULL ||
-	    !rowenc_split_composite(copy, text->len, a, v, sh->n_columns))
-		return false;
-	for (unsigned i = 0; c->in_utc && i < sh->n_columns; i++)
-		if ((c->table->columns[i].sensitive & SENSITIVE_TIMEZONE) &&
-		    !mark_utc(a, &v[i]))
-			return false;
-	return rowenc_encode(sh, v, a, out);
-}
-
 struct reading {
 	struct session *s;
 	struct capture *c;
@@ -505,7 +412,8 @@ add_row(struct reading *r, const struct exchange_value *text)
 
 	if (list != NULL) {
 		*r->rows = list;
-		if (decode(a, r->c, text, &list[*r->n])) {
+		if (rowtext_decode(a, a, r->c->table, r->c->in_utc, text,
+			&list[*r->n])) {
 			++*r->n;
 			return true;
 		}

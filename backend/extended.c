@@ -409,6 +409,7 @@ run_dml(struct session *s, const struct message *m, struct portal *portal,
 			bind_again(s, portal);
 		run(s, m, portal->prepared);
 		return EXTENDED_TAKEN;
+	case STATEMENT_TAKEN: /* of a Query alone */
 	case STATEMENT_DONE:
 		break;
 	}

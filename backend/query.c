@@ -2,6 +2,7 @@
  * query.c: what happens to a simple Query.
  *
  *	one INSERT, UPDATE or DELETE	captured (dml.c)
+ *	COPY FROM STDIN			captured (copy.c)
  *	COMMIT of a transaction with any	held until the record is durable
  *	anything else that may change rows	recorded as unsupported
  *	the rest, and what is not parsed	forwarded untouched
@@ -14,6 +15,7 @@
 
 #include "catalog.h"
 #include "commit.h"
+#include "copy.h"
 #include "dml.h"
 #include "log.h"
 #include "pipeline.h"
@@ -87,6 +89,8 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 		return dml_run(s, &d);
 	reason = statement_unsupported(s, st, true);
 	statement_note(s, st);
+	if (st->kind == STMT_COPY_FROM)
+		return copy_run(s, m, st);
 	if (reason == NULL)
 		return STATEMENT_FORWARD;
 	return record_unsupported(s, m, a, reason, s->status == PQ_IDLE);

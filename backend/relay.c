@@ -31,6 +31,7 @@
 
 enum next {
 	NEXT,        /* handled: go on with the next message */
+	TAKEN,       /* likewise, and it is off the queue */
 	AGAIN_LATER, /* not before the server has answered more */
 	NEED_MORE,   /* not all of the message is there */
 	STOP         /* the session ends */
@@ -115,6 +116,9 @@ on_query(struct relay *r, const struct message *m)
 	case STATEMENT_DONE:
 		s->executions++;
 		return NEXT;
+	case STATEMENT_TAKEN:
+		s->executions++;
+		return TAKEN;
 	case STATEMENT_STOP:
 		break;
 	}
@@ -301,7 +305,7 @@ client_message(struct relay *r)
 	next = fn(r, &m);
 	if (next == NEXT)
 		wire_skip(&s->client, m.raw_len);
-	return next;
+	return next == TAKEN ? NEXT : next;
 }
 
 /* --- from the server --- */

@@ -19,6 +19,7 @@
 enum statement_step {
 	STATEMENT_FORWARD,	/* as it is */
 	STATEMENT_DONE,		/* the client has its answer, or will */
+	STATEMENT_TAKEN,	/* the same, and the message was taken off */
 	STATEMENT_STOP		/* the session must end */
 };
 

@@ -304,6 +304,24 @@ txn_apply(struct txn *t, const struct catalog_table *table, uint32_t statement,
 }
 
 bool
+txn_left_row(const struct txn *t, const struct catalog_table *table,
+    const struct rowenc_row *row)
+{
+	for (size_t i = 0; i < t->n_tables; i++) {
+		struct txn_table *tt = &t->tables[i];
+		const uint32_t *slot;
+
+		if (tt->catalog->oid != table->oid || tt->n_rows == 0)
+			continue;
+		if (tt->index == NULL)
+			return true;
+		slot = slot_of(tt, row->id, row->id_len);
+		return *slot != 0 && tt->rows[*slot - 1].after.bytes != NULL;
+	}
+	return false;
+}
+
+bool
 txn_has_rows(const struct txn *t)
 {
 	for (size_t i = 0; i < t->n_tables; i++)

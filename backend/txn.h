@@ -93,6 +93,13 @@ void txn_apply(struct txn *t, const struct catalog_table *table,
 	uint32_t statement, const struct rowenc_row *pre, size_t n_pre,
 	const struct rowenc_row *post, size_t n_post, bool key_changes);
 
+/*
+ * True if an earlier statement may have left this row there: it has its key
+ * or, in a table without one, left any row.
+ */
+bool txn_left_row(const struct txn *t, const struct catalog_table *table,
+	const struct rowenc_row *row);
+
 /* True if some row has an image before or after. */
 bool txn_has_rows(const struct txn *t);
 

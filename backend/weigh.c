@@ -47,9 +47,12 @@ weigh_function(struct session *s, const char *name, enum function_class class)
 				   : "gives another result each time");
 }
 
+/* COPY without a list is of all columns. */
 static bool
 gives_column(const struct analyzed_statement *st, const char *name)
 {
+	if (st->kind == STMT_COPY_FROM && st->n_columns == 0)
+		return true;
 	for (size_t i = 0; i < st->n_columns; i++)
 		if (strcmp(st->columns[i], name) == 0)
 			return true;
@@ -60,16 +63,18 @@ static void
 weigh_defaults(struct session *s, const struct capture *c)
 {
 	const struct catalog_table *t = c->table;
+	bool inserts = c->stmt->kind == STMT_INSERT ||
+		       c->stmt->kind == STMT_COPY_FROM;
 
 	for (unsigned i = 0; i < t->shape.n_columns; i++) {
 		const struct catalog_column *col = &t->columns[i];
 
 		if (!col->has_default || col->default_function == NULL)
 			continue;
-		if (c->stmt->kind == STMT_INSERT && !c->stmt->default_keyword &&
+		if (inserts && !c->stmt->default_keyword &&
 		    gives_column(c->stmt, t->shape.columns[i].name))
 			continue;
-		if (c->stmt->kind != STMT_INSERT && !c->stmt->default_keyword)
+		if (!inserts && !c->stmt->default_keyword)
 			continue;
 		weigh_function(s, col->default_function, col->default_class);
 	}

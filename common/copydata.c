@@ -349,8 +349,7 @@ line_row(struct copydata *c, struct rowenc_value *fields, size_t max, size_t *n)
 		return a;
 	/* One byte more, so that an empty field has an address. */
 	buf_reset(&c->scratch);
-	s.out = buf_reserve(
-	    &c->scratch, (size_t)(s.line.end - s.line.p) + 1);
+	s.out = buf_reserve(&c->scratch, (size_t)(s.line.end - s.line.p) + 1);
 	a = split_line(&s);
 	*n = s.n;
 	return a;
