@@ -103,6 +103,7 @@ $(BUILD)/test/%: $(BUILD)/obj/test/unit/%.o $(BACKEND) $(REPLAYD) $(COMMON)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
 
 FUZZ_PARTS := $(BUILD)/obj/test/fuzz/arena.o $(BUILD)/obj/test/fuzz/world.o \
+	$(BUILD)/obj/test/fuzz/server.o \
 	$(if $(FUZZER),,$(BUILD)/obj/test/fuzz/driver.o)
 $(BUILD)/test/fuzz_%: $(BUILD)/obj/test/fuzz/fuzz_%.o $(FUZZ_PARTS) $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)

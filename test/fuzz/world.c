@@ -34,20 +34,21 @@ static char loopback[] = "127.0.0.1";
 /* poll() has no argument for it. */
 static struct world *world;
 
-static void
-replayd_turn(struct world *w)
+void
+world_replayd(struct world *w)
 {
 	struct shmq_message m;
 
-	while (w->queue != NULL && shmq_next(w->queue, &m))
+	while (w->queue != NULL && shmq_next(w->queue, &m)) {
+		w->take(w->take_arg, &m);
 		shmq_ack(w->queue, m.lane, m.sequence);
+	}
 }
 
-static void
-end_of(int *fd)
+void
+world_hang_up(struct world *w)
 {
-	if (*fd >= 0)
-		shutdown(*fd, SHUT_WR);
+	shutdown(w->server, SHUT_WR);
 }
 
 /* Nobody has anything to say; false: the child waits for nothing at all. */
@@ -56,10 +57,10 @@ wind_down(struct world *w)
 {
 	switch (w->idle++) {
 	case 0:
-		end_of(&w->client);
+		shutdown(w->client, SHUT_WR);
 		return true;
 	case 1:
-		end_of(&w->server);
+		world_hang_up(w);
 		return true;
 	default:
 		return false;
@@ -80,7 +81,7 @@ __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 		if (ready != 0)
 			return ready;
 		world_listen(w);
-		replayd_turn(w);
+		world_replayd(w);
 		if (w->turn(w))
 			continue;
 		if (wind_down(w))
@@ -99,14 +100,31 @@ __wrap_sem_clockwait(sem_t *s, clockid_t clock, const struct timespec *t)
 	if (world == NULL)
 		return __real_sem_clockwait(s, clock, t);
 	must(world->waits++ < MAX_WAITS);
-	replayd_turn(world);
+	world_replayd(world);
 	errno = ETIMEDOUT;
 	return sem_trywait(s) == 0 ? 0 : -1;
+}
+
+/* TRACE=1 in the environment shows the conversation. */
+static void
+trace(const char *who, const void *p, size_t n)
+{
+	const uint8_t *b = p;
+
+	if (getenv("TRACE") == NULL)
+		return;
+	fprintf(stderr, "%s", who);
+	for (size_t i = 0; i < n; i++)
+		fprintf(
+		    stderr, b[i] >= ' ' && b[i] < 0x7f ? "%c" : "\\%02x", b[i]);
+	fputc('\n', stderr);
 }
 
 bool
 world_send(int fd, const void *p, size_t n)
 {
+	if (n > 0 && world != NULL)
+		trace(fd == world->client ? "client> " : "server> ", p, n);
 	/* An empty packet would look like the end. */
 	return n > 0 && fd >= 0 &&
 	       send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)n;
@@ -122,6 +140,9 @@ listen_to(int fd, struct buf *b)
 
 		if (n <= 0)
 			return;
+		trace(fd == world->client ? "     to client: "
+					  : "     to server: ",
+		    bytes, (size_t)n);
 		buf_put(b, bytes, (size_t)n);
 	}
 }
@@ -191,13 +212,16 @@ world_open(struct world *w, struct session *s)
 }
 
 void
-world_open_queue(struct world *w)
+world_open_queue(struct world *w,
+    void (*take)(void *arg, const struct shmq_message *m), void *arg)
 {
 	w->queue = shmq_create(1, LANE_BYTES);
 	if (w->queue == NULL || shmq_lane_take(w->queue) != 0 ||
 	    !shmq_consume(w->queue))
 		abort();
 	w->heritage.queue = w->queue;
+	w->take = take;
+	w->take_arg = arg;
 }
 
 void

@@ -32,6 +32,9 @@ struct world {
 	struct session_slot slot;
 	struct config config;
 	struct shmq *queue;
+	/* Called with each message of the lane. */
+	void (*take)(void *arg, const struct shmq_message *m);
+	void *take_arg;
 	unsigned idle;
 	unsigned long waits;
 };
@@ -45,8 +48,14 @@ bool world_send(int fd, const void *p, size_t n);
 /* Takes what the child has sent so far into to_client and to_server. */
 void world_listen(struct world *w);
 
-/* Opens the lane's queue, with a consumer that acknowledges while poll() or
- * the lane waits. */
-void world_open_queue(struct world *w);
+/* The server closes its connection. */
+void world_hang_up(struct world *w);
+
+/* Opens the lane's queue, with a consumer that takes and acknowledges while
+ * poll() or the lane waits. */
+void world_open_queue(struct world *w,
+    void (*take)(void *arg, const struct shmq_message *m), void *arg);
+/* Its turn. */
+void world_replayd(struct world *w);
 
 #endif

@@ -1,0 +1,488 @@
+/*
+ * server.c: the answers of a PostgreSQL server, decided by the input.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "server.h"
+
+#include <string.h>
+
+#include "pqproto.h"
+
+enum kind {
+	KIND_NONE,
+	KIND_TABLE,
+	KIND_COLUMNS,
+	KIND_FUNCTION,
+	KIND_FACTS,
+	KIND_ROWS, /* with images of rows in the last column */
+	KIND_BEGIN,
+	KIND_COMMIT,
+	KIND_ROLLBACK,
+	KIND_DML,
+	KIND_COPY,
+	KIND_EMPTY,
+	KIND_BAD, /* a syntax error */
+	KIND_OTHER
+};
+
+static const struct {
+	const char *start;
+	enum kind kind;
+} kinds[] = { { "SELECT c.oid, n.nspname", KIND_TABLE },
+	{ "SELECT a.attname,", KIND_COLUMNS },
+	{ "SELECT pg_catalog.bool_or(", KIND_FUNCTION },
+	{ "SELECT CAST(pg_catalog.pg_current_xact", KIND_FACTS },
+	{ "BEGIN", KIND_BEGIN }, { "COMMIT", KIND_COMMIT },
+	{ "ROLLBACK TO", KIND_OTHER }, { "ROLLBACK", KIND_ROLLBACK },
+	{ "PREPARE TRANSACTION", KIND_COMMIT }, { "UPDATE", KIND_DML },
+	{ "INSERT", KIND_DML }, { "DELETE", KIND_DML }, { "COPY", KIND_COPY },
+	{ "SELECT 'not", KIND_BAD }, { "pgwitness", KIND_BAD },
+	{ "SELECT", KIND_NONE } };
+
+static enum kind
+kind_of(const char *sql)
+{
+	if (strstr(sql, "ROW(") != NULL)
+		return KIND_ROWS;
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
+		if (strncmp(sql, kinds[i].start, strlen(kinds[i].start)) == 0)
+			return kinds[i].kind;
+	return *sql == '\0' ? KIND_EMPTY : KIND_OTHER;
+}
+
+/* --- messages --- */
+
+static size_t
+begin(struct server *s, char type)
+{
+	buf_put_u8(&s->out, (uint8_t)type);
+	buf_put_u32(&s->out, 0);
+	return s->out.len - 4;
+}
+
+static void
+end(struct server *s, size_t at)
+{
+	buf_set_u32(&s->out, at, (uint32_t)(s->out.len - at));
+}
+
+static void
+empty(struct server *s, char type)
+{
+	end(s, begin(s, type));
+}
+
+static void
+text(struct server *s, char type, const char *value)
+{
+	size_t at = begin(s, type);
+
+	buf_put_cstr(&s->out, value);
+	end(s, at);
+}
+
+static void
+ready(struct server *s)
+{
+	size_t at = begin(s, PqMsg_ReadyForQuery);
+
+	buf_put_u8(&s->out, (uint8_t)s->status);
+	end(s, at);
+}
+
+static void
+notice(struct server *s, char type, const char *state)
+{
+	size_t at = begin(s, type);
+
+	buf_printf(&s->out, "SERROR%cVERROR%cC%s%cMno%c", 0, 0, state, 0, 0);
+	buf_put_u8(&s->out, 0);
+	end(s, at);
+}
+
+static void
+error(struct server *s, const char *state, bool extended)
+{
+	notice(s, PqMsg_ErrorResponse, state);
+	if (s->status == PQ_IN_BLOCK)
+		s->status = PQ_FAILED;
+	s->skipping = extended;
+	s->copying = false;
+}
+
+static void
+row(struct server *s, const char *const *values, unsigned n)
+{
+	size_t at = begin(s, PqMsg_DataRow);
+
+	buf_put_u16(&s->out, (uint16_t)n);
+	for (unsigned i = 0; i < n; i++) {
+		if (values[i] == NULL)
+			buf_put_u32(&s->out, UINT32_MAX);
+		else
+			buf_put_lp(&s->out, values[i], strlen(values[i]));
+	}
+	end(s, at);
+}
+
+/* --- rows that the proxy asks for --- */
+
+static void
+rows_of(struct server *s, enum kind kind, unsigned n)
+{
+	static const char *const table[] = { "16384", "public", "t", "r", "p",
+		"t", "t", "f", "f", "f", "f", "f", "fp", "f" };
+	static const char *const id[] = { "id", "integer", "1", "", "", NULL,
+		"int4", "f" };
+	static const char *const v[] = { "v", "text", NULL, "", "", NULL,
+		"text", "f" };
+	static const char *const function[] = { "f", "f", "f" };
+	static const char *const facts[] = { "777",
+		"2026-01-01 00:00:00.000000+00", "read committed",
+		"\"$user\", public", "ISO, MDY", "postgres", "UTC", "1", "hex",
+		"C", "C", "C", "pg_catalog.simple", "on", "UTF8", "on",
+		"16384=fp" };
+	static const char *const image[] = { "(1," SERVER_MARK ")" };
+	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
+
+	if (kind == KIND_TABLE)
+		row(s, table, 14);
+	else if (kind == KIND_FUNCTION)
+		row(s, function, 3);
+	else if (kind == KIND_FACTS)
+		row(s, facts, 17);
+	else if (kind == KIND_COLUMNS) {
+		row(s, id, 8);
+		row(s, v, 8);
+	}
+	for (unsigned i = 0; kind == KIND_ROWS && i < n; i++)
+		row(s, n > 2 ? two : image, n > 2 ? 2 : 1);
+	for (unsigned i = 0; kind == KIND_NONE && i < n; i++)
+		row(s, two, 1);
+}
+
+/* --- what a statement does --- */
+
+static bool
+changes_status(struct server *s, enum kind kind)
+{
+	bool failed = s->status == PQ_FAILED;
+
+	if (kind == KIND_BEGIN) {
+		text(s, PqMsg_CommandComplete, "BEGIN");
+		s->status = PQ_IN_BLOCK;
+	} else if (kind == KIND_COMMIT || kind == KIND_ROLLBACK) {
+		text(s, PqMsg_CommandComplete,
+		    failed || kind == KIND_ROLLBACK ? "ROLLBACK" : "COMMIT");
+		s->status = PQ_IDLE;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static void
+copy_in(struct server *s, bool extended)
+{
+	size_t at = begin(s, PqMsg_CopyInResponse);
+
+	buf_put(&s->out, "\0\0\0", 3);
+	end(s, at);
+	s->copying = true;
+	s->copy_is_simple = !extended;
+}
+
+static void
+run(struct server *s, enum kind kind, bool extended)
+{
+	uint8_t choice = take_u8(&s->choices);
+	char tag[32];
+
+	if (kind == KIND_BAD) {
+		error(s, "42601", extended);
+		return;
+	}
+	if (s->status == PQ_FAILED && kind != KIND_COMMIT &&
+	    kind != KIND_ROLLBACK && kind != KIND_OTHER) {
+		error(s, "25P02", extended);
+		return;
+	}
+	if (choice >= 200 && choice < 220) {
+		error(s, choice == 200 ? "40001" : "22012", extended);
+		return;
+	}
+	if (choice >= 220 && choice < 235)
+		notice(s, PqMsg_NoticeResponse, "00000");
+	if (kind == KIND_EMPTY) {
+		empty(s, PqMsg_EmptyQueryResponse);
+		return;
+	}
+	if (changes_status(s, kind))
+		return;
+	if (kind == KIND_COPY) {
+		copy_in(s, extended);
+		return;
+	}
+	rows_of(s, kind, choice == 0 ? 1 : choice % 4);
+	if (extended && choice >= 250) {
+		empty(s, PqMsg_PortalSuspended);
+		return;
+	}
+	snprintf(tag, sizeof(tag), kind == KIND_DML ? "UPDATE %u" : "SELECT %u",
+	    choice % 4u);
+	text(s, PqMsg_CommandComplete, tag);
+}
+
+/* --- names --- */
+
+static struct server_name *
+find(struct server_name *list, const char *name)
+{
+	for (size_t i = 0; i < SERVER_NAMES; i++)
+		if (list[i].kind != 0 && strcmp(list[i].name, name) == 0)
+			return &list[i];
+	return NULL;
+}
+
+static void
+put(struct server_name *list, const char *name, enum kind kind)
+{
+	struct server_name *n = find(list, name);
+
+	for (size_t i = 0; n == NULL && i < SERVER_NAMES; i++)
+		if (list[i].kind == 0)
+			n = &list[i];
+	if (n == NULL || strlen(name) >= sizeof(n->name))
+		return;
+	memcpy(n->name, name, strlen(name) + 1);
+	n->kind = (int)kind + 1;
+}
+
+/* --- the client's messages --- */
+
+static void
+on_parse(struct server *s, struct rd *r)
+{
+	const char *name = rd_cstr(r), *sql = rd_cstr(r);
+
+	if (r->bad || rd_left(r) < 2) {
+		error(s, "08P01", true);
+		return;
+	}
+	if (kind_of(sql) == KIND_BAD) {
+		error(s, "42601", true);
+		return;
+	}
+	put(s->statements, name, kind_of(sql));
+	empty(s, PqMsg_ParseComplete);
+}
+
+static void
+on_bind(struct server *s, struct rd *r)
+{
+	const char *portal = rd_cstr(r), *name = rd_cstr(r);
+	struct server_name *n = r->bad ? NULL : find(s->statements, name);
+
+	if (n == NULL) {
+		error(s, r->bad ? "08P01" : "26000", true);
+		return;
+	}
+	put(s->portals, portal, (enum kind)(n->kind - 1));
+	empty(s, PqMsg_BindComplete);
+}
+
+static void
+on_describe(struct server *s, struct rd *r)
+{
+	bool statement = rd_u8(r) == 'S';
+	const char *name = rd_cstr(r);
+	struct server_name *n =
+	    r->bad ? NULL : find(statement ? s->statements : s->portals, name);
+	size_t at;
+
+	if (n == NULL) {
+		error(s, "34000", true);
+		return;
+	}
+	if (statement) {
+		at = begin(s, PqMsg_ParameterDescription);
+		buf_put_u16(&s->out, 0);
+		end(s, at);
+	}
+	if (n->kind - 1 != KIND_NONE && n->kind - 1 != KIND_ROWS) {
+		empty(s, PqMsg_NoData);
+		return;
+	}
+	at = begin(s, PqMsg_RowDescription);
+	buf_put_u16(&s->out, 1);
+	buf_put_cstr(&s->out, "row");
+	buf_put(&s->out, "\0\0\0\0\0\0\0\0\x08\xc9\xff\xff\xff\xff\xff\xff\0\0",
+	    18);
+	end(s, at);
+}
+
+static void
+on_execute(struct server *s, struct rd *r)
+{
+	const char *portal = rd_cstr(r);
+	struct server_name *n = r->bad ? NULL : find(s->portals, portal);
+
+	if (n == NULL || rd_left(r) < 4)
+		error(s, n == NULL ? "34000" : "08P01", true);
+	else
+		run(s, (enum kind)(n->kind - 1), true);
+}
+
+static void
+on_close(struct server *s, struct rd *r)
+{
+	struct server_name *list = rd_u8(r) == 'S' ? s->statements : s->portals;
+	const char *name = rd_cstr(r);
+	struct server_name *n = r->bad ? NULL : find(list, name);
+
+	if (r->bad) {
+		error(s, "08P01", true);
+		return;
+	}
+	if (n != NULL)
+		n->kind = 0;
+	empty(s, PqMsg_CloseComplete);
+}
+
+static void
+on_query(struct server *s, struct rd *r)
+{
+	const char *sql = rd_cstr(r);
+
+	if (r->bad)
+		error(s, "08P01", false);
+	else
+		run(s, kind_of(sql), false);
+	if (!s->copying)
+		ready(s);
+}
+
+static void
+on_copy_message(struct server *s, char type)
+{
+	bool extended = !s->copy_is_simple;
+
+	switch (type) {
+	case PqMsg_CopyData:
+	case PqMsg_Flush:
+	case PqMsg_Sync:
+		return;
+	case PqMsg_CopyDone:
+		text(s, PqMsg_CommandComplete, "COPY 1");
+		s->copying = false;
+		break;
+	default:
+		error(s, type == PqMsg_CopyFail ? "57014" : "08P01", extended);
+		break;
+	}
+	if (!extended)
+		ready(s);
+}
+
+static void
+on_message(struct server *s, char type, struct rd *r)
+{
+	if (s->copying) {
+		on_copy_message(s, type);
+		return;
+	}
+	if (s->skipping && type != PqMsg_Sync && type != PqMsg_Terminate) {
+		s->skipped += type == PqMsg_Query || type == PqMsg_FunctionCall;
+		return;
+	}
+	switch (type) {
+	case PqMsg_Parse:
+		on_parse(s, r);
+		break;
+	case PqMsg_Bind:
+		on_bind(s, r);
+		break;
+	case PqMsg_Describe:
+		on_describe(s, r);
+		break;
+	case PqMsg_Execute:
+		on_execute(s, r);
+		break;
+	case PqMsg_Close:
+		on_close(s, r);
+		break;
+	case PqMsg_Query:
+		on_query(s, r);
+		break;
+	case PqMsg_FunctionCall:
+		empty(s, PqMsg_FunctionCallResponse);
+		ready(s);
+		break;
+	case PqMsg_Sync:
+		s->skipping = false;
+		ready(s);
+		break;
+	case PqMsg_Terminate:
+		s->ended = true;
+		break;
+	default:
+		/* CopyData and its kin are passed over; Flush is done. */
+		break;
+	}
+}
+
+void
+server_open(struct server *s, struct take choices)
+{
+	static const char *const parameters[][2] = { { "server_version",
+							 "15.0" },
+		{ "client_encoding", "UTF8" }, { "server_encoding", "UTF8" },
+		{ "standard_conforming_strings", "on" }, { "TimeZone", "UTC" },
+		{ "DateStyle", "ISO, MDY" }, { "IntervalStyle", "postgres" } };
+	size_t at;
+
+	memset(s, 0, sizeof(*s));
+	s->choices = choices;
+	s->status = PQ_IDLE;
+	at = begin(s, PqMsg_AuthenticationRequest);
+	buf_put_u32(&s->out, AUTH_REQ_OK);
+	end(s, at);
+	for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
+		at = begin(s, PqMsg_ParameterStatus);
+		buf_put_cstr(&s->out, parameters[i][0]);
+		buf_put_cstr(&s->out, parameters[i][1]);
+		end(s, at);
+	}
+	ready(s);
+}
+
+void
+server_close(struct server *s)
+{
+	buf_free(&s->in);
+	buf_free(&s->out);
+}
+
+void
+server_run(struct server *s)
+{
+	struct rd r = rd_init(s->in.data, s->in.len);
+
+	while (rd_left(&r) >= 5 && !s->ended) {
+		uint32_t len = get_u32(r.p + 1);
+		struct rd body;
+
+		if (len < 4) {
+			s->broken = true;
+			return;
+		}
+		if (len > rd_left(&r) - 1)
+			break;
+		body = rd_init(r.p + 5, len - 4);
+		on_message(s, (char)r.p[0], &body);
+		r.p += len + 1;
+	}
+	if (r.p != NULL)
+		buf_consume(&s->in, (size_t)(r.p - s->in.data));
+}
