@@ -40,6 +40,8 @@ for my $level (qw(before_commit before_ack async)) {
 		. 'commit;');
 	is(@tx, 1, "$level: a block is one record");
 	is_verified($tx[0], "$level: block");
+	is_verified($run->('COPY', "copy t from stdin;\n30\tx\n31\ty\n\\.\n"),
+		"$level: COPY");
 	is_named($run->('TRUNCATE', 'truncate late'), "$level: TRUNCATE");
 	$c->safe_psql('insert into late values (1, 1), (2, 2)');
 

@@ -196,6 +196,25 @@ a_table_looked_up_with_another_answer_voids_the_images(void **state)
 	assert_false(t->images);
 }
 
+static void
+a_row_that_was_left_is_known_by_its_key(void **state)
+{
+	struct rowenc_row a = row(&keyed, "1", "a"), b = row(&keyed, "1", "b"),
+		c = row(&keyed, "2", "a");
+
+	(void)state;
+	assert_false(txn_left_row(t, &keyed, &a));
+	txn_apply(t, &keyed, 0, NULL, 0, &a, 1, true);
+	assert_true(txn_left_row(t, &keyed, &b));
+	assert_false(txn_left_row(t, &keyed, &c));
+	assert_false(txn_left_row(t, &keyless, &a));
+	txn_apply(t, &keyed, 1, &a, 1, NULL, 0, false);
+	assert_false(txn_left_row(t, &keyed, &b));
+	/* Without a key any row may be one that was left. */
+	txn_apply(t, &keyless, 2, NULL, 0, &a, 1, true);
+	assert_true(txn_left_row(t, &keyless, &c));
+}
+
 int
 main(void)
 {
@@ -208,6 +227,7 @@ main(void)
 		T(keys_may_be_swapped),
 		T(rows_without_a_key_are_a_multiset),
 		T(many_rows_are_found_again),
+		T(a_row_that_was_left_is_known_by_its_key),
 		T(the_worst_class_stays_with_its_reason),
 		T(a_table_looked_up_with_another_answer_voids_the_images),
 	};
