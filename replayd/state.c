@@ -3,7 +3,7 @@
  *
  * Big-endian, as buf.h writes:
  *
- *	"PGWSTAT2"
+ *	"PGWSTAT3"
  *	u64 size, root, leaf hash of the last line
  *	u64 tail_seq, u32 file, u64 offset, u64 lines before it in the file
  *	lp time of the last line, u64 timeline
@@ -12,7 +12,7 @@
  *	u64 highest tx_id, u32 n, n * (u64 from, u64 to) skipped
  *	u32 n, n open transactions: u64 tx_id, u64 xid, u64 system identifier,
  *	    u64 timeline, u64 began, u64 made, u64 u64 position, u8 outcome,
- *	    u8 flags, lp reason, both roots
+ *	    u8 flags, lp reason (may be empty), both roots
  *	u32 CRC-32C over all of the above
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -28,7 +28,7 @@
 #include "jsonx.h"
 #include "log.h"
 
-#define MAGIC "PGWSTAT2"
+#define MAGIC "PGWSTAT3"
 #define MAGIC_BYTES 8
 #define CRC_BYTES 4
 #define MAX_STATE ((size_t)4 << 30)
@@ -39,7 +39,7 @@ enum {
 	FLAG_PREPARED = 4,
 	FLAG_IN_DOUBT = 8,
 	FLAG_ROOTS = 16,
-	FLAG_UNVERIFIABLE = 32,
+	FLAG_OF_INTENT = 32,
 	FLAG_MAY_BE_LOST = 64,
 	FLAG_REUSED = 128
 };
@@ -69,7 +69,7 @@ put_txn(struct buf *b, const struct txn *x)
 			 (x->prepared ? FLAG_PREPARED : 0) |
 			 (x->in_doubt ? FLAG_IN_DOUBT : 0) |
 			 (x->has_roots ? FLAG_ROOTS : 0) |
-			 (x->unverifiable != NULL ? FLAG_UNVERIFIABLE : 0) |
+			 (x->of_intent ? FLAG_OF_INTENT : 0) |
 			 (x->may_be_lost ? FLAG_MAY_BE_LOST : 0) |
 			 (x->reused ? FLAG_REUSED : 0);
 
@@ -174,6 +174,7 @@ get_txn(struct rd *r, struct txtable *t)
 	x->outcome = (enum record_outcome)rd_u8(r);
 	flags = rd_u8(r);
 	x->intent_only = (flags & FLAG_INTENT_ONLY) != 0;
+	x->of_intent = (flags & FLAG_OF_INTENT) != 0;
 	x->final = (flags & FLAG_FINAL) != 0;
 	x->prepared = (flags & FLAG_PREPARED) != 0;
 	x->in_doubt = (flags & FLAG_IN_DOUBT) != 0;
@@ -181,7 +182,7 @@ get_txn(struct rd *r, struct txtable *t)
 	x->may_be_lost = (flags & FLAG_MAY_BE_LOST) != 0;
 	x->reused = (flags & FLAG_REUSED) != 0;
 	reason = rd_lp(r, &n);
-	if (reason != NULL && (flags & FLAG_UNVERIFIABLE) != 0 &&
+	if (reason != NULL && n > 0 &&
 	    (x->unverifiable = strndup((const char *)reason, n)) == NULL)
 		log_fatal("out_of_memory", "no memory for a transaction");
 	get_hash(r, &x->pre_root);
@@ -282,6 +283,7 @@ follow_record(struct state *s, const json_t *line)
 	x = txtable_find(&s->open, tx_id);
 	if (x == NULL)
 		x = txtable_add(&s->open, tx_id);
+	x->of_intent = x->of_intent || x->intent_only;
 	x->intent_only = false;
 	x->xid = get_decimal(line, "xid");
 	x->system_identifier = get_decimal(line, "system_identifier");

@@ -104,7 +104,7 @@ end_without_replay(struct track *t, const struct txn *x, const char *reason)
 static void
 settle(struct track *t, struct txn *x)
 {
-	if (!x->final || x->queued || x->at.segment == 0)
+	if (!x->final || x->queued || x->at.segment == 0 || x->of_intent)
 		return;
 	if (x->unverifiable != NULL) {
 		end_without_replay(t, x, x->unverifiable);
@@ -444,6 +444,7 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 	const char *reason = reason_not_to_replay(t, r);
 
 	x->at = f->at;
+	x->of_intent = false;
 	x->may_be_lost = may_be_lost(r);
 	x->began = server_time(r->now);
 	x->made = r->time_us;
@@ -452,8 +453,9 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 	x->has_roots = r->has_images;
 	x->pre_root = r->pre_root;
 	x->post_root = r->post_root;
-	if (reason != NULL && x->unverifiable == NULL &&
-	    (x->unverifiable = strdup(reason)) == NULL)
+	free(x->unverifiable);
+	x->unverifiable = NULL;
+	if (reason != NULL && (x->unverifiable = strdup(reason)) == NULL)
 		log_fatal("out_of_memory", "no memory for a transaction");
 }
 
@@ -547,19 +549,68 @@ take_record(struct track *t, const struct spool_frame *f)
 		settle(t, x);
 }
 
+/* An intent's record, when no other will come; f is NULL if it is lost. */
+static void
+decode_intent(
+    const struct track *t, const struct spool_frame *f, struct record *r)
+{
+	memset(r, 0, sizeof(*r));
+	if (f != NULL)
+		decode_record(t, f, r);
+	else
+		r->capture_reason = "record_unreadable";
+	if (r->capture_reason == NULL || *r->capture_reason == '\0')
+		r->capture_reason = "only the intent is known";
+	r->capture = CAPTURE_LOST;
+	r->intent = true;
+	r->has_images = false;
+	r->n_tables = 0;
+}
+
+/* Read again after a start; the log has its record, made of this or another. */
+static void
+take_intent_again(struct track *t, const struct spool_frame *f)
+{
+	struct txn *x = txtable_find(t->open, f->tx_id);
+
+	if (x == NULL || x->intent_only || x->at.segment != 0)
+		return;
+	x->at = f->at;
+	x->of_intent = true;
+}
+
 static void
 take_intent(struct track *t, const struct spool_frame *f)
 {
 	struct txn *x;
 
-	if (!is_unseen(t, f))
+	if (!is_unseen(t, f)) {
+		take_intent_again(t, f);
 		return;
+	}
 	x = txtable_add(t->open, f->tx_id);
 	x->intent_only = true;
 	x->at = f->at;
 }
 
-/* No record will come: what was announced is all there is. */
+/* What was announced is all there is.  *f is where it was. */
+static void
+read_intent(struct track *t, const struct txn *x, struct spool_frame *f,
+    struct record *r)
+{
+	bool found = read_again(t, x, f);
+
+	if (!found) {
+		log_error("record_unreadable",
+		    "the intent of transaction %" PRIu64
+		    " cannot be read from the spool",
+		    x->tx_id);
+		*f = (struct spool_frame){ .at = x->at, .tx_id = x->tx_id };
+	}
+	decode_intent(t, found ? f : NULL, r);
+}
+
+/* No record will come. */
 static struct txn *
 write_intent(struct track *t, struct txn *x)
 {
@@ -567,23 +618,7 @@ write_intent(struct track *t, struct txn *x)
 	struct spool_frame f;
 	struct record r;
 
-	if (read_again(t, x, &f))
-		decode_record(t, &f, &r);
-	else {
-		log_error("record_unreadable",
-		    "the intent of transaction %" PRIu64
-		    " cannot be read from the spool",
-		    tx_id);
-		memset(&r, 0, sizeof(r));
-		f = (struct spool_frame){ .at = x->at, .tx_id = tx_id };
-		r.capture_reason = "record_unreadable";
-	}
-	if (r.capture_reason == NULL || *r.capture_reason == '\0')
-		r.capture_reason = "only the intent is known";
-	r.capture = CAPTURE_LOST;
-	r.intent = true;
-	r.has_images = false;
-	r.n_tables = 0;
+	read_intent(t, x, &f, &r);
 	x = write_record(t, tx_id, &r);
 	remember(t, x, &f, &r);
 	if (x->xid != 0)
@@ -670,12 +705,22 @@ static bool
 start_one(struct track *t, struct txn *x)
 {
 	uint64_t tx_id = x->tx_id;
+	struct spool_frame f;
+	struct record r;
 
 	if (x->intent_only)
 		return true;
+	/* Its record would have been read by now. */
+	if (x->of_intent) {
+		arena_reset(t->arena);
+		read_intent(t, x, &f, &r);
+		remember(t, x, &f, &r);
+	}
 	if (x->at.segment == 0 && x->final)
 		end_without_replay(t, x, "record_lost");
-	else if (!x->final && (x->xid != 0 || x->at.segment == 0))
+	else if (x->final)
+		settle(t, x);
+	else if (x->xid != 0 || x->at.segment == 0)
 		put_in_doubt(t, x);
 	return txtable_find(t->open, tx_id) != NULL;
 }

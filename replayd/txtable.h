@@ -33,6 +33,7 @@ struct txn {
 	struct spool_position at;	/* of its record; segment 0: not seen */
 	enum record_outcome outcome;	/* if final */
 	bool intent_only;		/* its intent is at `at`; no line yet */
+	bool of_intent;			/* it has; `at` is the intent's still */
 	bool final;
 	bool prepared;
 	bool in_doubt;			/* its outcome must be asked for */

@@ -832,6 +832,84 @@ an_intent_outlives_the_recorder(void **state)
 	    "State 4  |Trans 4 aborted |Stop 0  |");
 }
 
+/* As if the recorder had died before it saved a state again. */
+static void
+stop_and_keep_state(struct buf *state)
+{
+	char path[160];
+
+	stop();
+	io_path(path, sizeof(path), "%s/state", log_dir);
+	assert_true(io_read_file(path, state, 1 << 20));
+}
+
+static void
+kill_and_put_back(struct buf *state)
+{
+	char path[160];
+
+	kill_it();
+	io_path(path, sizeof(path), "%s/state", log_dir);
+	assert_true(io_replace_file(path, state->data, state->len, 0600));
+	buf_free(state);
+}
+
+static void
+a_record_is_replayed_not_the_intent_that_the_state_knows(void **state)
+{
+	struct buf saved = { 0 };
+	struct worker_job job;
+	struct spool_reader *r;
+	struct spool_frame f;
+
+	(void)state;
+	start();
+	put_intent(1);
+	publish();
+	stop_and_keep_state(&saved);
+	start();
+	(void)put_record(1, CAPTURE_EXACT, 700);
+	put_outcome(1, OUTCOME_COMMITTED);
+	publish();
+	wait_for("Trans 1 committed");
+	kill_and_put_back(&saved);
+	start();
+	job = take_job();
+	assert_int_equal(job.tx_id, 1);
+	r = spool_reader_open(dir);
+	assert_true(spool_read(r, job.at, &f));
+	assert_int_equal(f.kind, SPOOL_RECORD);
+	spool_reader_close(r);
+	kill_it();
+}
+
+static void
+an_intent_alone_is_a_lost_capture_after_a_restart_too(void **state)
+{
+	const struct record_outcome_message prepared = { OUTCOME_PREPARED, 700,
+		"server", "" };
+	struct buf saved = { 0 }, b = { 0 };
+
+	(void)state;
+	start();
+	put_intent(1);
+	publish();
+	stop_and_keep_state(&saved);
+	start();
+	record_outcome_encode(&prepared, &b);
+	spool_append(spool, SPOOL_OUTCOME, 1, b.data, b.len);
+	buf_free(&b);
+	publish();
+	wait_for("Trans 1 prepared");
+	kill_and_put_back(&saved);
+	start();
+	assert_int_equal(take_request().xid, 700);
+	give_answer(1, OUTCOME_COMMITTED);
+	wait_for("Verif 1 unverifiable capture_lost");
+	stop();
+	assert_log_is_good();
+}
+
 static void
 a_gap_of_the_drain_is_logged_once(void **state)
 {
@@ -1071,6 +1149,8 @@ main(void)
 		test(a_record_replaces_its_intent),
 		test(only_an_intent_is_a_lost_capture),
 		test(an_intent_outlives_the_recorder),
+		test(a_record_is_replayed_not_the_intent_that_the_state_knows),
+		test(an_intent_alone_is_a_lost_capture_after_a_restart_too),
 		test(a_gap_of_the_drain_is_logged_once),
 		test(an_outcome_says_who_and_why),
 		test(a_stopped_recorder_goes_on_where_it_was),
