@@ -1243,6 +1243,20 @@ shmq_nap(struct shmq *q, int timeout_ms)
 	atomic_store(&q->header->sleeping, 0);
 }
 
+bool
+shmq_is_empty(struct shmq *q)
+{
+	const struct lane *l;
+	unsigned i;
+
+	for (i = 0; i < q->n_lanes; i++) {
+		l = lane_at(q, i);
+		if (atomic_load(&l->head) != atomic_load(&l->tail))
+			return false;
+	}
+	return true;
+}
+
 uint64_t
 shmq_lane_generation(struct shmq *q, unsigned lane)
 {

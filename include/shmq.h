@@ -173,6 +173,9 @@ void shmq_refuse_offers(struct shmq *q);
 /* Sleeps until a producer rings, whatever the lanes hold, or timeout_ms. */
 void shmq_nap(struct shmq *q, int timeout_ms);
 
+/* Nothing is in the lanes that is not acknowledged. */
+bool shmq_is_empty(struct shmq *q);
+
 /*
  * The generation of the lane's child, 0 if it never sent anything.  Unique
  * over all lanes and boots.

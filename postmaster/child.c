@@ -45,7 +45,7 @@ struct child_set {
 	unsigned n_spare;
 	int accepted[2]; /* children write to [1] */
 	int pid_file_fd;
-	int never_inherit;
+	int never_inherit[2];
 	const struct tls_files *tls;
 	const uint8_t *auth_secret;
 	int64_t next_try;
@@ -78,15 +78,16 @@ child_set_new(struct shmq *queue, int pid_file_fd)
 	set->queue = queue;
 	set->n_lanes = n;
 	set->pid_file_fd = pid_file_fd;
-	set->never_inherit = -1;
+	set->never_inherit[0] = set->never_inherit[1] = -1;
 	set->next_try = INT64_MAX;
 	return set;
 }
 
 void
-child_never_inherit(struct child_set *set, int fd)
+child_never_inherit(struct child_set *set, int one, int other)
 {
-	set->never_inherit = fd;
+	set->never_inherit[0] = one;
+	set->never_inherit[1] = other;
 }
 
 void
@@ -122,8 +123,9 @@ child_run(struct child_set *set, const struct config *c,
 	log_set_process("backend");
 	log_to_stderr(false);
 	close(set->accepted[0]);
-	if (set->never_inherit >= 0)
-		close(set->never_inherit);
+	for (int i = 0; i < 2; i++)
+		if (set->never_inherit[i] >= 0)
+			close(set->never_inherit[i]);
 	procsig_follow_parent(postmaster, SIGTERM);
 	procsig_restore(mask);
 	backend_main(&h);

@@ -50,7 +50,7 @@ unsigned child_count(const struct child_set *set);
 void child_inherit(struct child_set *set, const struct tls_files *tls,
 	const uint8_t *auth_secret);
 
-/* A descriptor that children must not keep: closed after fork.  -1: none. */
-void child_never_inherit(struct child_set *set, int fd);
+/* Descriptors that children must not keep: closed after fork.  -1: none. */
+void child_never_inherit(struct child_set *set, int one, int other);
 
 #endif

@@ -55,6 +55,7 @@ struct postmaster {
 	struct listen_set listen;
 	struct child_set *children;
 	struct supervise replayd;
+	struct supervise keeper;
 	int64_t kill_at; /* IMMEDIATE: io_monotonic_us() of SIGKILL */
 	int exit_code;
 };
@@ -103,7 +104,11 @@ postmaster_open(struct postmaster *pm)
 	pm->children = child_set_new(pm->queue, pm->pid_file_fd);
 	datadir_secret(c->data_dir, pm->auth_secret);
 	child_inherit(pm->children, pm->tls, pm->auth_secret);
-	supervise_init(&pm->replayd, shmq_fd(pm->queue), pm->pid_file_fd);
+	supervise_init(
+	    &pm->replayd, "replayd", shmq_fd(pm->queue), pm->pid_file_fd);
+	supervise_init(
+	    &pm->keeper, "keeper", shmq_fd(pm->queue), pm->pid_file_fd);
+	pm->keeper.option = "--keep";
 }
 
 static void
@@ -168,8 +173,9 @@ postmaster_read_again(struct postmaster *pm)
 	char error[1024];
 	struct config *new = config_load(
 	    pm->config->data_dir, pm->config->file, error, sizeof(error));
-	struct tls_files *tls =
-	    new == NULL ? NULL : tls_files_load(new, error, sizeof(error));
+	struct tls_files *tls = new == NULL
+				    ? NULL
+				    : tls_files_load(new, error, sizeof(error));
 
 	if (tls == NULL) {
 		log_error("reload_failed",
@@ -240,8 +246,9 @@ postmaster_reap(struct postmaster *pm)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (!child_reaped(pm->children, pid, status))
-			(void)supervise_reaped(&pm->replayd, pid, status);
+		if (!child_reaped(pm->children, pid, status) &&
+		    !supervise_reaped(&pm->replayd, pid, status))
+			(void)supervise_reaped(&pm->keeper, pid, status);
 }
 
 static void
@@ -280,8 +287,10 @@ postmaster_advance(struct postmaster *pm)
 	switch (pm->state) {
 	case STATE_RUN:
 		supervise_run(&pm->replayd, pm->config);
-		/* Its write end in a child would outlive us. */
-		child_never_inherit(pm->children, pm->replayd.life_fd);
+		supervise_run(&pm->keeper, pm->config);
+		/* Their write ends in a child would outlive us. */
+		child_never_inherit(
+		    pm->children, pm->replayd.life_fd, pm->keeper.life_fd);
 		child_fill(pm->children, pm->config, &pm->listen);
 		break;
 	case STATE_SMART:
@@ -319,6 +328,8 @@ postmaster_timeout(const struct postmaster *pm)
 
 	if (pm->state <= STATE_FAST)
 		due = pm->replayd.next_start;
+	if (pm->state == STATE_RUN && pm->keeper.next_start < due)
+		due = pm->keeper.next_start;
 	if (pm->state == STATE_RUN && child_next_try(pm->children) < due)
 		due = child_next_try(pm->children);
 	if (pm->state == STATE_IMMEDIATE)
@@ -344,10 +355,9 @@ postmaster_wait(struct postmaster *pm)
 int
 postmaster_run(struct config *config, struct tls_files *tls, int port)
 {
-	struct postmaster pm = { .state = STATE_RUN,
-		.config = config,
-		.tls = tls,
-		.port = port };
+	struct postmaster pm = {
+		.state = STATE_RUN, .config = config, .tls = tls, .port = port
+	};
 
 	log_set_process("postmaster");
 	postmaster_catch_signals();
@@ -361,6 +371,7 @@ postmaster_run(struct config *config, struct tls_files *tls, int port)
 		postmaster_wait(&pm);
 		postmaster_advance(&pm);
 	}
+	supervise_end(&pm.keeper);
 	log_info("stopped", "all processes have ended");
 	shmq_detach(pm.queue);
 	tls_files_free(pm.tls);

@@ -1,10 +1,11 @@
 /*
- * supervise.c: the one replayd, started again when it dies.
+ * supervise.c: the one replayd, and its keeper, started again when they die.
  *
- * There is never more than one: the next is started only when the last has
- * been reaped.  Started at once the first time; one that ends young is started
- * again at once, then after 1 s, 2 s, 4 s ... 30 s; after 2 s at most if a
- * signal ended it, for then it may not be its own fault.
+ * The keeper is replayd, too, and begins only if we die and no replayd is left
+ * (replayd.c).  There is never more than one of each: the next is started only
+ * when the last has been reaped.  Started at once the first time; one that ends
+ * young is started again at once, then after 1 s, 2 s, 4 s ... 30 s; after 2 s
+ * at most if a signal ended it, for then it may not be its own fault.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -30,9 +31,11 @@
 #define DELAY_SIGNAL_US (2 * SECOND_US)
 
 void
-supervise_init(struct supervise *s, int queue_fd, int pid_file_fd)
+supervise_init(
+    struct supervise *s, const char *name, int queue_fd, int pid_file_fd)
 {
 	memset(s, 0, sizeof(*s));
+	s->name = name;
 	s->queue_fd = queue_fd;
 	s->pid_file_fd = pid_file_fd;
 	s->life_fd = -1;
@@ -56,7 +59,8 @@ supervise_exec(const struct supervise *s, const struct config *c, int life_fd,
 		log_fatal("replayd_failed", "cannot pass descriptors: %m");
 	procsig_restore(mask);
 	execl(program, "replayd", "--queue-fd", queue_arg, "--life-fd",
-	    life_arg, "-D", c->data_dir, "-c", c->file, (char *)NULL);
+	    life_arg, "-D", c->data_dir, "-c", c->file, s->option,
+	    (char *)NULL);
 	log_error("replayd_failed", "cannot run \"%s\": %m", program);
 	_exit(EXIT_CODE_FATAL);
 }
@@ -72,7 +76,7 @@ next_delay(int64_t delay)
 static void
 supervise_failed(struct supervise *s, const char *what)
 {
-	log_error("replayd_failed", "cannot start replayd: %s: %m", what);
+	log_error("replayd_failed", "cannot start %s: %s: %m", s->name, what);
 	s->delay = next_delay(s->delay);
 	s->next_start = io_monotonic_us() + s->delay;
 }
@@ -106,7 +110,9 @@ supervise_run(struct supervise *s, const struct config *c)
 	s->life_fd = life[1];
 	s->started = io_monotonic_us();
 	s->next_start = INT64_MAX;
-	log_info("replayd_started", "replayd runs as process %ld", (long)pid);
+	if (s->option == NULL)
+		log_info("replayd_started", "%s runs as process %ld", s->name,
+		    (long)pid);
 }
 
 static void
@@ -115,14 +121,15 @@ supervise_log_end(const struct supervise *s, int status)
 	/* SIGQUIT is ours: immediate shutdown. */
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGQUIT)
 		log_error("replayd_crashed",
-		    "replayd %ld was ended by signal %d (%s)", (long)s->pid,
+		    "%s %ld was ended by signal %d (%s)", s->name, (long)s->pid,
 		    WTERMSIG(status), strsignal(WTERMSIG(status)));
 	else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		log_error("replayd_failed",
-		    "replayd %ld ended with exit code %d; see the lines before",
-		    (long)s->pid, WEXITSTATUS(status));
+		    "%s %ld ended with exit code %d; see the lines before",
+		    s->name, (long)s->pid, WEXITSTATUS(status));
 	else
-		log_info("replayd_ended", "replayd %ld ended", (long)s->pid);
+		log_info(
+		    "replayd_ended", "%s %ld ended", s->name, (long)s->pid);
 }
 
 bool
@@ -150,4 +157,17 @@ supervise_signal(const struct supervise *s, int signo)
 {
 	if (s->pid != 0)
 		kill(s->pid, signo);
+}
+
+void
+supervise_end(struct supervise *s)
+{
+	int status;
+
+	if (s->pid == 0)
+		return;
+	kill(s->pid, SIGKILL);
+	while (waitpid(s->pid, &status, 0) == -1 && errno == EINTR)
+		;
+	s->pid = 0;
 }

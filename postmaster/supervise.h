@@ -13,6 +13,8 @@
 #include "config.h"
 
 struct supervise {
+	const char *name;    /* for the log: replayd, keeper */
+	const char *option;  /* one more of its command line, or NULL */
 	pid_t pid;	     /* 0: not running */
 	int queue_fd;
 	int pid_file_fd;
@@ -22,15 +24,19 @@ struct supervise {
 	int64_t delay;	     /* before the next start, us */
 };
 
-void supervise_init(struct supervise *s, int queue_fd, int pid_file_fd);
+void supervise_init(struct supervise *s, const char *name, int queue_fd,
+	int pid_file_fd);
 
-/* Starts replayd if it is not running and its time has come. */
+/* Starts it if it is not running and its time has come. */
 void supervise_run(struct supervise *s, const struct config *c);
 
-/* False if pid is not replayd. */
+/* False if pid is not its. */
 bool supervise_reaped(struct supervise *s, pid_t pid, int status);
 
 /* Nothing if it is not running. */
 void supervise_signal(const struct supervise *s, int signo);
+
+/* Kills it and waits until it is gone. */
+void supervise_end(struct supervise *s);
 
 #endif

@@ -13,7 +13,8 @@
  * Signals: SIGTERM: all children of the postmaster are gone; drain, let the
  * recorder finish, stop the verifier, exit 0.  SIGHUP: reload the log level,
  * reopen the log, pass it on.  End of file on --life-fd: the postmaster died;
- * the same once the lanes are quiet.
+ * the same once the lanes are quiet.  With --keep it is the keeper, which
+ * becomes replayd only if the postmaster and its replayd both die.
  * Exit: 0 done, 1 the recorder died at the end, 2 usage, 3 the world is broken
  * (disk).  All processes below end with this one.
  *
@@ -51,6 +52,7 @@
 #define TICK_MS 100
 #define STUCK_US 10000000 /* at the end, for a disk to come back */
 #define QUIET_US 1000000  /* of the lanes, without a postmaster */
+#define KEEPER_TICK_MS 20
 #define RESTART_MIN_US 1000000
 #define RESTART_MAX_US 60000000
 #define MAX_WORKERS 64 /* [replay] workers' upper bound */
@@ -60,6 +62,7 @@ struct options {
 	const char *file;
 	int queue_fd;
 	int life_fd;
+	bool keep;
 };
 
 /* The two processes that follow the drain. */
@@ -514,7 +517,7 @@ help(FILE *out)
 {
 	fputs("replayd is started by pgwitness, never by hand.\n"
 	      "\n"
-	      "  replayd --queue-fd N --life-fd M -D DIR [-c FILE]\n"
+	      "  replayd --queue-fd N --life-fd M -D DIR [-c FILE] [--keep]\n"
 	      "\n"
 	      "It makes records durable, writes the evidence log and finds\n"
 	      "verdicts.  Start pgwitness instead: pgwitness -D DIR\n",
@@ -541,8 +544,9 @@ parse_options(int argc, char **argv)
 	static const struct option names[] = { { "queue-fd", required_argument,
 						   NULL, 'q' },
 		{ "life-fd", required_argument, NULL, 'l' },
+		{ "keep", no_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
-	struct options o = { NULL, NULL, -1, -1 };
+	struct options o = { NULL, NULL, -1, -1, false };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "D:c:h", names, NULL)) != -1) {
@@ -554,6 +558,8 @@ parse_options(int argc, char **argv)
 			o.queue_fd = descriptor(optarg);
 		else if (c == 'l')
 			o.life_fd = descriptor(optarg);
+		else if (c == 'k')
+			o.keep = true;
 		else if (c == 'D')
 			o.data_dir = optarg;
 		else if (c == 'c')
@@ -582,6 +588,59 @@ guard_process(const struct options *o)
 		    strerror(errno));
 }
 
+/* One at a time: who gets it finds nobody else at the lanes. */
+static void
+lock_lanes(const struct options *o)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	char path[PATH_MAX];
+	int fd;
+
+	io_path(path, sizeof(path), "%s/replayd.lock", o->data_dir);
+	/* Of the process: not inherited over fork, gone with it. */
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1)
+		log_fatal("replayd_lock", "cannot open %s: %s", path,
+		    strerror(errno));
+	while (fcntl(fd, F_SETLKW, &lock) == -1)
+		if (errno != EINTR)
+			log_fatal("replayd_lock", "cannot lock %s: %s", path,
+			    strerror(errno));
+}
+
+/*
+ * The keeper waits for the postmaster's death and for the end of the replayd
+ * that it left.  If that was killed, too, and something is in the lanes, which
+ * nobody else can reach any more, it goes on as replayd.
+ */
+static void
+keep(const struct options *o)
+{
+	struct pollfd life = { .fd = o->life_fd, .events = POLLIN };
+	struct shmq *q;
+	int64_t gone;
+
+	(void)prctl(PR_SET_NAME, "keeper");
+	log_set_process("keeper");
+	(void)signal(SIGHUP, SIG_IGN);
+	(void)signal(SIGTERM, SIG_IGN);
+	while (poll(&life, 1, -1) <= 0)
+		;
+	gone = io_monotonic_us();
+	lock_lanes(o);
+	q = shmq_attach(o->queue_fd);
+	if (q == NULL)
+		_exit(1);
+	while (shmq_is_empty(q)) {
+		if (io_monotonic_us() - gone > QUIET_US)
+			_exit(0);
+		(void)poll(NULL, 0, KEEPER_TICK_MS);
+	}
+	shmq_detach(q);
+	(void)prctl(PR_SET_NAME, "replayd");
+	log_set_process("replayd");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -589,6 +648,10 @@ main(int argc, char **argv)
 
 	log_set_process("replayd");
 	guard_process(&r.options);
+	if (r.options.keep)
+		keep(&r.options);
+	else
+		lock_lanes(&r.options);
 	procsig_init();
 	procsig_catch(SIGTERM);
 	procsig_catch(SIGHUP);
