@@ -92,8 +92,8 @@ no_passphrase(char *buf, int size, int rwflag, void *arg)
 	(void)buf;
 	(void)size;
 	(void)rwflag;
-	(void)arg;
-	return 0;
+	*(bool *)arg = true;
+	return -1;
 }
 
 static SSL_CTX *
@@ -111,26 +111,31 @@ new_context(const SSL_METHOD *method)
 	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE |
 				  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_read_ahead(ctx, 1);
-	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
 	return ctx;
 }
 
 static bool
 load_pair(struct load *l, SSL_CTX *ctx, const char *cert, const char *key)
 {
+	bool asked = false, ok;
+
 	ERR_clear_error();
 	if (SSL_CTX_use_certificate_chain_file(ctx, cert) != 1)
 		return fail_ssl(l, cert, "certificate");
 	if (!check_key_mode(l, key))
 		return false;
-	if (SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) == 1 &&
-	    SSL_CTX_check_private_key(ctx) == 1)
+	SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
+	SSL_CTX_set_default_passwd_cb_userdata(ctx, &asked);
+	ok = SSL_CTX_use_PrivateKey_file(ctx, key, SSL_FILETYPE_PEM) == 1 &&
+	     SSL_CTX_check_private_key(ctx) == 1;
+	SSL_CTX_set_default_passwd_cb_userdata(ctx, NULL);
+	if (ok)
 		return true;
-	switch (ERR_GET_REASON(ERR_peek_last_error())) {
-	case PEM_R_BAD_PASSWORD_READ:
+	if (asked)
 		return fail(l, key,
 		    "private key has a passphrase; nobody is asked for it "
 		    "here");
+	switch (ERR_GET_REASON(ERR_peek_error())) {
 	case X509_R_KEY_VALUES_MISMATCH:
 	case X509_R_KEY_TYPE_MISMATCH:
 		return fail(l, key,

@@ -297,6 +297,14 @@ chmod 0640, $proxy_cert->key;
 like($err, qr/proxy\.key: private key is open to group or others/,
 	'-n finds a key that others may read');
 chmod 0600, $proxy_cert->key;
+my $locked = $proxy_cert->key . '.locked';
+run(['openssl', 'ec', '-aes256', '-passout', 'pass:abcd', '-in',
+	$proxy_cert->key, '-out', $locked]);
+$p->write_conf({ proxy => { ssl_cert_file => $proxy_cert->cert,
+	ssl_key_file => $locked } });
+($rc, $out, $err) = run([program('pgwitness'), '-n', '-D', $p->dir]);
+like($err, qr/locked: private key has a passphrase; nobody is asked/,
+	'-n finds a key with a passphrase');
 $p->write_conf({ proxy => { ssl_cert_file => $proxy_cert->cert . 'x' } });
 ($rc, $out, $err) = run([program('pgwitness'), '-n', '-D', $p->dir]);
 like($err, qr/crtx: cannot load certificate: No such file/,
