@@ -39,6 +39,7 @@ sub new
 		deadline => 90, say => sub { print "@_\n" }, events => [],
 		killed => {}, recovery => [], throttled => [], %o }, $class;
 	srand $self->{seed};
+	$SIG{USR1} = sub { $self->{enough} = 1 };
 	$self->{dir} = new_dir('cl');
 	return $self;
 }
@@ -152,7 +153,7 @@ sub _phase
 	my $gap = $self->{minutes} * 60 / $self->{kills};
 	my ($done, $begun, $next) = (0, time, time);
 	$self->{phase} = $name;
-	while ($done < $n) {
+	while ($done < $n && !$self->{enough}) {
 		$self->_check;
 		my $many = $pairs && rand() < 0.3 ? 2 : 1;
 		$done += $self->_kill($weights, $many);
@@ -283,6 +284,7 @@ sub _storm
 	my $n = $self->{storm};
 	$self->{phase} = 'storm';
 	for (1 .. $n) {
+		last if $self->{enough};
 		$self->_check;
 		my $kinds = $self->{victims}->look;
 		my @kinds = grep { @{ $kinds->{$_} // [] } } qw(child replayd
@@ -337,7 +339,8 @@ sub _phase_points
 	my ($n, %turns) = (0);
 	my @left = $self->_unreached;
 	$self->{phase} = 'points';
-	while (($n < $self->{kills} || @left) && time < $end) {
+	while (($n < $self->{kills} || @left) && time < $end
+		&& !$self->{enough}) {
 		$self->_check;
 		my $name = $self->_next_point(\%turns);
 		$points->arm($name, _passes($name));
