@@ -128,6 +128,7 @@ struct analyzed_statement {
 	bool on_conflict;
 	bool overriding;	/* INSERT ... OVERRIDING ... VALUE */
 	bool insert_values;	/* INSERT ... VALUES or DEFAULT VALUES */
+	bool one_row;		/* and of one row */
 	bool default_keyword;	/* DEFAULT as a value somewhere */
 	struct span returning;	/* the list after RETURNING */
 	/* Where "\nRETURNING x" (none yet) or "\n, x" (appended to the client's

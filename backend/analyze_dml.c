@@ -268,6 +268,7 @@ dml_insert(struct dml *d, const PgQuery__InsertStmt *s)
 	st->with_clause = s->with_clause != NULL ||
 			  (source != NULL && source->with_clause != NULL);
 	st->insert_values = source == NULL || source->n_values_lists > 0;
+	st->one_row = source == NULL || source->n_values_lists == 1;
 	st->on_conflict = s->on_conflict_clause != NULL;
 	st->overriding = s->override ==
 			     PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE ||

@@ -720,6 +720,14 @@ tag_rows(const struct capture *c)
 	return space != NULL ? (size_t)strtoull(space + 1, NULL, 10) : 0;
 }
 
+/* After its first row a portal that is suspended has nothing more to give. */
+static bool
+is_single_row(const struct capture *c)
+{
+	return c->stmt->kind == STMT_INSERT ? c->stmt->one_row
+					    : c->key_equality;
+}
+
 void
 capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 {
@@ -731,10 +739,9 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 		txn_degrade(t, CAPTURE_INCOMPLETE, "undecodable_row");
 		catalog_flush(s->catalog);
 	}
-	/* The rows that it has not fetched are not known. */
-	if (c->suspended)
+	if (c->suspended && !is_single_row(c))
 		txn_degrade(t, CAPTURE_INCOMPLETE, "portal_suspended");
-	else if (tag_rows(c) != want ||
+	else if ((!c->suspended && tag_rows(c) != want) ||
 	    (c->stmt->kind == STMT_UPDATE && c->n_post != c->n_pre))
 		txn_degrade(t, CAPTURE_RACE, "row_count");
 	if (c->stmt->kind == STMT_DELETE)

@@ -399,8 +399,9 @@ look_up_table(struct session *s, const char *written)
 		end = exchange_query(
 		    s, columns_sql, params, 1, column_row, &l, &error);
 	if (end != EXCHANGE_DONE) {
-		log_warning("catalog", "looking up a table failed: %s %s",
-		    error.sqlstate, error.message);
+		if (!s->skipping) /* else it is the client's own error */
+			log_warning("catalog", "looking up a table failed: %s %s",
+			    error.sqlstate, error.message);
 		return NULL;
 	}
 	if (!l.found || !rowenc_shape_init(&l.t->shape, c->arena))
@@ -563,8 +564,9 @@ catalog_function(
 		return FUNCTION_UNKNOWN;
 	if (exchange_query(s, function_sql, params, 2, function_row, &l,
 		&error) != EXCHANGE_DONE) {
-		log_warning("catalog", "looking up a function failed: %s %s",
-		    error.sqlstate, error.message);
+		if (!s->skipping) /* else it is the client's own error */
+			log_warning("catalog", "looking up a function failed: %s %s",
+			    error.sqlstate, error.message);
 		return FUNCTION_UNKNOWN;
 	}
 	if (!l.found)

@@ -160,8 +160,9 @@ capture(struct session *s, struct dml *d, struct capture *c)
 	if (step != STATEMENT_FORWARD)
 		return step;
 	if (d->bind != NULL)
-		txn_set_params(
-		    s->txn, statement, d->bind->params, d->bind->n_params);
+		txn_set_params(s->txn, statement, d->bind->params,
+		    d->bind->n_params,
+		    s->config->log_statements != STATEMENTS_NORMALIZED);
 	s->setting_aside = true;
 	capture_put(s, c);
 	/* Answers to the client's Parse, Bind and Describe come first. */

@@ -112,6 +112,7 @@ parse(struct session *s, const struct message *m)
 
 	if (!r.bad) {
 		p = prepared_new(sql, strlen(sql));
+		p->doubts = s->doubts;
 		if (take_types(p, &r)) {
 			weigh(s, p,
 			    strcmp(session_parameter(
@@ -141,8 +142,10 @@ see_prepared(void *arg, const struct message *row)
 		log_fatal("out_of_memory", "out of memory");
 	p = portals_prepared(s->portals, name);
 	if (p != NULL && p->len == v[1].len &&
-	    memcmp(p->sql, v[1].data, p->len) == 0)
+	    memcmp(p->sql, v[1].data, p->len) == 0) {
 		p->seen = true;
+		p->doubts = s->doubts;
+	}
 	free(name);
 	return true;
 }
@@ -171,19 +174,20 @@ recheck(struct session *s)
 		NULL, 0, see_prepared, s, NULL) != EXCHANGE_DONE)
 		return;
 	portals_filter_prepared(s->portals, was_seen, NULL);
-	s->prepared_doubt = false;
 }
 
 static struct prepared *
 prepared_for_bind(struct session *s, const char *name)
 {
-	if (name[0] != '\0' && s->prepared_doubt) {
-		if (pipeline_in_sync(s) && s->status != PQ_FAILED)
-			recheck(s);
-		if (s->prepared_doubt)
-			return NULL;
-	}
-	return portals_prepared(s->portals, name);
+	struct prepared *p = portals_prepared(s->portals, name);
+
+	/* SQL cannot name the unnamed one. */
+	if (p == NULL || name[0] == '\0' || p->doubts == s->doubts)
+		return p;
+	if (pipeline_in_sync(s) && s->status != PQ_FAILED)
+		recheck(s);
+	p = portals_prepared(s->portals, name);
+	return p != NULL && p->doubts == s->doubts ? p : NULL;
 }
 
 /* --- portals --- */
@@ -200,6 +204,7 @@ bind(struct session *s, const struct message *m)
 		struct portal *portal = portal_new(p);
 
 		portal->bound_at = s->executions;
+		portal->doubts = s->doubts;
 		if (p != NULL && is_dml(p->kind)) {
 			buf_put(&portal->bind, m->body, m->len);
 			warm(s, p);
@@ -440,7 +445,7 @@ execute_dml(struct session *s, const struct message *m, struct portal *portal,
 	if (params == NULL)
 		log_fatal("out_of_memory", "out of memory");
 	b.check = portal->bound_at != s->executions;
-	if (b.check && s->portals_unknown) {
+	if (portal->doubts != s->doubts) {
 		free(params);
 		return run_unsupported(s, m, p, "execute");
 	}
@@ -672,7 +677,7 @@ extended_oversized(struct session *s, char type)
 	switch (type) {
 	case PqMsg_Parse:
 		/* Named ones are looked at again before they are believed. */
-		s->prepared_doubt = true;
+		s->doubts++;
 		pipeline_push(s, type)->named = portals_put_prepared(
 		    s->portals, "", NULL);
 		break;

@@ -34,12 +34,14 @@ struct prepared {
 	bool parsed;		/* one statement that analysis understands */
 	bool noted;		/* running it means something: statement_note() */
 	bool seen;		/* the server has it still (extended.c) */
+	uint64_t doubts;	/* the session's, when it was last sure */
 };
 
 struct portal {
 	struct prepared *prepared;	/* NULL: its statement is not known */
 	struct buf bind;		/* the Bind, of INSERT, UPDATE, DELETE */
 	uint64_t bound_at;		/* the session's count of executions */
+	uint64_t doubts;		/* and of doubts */
 	/* On the server it is a portal of ours, with a column too many. */
 	bool ours;
 	bool done;			/* ours, and cannot run again */

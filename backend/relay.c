@@ -74,8 +74,7 @@ end_batch(struct session *s, const char *type, const char *reason)
 {
 	(void)txn_add_statement(s->txn, "", 0, type);
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
-	s->prepared_doubt = true;
-	s->portals_unknown = true;
+	session_doubt(s);
 	s->batch_open = false;
 	s->batch_executions = 0;
 	return commit_must_publish(s);
@@ -92,24 +91,8 @@ wait_for_answers(struct relay *r)
 }
 
 static enum next
-on_query(struct relay *r, const struct message *m)
+run_query(struct session *s, const struct message *m)
 {
-	struct session *s = r->s;
-
-	/* In COPY mode, and after an error in a batch, only the server can say
-	 * what it is. */
-	if (s->copy_in || s->skipping) {
-		forward(&s->server, m);
-		return NEXT;
-	}
-	if (!pipeline_is_light(s))
-		return wait_for_answers(r);
-	r->flushed = false;
-	if (s->batch_open) {
-		if (!end_batch(s, "UNKNOWN", "mixed_protocols"))
-			return STOP;
-		return forward_to_ready(s, m);
-	}
 	switch (query_simple(s, m)) {
 	case STATEMENT_FORWARD:
 		return forward_to_ready(s, m);
@@ -125,6 +108,45 @@ on_query(struct relay *r, const struct message *m)
 	return STOP;
 }
 
+/* Nothing ran since the last Sync: another one of ours changes nothing. */
+static enum next
+on_query_in_idle_batch(struct relay *r, const struct message *m)
+{
+	struct session *s = r->s;
+
+	if (!pipeline_catch_up(s))
+		return STOP;
+	if (s->skipping) {
+		forward(&s->server, m);
+		return NEXT;
+	}
+	s->batch_open = false;
+	return run_query(s, m);
+}
+
+static enum next
+on_query(struct relay *r, const struct message *m)
+{
+	struct session *s = r->s;
+
+	/* In COPY mode, and after an error in a batch, only the server can say
+	 * what it is. */
+	if (s->copy_in || s->skipping) {
+		forward(&s->server, m);
+		return NEXT;
+	}
+	if (!pipeline_is_light(s))
+		return wait_for_answers(r);
+	r->flushed = false;
+	if (s->batch_open && s->batch_executions == 0)
+		return on_query_in_idle_batch(r, m);
+	if (s->batch_open) {
+		if (!end_batch(s, "UNKNOWN", "mixed_protocols"))
+			return STOP;
+		return forward_to_ready(s, m);
+	}
+	return run_query(s, m);
+}
 static bool
 sync_follows(const struct session *s, const struct message *m)
 {

@@ -168,6 +168,13 @@ session_server_message(struct session *s, struct message *m)
 }
 
 void
+session_doubt(struct session *s)
+{
+	s->doubts++;
+	s->portals_unknown = true;
+}
+
+void
 session_relay_aside(struct session *s, const struct message *m)
 {
 	if (s->setting_aside)

@@ -59,11 +59,14 @@ struct session {
 	bool batch_open;	/* extended messages since the last Sync */
 	unsigned batch_executions; /* in it */
 	uint64_t executions;	/* in all: how old a portal is */
-	bool portals_unknown;	/* SQL may have made or closed some */
+	/*
+	 * How often something ran that may have made, closed or replaced
+	 * prepared statements and portals by SQL; what is older is in doubt.
+	 */
+	uint64_t doubts;
+	bool portals_unknown;	/* since the last idle ReadyForQuery */
 	bool skipping;		/* after an error the server skips to the Sync */
 	bool copy_in;		/* the server waits for CopyData */
-	/* Something ran that may have replaced prepared statements. */
-	bool prepared_doubt;
 	bool sasl_asked;	/* the server's last word: AuthenticationSASL */
 	/*
 	 * What the server says at the end of a transaction belongs behind the
@@ -119,6 +122,9 @@ bool session_is_fatal(const struct message *m);
 PGW_MUSTCHECK bool session_server_message(struct session *s,
 	struct message *m);
 void session_take(struct session *s, const struct message *m);
+
+/* Something runs that may do anything to statements and portals. */
+void session_doubt(struct session *s);
 
 /* Relays a message of the server that is no answer; maybe later. */
 void session_relay_aside(struct session *s, const struct message *m);

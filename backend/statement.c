@@ -143,13 +143,11 @@ statement_note(struct session *s, const struct analyzed_statement *st)
 		break;
 	case STMT_PREPARE:
 	case STMT_DEALLOCATE:
-		s->prepared_doubt = true;
-		break;
 	case STMT_CURSOR:
-		s->portals_unknown = true;
+		session_doubt(s);
 		break;
 	case STMT_DISCARD:
-		s->prepared_doubt = true;
+		session_doubt(s);
 		catalog_flush(s->catalog);
 		break;
 	case STMT_DO:
@@ -207,8 +205,7 @@ enum statement_step
 statement_refuse_unsupported(struct session *s, const char *reason)
 {
 	/* What runs uncaptured may do anything, to prepared statements too. */
-	s->prepared_doubt = true;
-	s->portals_unknown = true;
+	session_doubt(s);
 	if (s->config->on_capture_failure != POLICY_REJECT)
 		return STATEMENT_FORWARD;
 	return refusal_feature(

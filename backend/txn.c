@@ -74,14 +74,16 @@ txn_add_statement(struct txn *t, const char *sql, size_t len, const char *type)
 
 void
 txn_set_params(struct txn *t, uint32_t statement,
-    const struct record_param *params, size_t n)
+    const struct record_param *params, size_t n, bool values)
 {
 	struct record_param *own = arena_alloc(
 	    t->arena, (n + 1) * sizeof(*own));
 
 	for (size_t i = 0; own != NULL && i < n; i++) {
 		own[i] = params[i];
-		if (params[i].value == NULL)
+		if (!values)
+			own[i].value = NULL;
+		if (own[i].value == NULL)
 			continue;
 		own[i].value = (const uint8_t *)arena_memdup(
 		    t->arena, params[i].value, params[i].len);

@@ -73,9 +73,9 @@ void txn_reset(struct txn *t);
 /* Copies the text.  Returns the statement's index. */
 uint32_t txn_add_statement(struct txn *t, const char *sql, size_t len,
 	const char *type);
-/* The bind values of the statement added last; values are copied. */
+/* The bind values of a statement; values are copied, or left out. */
 void txn_set_params(struct txn *t, uint32_t statement,
-	const struct record_param *params, size_t n);
+	const struct record_param *params, size_t n, bool values);
 void txn_add_warning(struct txn *t, const char *code, const char *function,
 	const char *message);
 

@@ -114,6 +114,15 @@ check('RETURNING a set, described as a statement', 'exact',
 check('RETURNING in parts', 'portal_suspended',
 	Parse('update t set n = n + 1 where id < 10 returning id') . Bind([])
 	. Execute(4) . Execute(3) . Execute(0) . Execute(5) . Sync);
+check('one row fetched, of one', 'exact exact exact',
+	Parse('insert into t values ($1, $2) returning id') . Bind([103, 'f'])
+	. Execute(1) . Sync, Parse("$upd returning v") . Bind(['f', 9])
+	. Execute(1) . Execute(1) . Sync,
+	Parse('delete from t where id = $1 returning id') . Bind([103])
+	. Execute(1) . Sync);
+check('one row fetched, of two', 'portal_suspended',
+	Parse('insert into t values (103), (104) returning id') . Bind([])
+	. Execute(1) . Sync);
 check('described after it ran', 'exact exact',
 	Parse('update t set n = n + 1 where id = 3 returning id, v') . Bind([])
 	. Execute . Describe('P') . Sync,
@@ -162,6 +171,9 @@ check('replaced in a function', 'do execute',
 	Query(q{do $$ begin execute 'deallocate s';
 		execute 'prepare s as delete from t where id = 22'; end $$}),
 	Bind([], name => 's') . Execute . Sync);
+check('parsed after the doubt', 'do exact', Query(q{do $$ begin end $$}),
+	Parse($upd, name => 's') . Bind(['after', 12], name => 's') . Execute
+	. Sync, Parse('select 1') . Bind([]) . Execute . Sync);
 check('DISCARD ALL', '', Parse($upd, name => 's') . Sync, Query('discard all'),
 	Bind(['x', 1], name => 's') . Execute . Sync);
 check('a cursor under the name of a portal', 'execute', Query('begin'),
@@ -211,6 +223,14 @@ check('the Sync comes later', 'exact', [Parse($upd) . Bind(['fl', 33])
 	. Execute . Flush, 'C'], Parse('select 1') . Bind([]) . Execute . Sync);
 check('a Query behind a batch', 'mixed_protocols', [Parse($upd)
 	. Bind(['mq', 34]) . Execute . Flush, 'C'], Query('select 1'));
+
+check('a Query behind a Parse', 'exact', [Parse('select 1') . Describe('S')
+	. Flush, 'T'], Query("update t set v = 'qp' where id = 34"));
+check('a Query in a block behind a Parse', 'exact', Query('begin'),
+	Query("update t set v = 'qb' where id = 34"),
+	[Parse('select 1') . Bind([], portal => 'p') . Flush, '2'],
+	Query("update t set v = 'qc' where id = 35"), Execute(0, 'p') . Sync,
+	Query('commit'));
 
 # --- errors ---
 
