@@ -452,14 +452,17 @@ returned_row(struct reading *r, const struct message *m)
 static void
 relay_description(struct reading *r)
 {
-	struct buf *b = &r->c->description;
-	struct message m = { PqMsg_RowDescription, b->data + 5, b->len - 5,
-		b->data, b->len };
+	const struct buf *b = &r->c->description;
+	struct message m = { .type = PqMsg_RowDescription };
 
 	if (b->len == 0)
 		return;
+	m.raw = b->data;
+	m.raw_len = b->len;
+	m.body = b->data + 5;
+	m.len = b->len - 5;
 	strip_description(&r->s->client, &m, false);
-	buf_reset(b);
+	buf_reset(&r->c->description);
 }
 
 static void
