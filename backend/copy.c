@@ -386,7 +386,7 @@ keep_data(struct copy *c)
 	if (c->dropped)
 		txn_degrade(c->s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	else if (c->s->config->log_statements != STATEMENTS_NORMALIZED)
-		txn_set_params(c->s->txn, c->statement, &data, 1);
+		txn_set_params(c->s->txn, c->statement, &data, 1, true);
 }
 
 /* The rows into the transaction. */

@@ -147,6 +147,7 @@ on_query(struct relay *r, const struct message *m)
 	}
 	return run_query(s, m);
 }
+
 static bool
 sync_follows(const struct session *s, const struct message *m)
 {
