@@ -201,6 +201,10 @@ sub check
 	my @plain = _plain(@committed);
 	my @exact = grep { $_->{record}{capture} eq 'exact'
 		&& $_->{verdict}{verdict} eq 'verified' } @plain;
+	my @rest = grep { my $t = $_; !grep { $_ == $t } @exact } @plain;
+	is(@rest, 0, "$name: plain DML is captured exactly and verified")
+		or diag(map { describe_tx($_) . "\n" } @rest[0 .. ($#rest < 9
+			? $#rest : 9)]);
 	my ($version) = $direct =~ /^# (.*)/;
 	my @passed = map { my $r = $_; scalar grep { $_ eq 'ok' } values %$r } $d, $p;
 	push @{ $self->{table} }, sprintf "%-16s %d of %d directly, %d through "

@@ -68,8 +68,8 @@ async def check_returning():
     c = await connect('returning')
     equal(await rows(c, 'insert into item (id, qty) values (200, $1) '
                      'returning id, qty * 2', 7), [(200, 14)])
-    equal(await c.fetchval('update item set qty = $1 where id = 200 '
-                           'returning qty', 8), 8)
+    equal(await rows(c, 'update item set qty = $1 where id = 200 returning '
+                     'qty', 8), [(8,)])
     equal((await rows(c, 'delete from item where id = $1 returning *',
                       200))[0][:3], (200, None, 8))
 
@@ -238,6 +238,9 @@ async def check_cursor():
         equal(await c.execute('insert into line values (9000, $1)', 'cursor'),
               'INSERT 0 1')
         equal(await cur.fetchrow(), (54,))
+    # One row is asked for: the portal of a DML statement is suspended.
+    equal(await c.fetchval('insert into line values (9001, $1) returning id',
+                           'one row'), 9001)
 
 
 async def check_copy_in():
