@@ -9,6 +9,7 @@ use warnings;
 use File::Basename qw(dirname);
 use Test::More;
 use PGW::Certs;
+use PGW::Changes;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
@@ -51,29 +52,15 @@ sub new
 	my $self = bless { server => $c, table => [], tls => $tls,
 		proxy => PGW::Proxy->new($c, conf => { proxy => $tls
 		? { $cert->proxy_conf(ssl => 'require') } : {} }) }, $class;
-	$c->safe_psql("select pg_create_logical_replication_slot('changes', "
-		. "'test_decoding')");
+	$self->{changes} = PGW::Changes->new($c);
 	return $self;
-}
-
-# The xids of transactions that changed rows since the last call.
-sub _changes
-{
-	my ($self) = @_;
-	my @changed = map { [split /\|/] } split /\n/,
-		$self->{server}->safe_psql("select xid, bool_or(data ~ "
-		. "'^table public.pgw_fence:') from pg_logical_slot_get_changes("
-		. "'changes', null, null, 'skip-empty-xacts', '1') where data like "
-		. "'table %' group by 1");
-	return map { $_->[0] } sort { $a->[0] <=> $b->[0] }
-		grep { $_->[1] eq 'f' } @changed;
 }
 
 sub _reset
 {
 	my ($self) = @_;
 	$self->{server}->safe_psql('truncate item, account, line, blob');
-	$self->_changes;
+	$self->{changes}->take;
 }
 
 # What the program printed, and its checks: {name => ok, skip or not ok}.
@@ -125,7 +112,7 @@ sub _plain
 	my $checks = join '|', qw(crud returning null binary prepared transaction
 		pipeline price made data doc tags nums);
 	return grep {
-		$_->{record}{application_name} =~ / (?:$checks)$/
+		($_->{record}{application_name} // '') =~ / (?:$checks)$|^pgbench$/
 			&& ($_->{record}{capture_reason} // '')
 			ne 'multiple_statements'
 			&& !grep { $_->{type} !~ /^(?:INSERT|UPDATE|DELETE)$/ }
@@ -172,7 +159,7 @@ sub _complete
 	my @committed = grep { ($_->{outcome}{outcome} // '') eq 'committed' } @tx;
 	my %recorded;
 	$recorded{$_}++ for grep { defined } map { $_->{record}{xid} } @committed;
-	my @changed = $self->_changes;
+	my @changed = sort { $a <=> $b } $self->{changes}->take;
 	my @missing = _unexplained(!$own{$name}, [grep { !$recorded{$_} }
 		@changed], @committed);
 	is(_some(@missing), '', "$name: what changed rows has a record");

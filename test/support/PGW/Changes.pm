@@ -31,14 +31,16 @@ sub _ask
 	return map { [columns($_)] } grep { $_->[0] eq 'D' } @m;
 }
 
-# The xids since the last call, in order of their commits.
+# The xids since the last call, in order of their commits; without the fences
+# of PGW::Proxy.
 sub take
 {
 	my ($self) = @_;
 	return map { $_->[0] } $self->_ask('select xid from '
 		. "pg_logical_slot_get_changes('changes', null, null, "
-		. "'skip-empty-xacts', '1') where data like 'table %' "
-		. 'group by xid order by max(lsn)');
+		. "'skip-empty-xacts', '1') where data like 'table %' group by "
+		. "xid having not bool_or(data like 'table public.pgw_fence:%') "
+		. 'order by max(lsn)');
 }
 
 # Of these xids those that no record stands for.  An intent is made before
