@@ -332,7 +332,11 @@ drop_changed_tables(PGconn *conn, struct schema_copy *copy)
 	return true;
 }
 
-/* Fingerprints, stamp and dump, all of one snapshot. */
+/*
+ * Fingerprints, stamp and dump, all of one snapshot.  No catalog is read, and
+ * so locked, before pg_dump is done: while it connects it needs the catalogs
+ * itself, and would wait for ever behind a VACUUM FULL that waits for us.
+ */
 static bool
 read_server(struct schema *s, struct schema_copy *copy, PGconn *conn)
 {
@@ -343,10 +347,10 @@ read_server(struct schema *s, struct schema_copy *copy, PGconn *conn)
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") ||
 	    !first_value(conn, "SELECT pg_catalog.pg_export_snapshot()",
 		snapshot, sizeof(snapshot)) ||
+	    !dump_take(&s->dump, conn, snapshot) ||
 	    !read_tables(conn, copy) ||
 	    !first_value(
 		conn, SCHEMA_STAMP_SQL, copy->stamp, sizeof(copy->stamp)) ||
-	    !dump_take(&s->dump, conn, snapshot) ||
 	    !run(conn, "schema_query", "COMMIT") ||
 	    !drop_changed_tables(conn, copy))
 		return false;

@@ -66,7 +66,13 @@ sub both_go_on
 }
 
 $p->witness("insert into other values (0, 'x')");
-both_go_on('a table that pg_dump wants', 'alter table busy add column c int');
+# VACUUM FULL of a catalog would wait for it, and pg_dump, as it connects,
+# behind that.
+both_go_on('a table that pg_dump wants', 'alter table busy add column c int',
+	sub { is($c->safe_psql('select count(*) from pg_locks join '
+		. "pg_stat_activity using (pid) where usename = 'pgwitness' and "
+		. "state = 'idle in transaction' and locktype = 'relation'"), 0,
+		'replayd holds nothing while pg_dump waits') });
 is(scalar $p->operator_log(event => qr/^schema_dump/), 0,
 	'pg_dump did not give up');
 my $all = 'lock table pg_catalog.pg_class in access exclusive mode';
