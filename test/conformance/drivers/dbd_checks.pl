@@ -18,7 +18,12 @@ sub connect_as
 		{ RaiseError => 1, PrintError => 0, AutoCommit => 1, %options });
 }
 
-sub rows { my ($c, $sql, @v) = @_; return $c->selectall_arrayref($sql, undef, @v) }
+sub rows
+{
+	my ($c, $sql, @v) = @_;
+	return $c->selectall_arrayref($sql, undef, @v);
+}
+
 sub changed { my ($c, $sql, @v) = @_; return 0 + $c->do($sql, undef, @v) }
 
 # What code dies of has that SQLSTATE.

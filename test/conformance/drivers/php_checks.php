@@ -18,7 +18,8 @@ function equal($got, $want)
 {
     show($got);
     if ($got !== $want)
-        throw new Exception('wanted ' . substr(var_export($want, true), 0, 200));
+        throw new Exception('wanted ' .
+            substr(var_export($want, true), 0, 200));
 }
 
 function raises($want, $action)
@@ -42,9 +43,9 @@ function wait_until($what, $condition)
 
 function target($name)
 {
-    return sprintf("host=%s port=%s dbname=%s user=%s application_name='php %s'",
-        getenv('PGHOST'), getenv('PGPORT'), getenv('PGDATABASE'),
-        getenv('PGUSER'), $name);
+    return sprintf('host=%s port=%s dbname=%s user=%s ' .
+        "application_name='php %s'", getenv('PGHOST'), getenv('PGPORT'),
+        getenv('PGDATABASE'), getenv('PGUSER'), $name);
 }
 
 function connect($name, $options = [])

@@ -5,7 +5,6 @@
 require 'pg'
 require 'json'
 require 'bigdecimal'
-require 'timeout'
 
 class Skip < StandardError; end
 
@@ -307,7 +306,9 @@ CHECKS = {
   'notice' => lambda {
     c = connect('notice')
     got = []
-    c.set_notice_receiver { |r| got << r.error_field(PG::PG_DIAG_MESSAGE_PRIMARY) }
+    c.set_notice_receiver do |r|
+      got << r.error_field(PG::PG_DIAG_MESSAGE_PRIMARY)
+    end
     rows(c, 'select give_notice($1), give_notice($2)', 'one', 'two')
     equal(got, ['notice: one', 'notice: two'])
   },
