@@ -24,6 +24,7 @@
 #include "portal.h"
 #include "procsig.h"
 #include "relay.h"
+#include "sandbox.h"
 #include "server.h"
 #include "session.h"
 #include "startup.h"
@@ -163,6 +164,20 @@ reach_server(struct session *s, const struct buf *packet)
 	return connect_server(s, packet);
 }
 
+/*
+ * Before the first byte of a client: no other's lane, and no files.  Where the
+ * proxy itself admits clients, files are needed until then (serve()).
+ */
+static void
+give_up_rights(struct session *s)
+{
+	s->producer = shmq_producer_open(s->heritage->queue, s->heritage->lane);
+	if (s->producer == NULL)
+		log_fatal("lane", "cannot open the lane: %s", strerror(errno));
+	if (s->config->auth_method == AUTH_PASSTHROUGH)
+		sandbox_enter();
+}
+
 static void
 serve(struct session *s)
 {
@@ -182,14 +197,14 @@ serve(struct session *s)
 	if (!reach_server(s, &packet))
 		return;
 	buf_free(&packet);
+	/* libpq has read its files. */
+	if (s->config->auth_method != AUTH_PASSTHROUGH)
+		sandbox_enter();
 	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
 	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
 	s->txn = txn_new((size_t)s->config->max_capture_bytes);
 	s->pipeline = pipeline_new();
 	s->portals = portals_new();
-	s->producer = shmq_producer_open(s->heritage->queue, s->heritage->lane);
-	if (s->producer == NULL)
-		log_fatal("lane", "cannot open the lane: %s", strerror(errno));
 	if (s->replication)
 		log_warning("replication",
 		    "a physical replication "
@@ -209,6 +224,7 @@ backend_main(const struct heritage *h)
 	if (fd < 0)
 		exit(0);
 	report_accepted(h);
+	give_up_rights(&s);
 	wire_open(&s.client, fd);
 	s.client_addr = peer_address(fd);
 	log_set_client(s.client_addr);

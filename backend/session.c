@@ -35,8 +35,8 @@ take_signals(struct session *s)
 		s->terminate = true;
 	if (procsig_take(SIGINT))
 		s->smart = true;
-	if (procsig_take(SIGHUP))
-		log_reopen();
+	/* No file can be opened any more: the log stays the old one. */
+	(void)procsig_take(SIGHUP);
 	if (procsig_take(SIGUSR1) && s->cancel != NULL) {
 		char why[256];
 

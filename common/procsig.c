@@ -116,13 +116,19 @@ procsig_restore(const sigset_t *saved)
 }
 
 void
+procsig_no_dumps(void)
+{
+	if (getenv("PGWITNESS_DEBUGGER") == NULL &&
+	    prctl(PR_SET_DUMPABLE, 0) != 0)
+		log_fatal("prctl_failed", "cannot switch off dumps: %m");
+}
+
+void
 procsig_follow_parent(pid_t parent, int signo)
 {
 	if (prctl(PR_SET_PDEATHSIG, signo) != 0)
 		log_fatal("prctl_failed", "cannot follow the parent: %m");
 	if (getppid() != parent)
 		_exit(0);
-	if (getenv("PGWITNESS_DEBUGGER") == NULL &&
-	    prctl(PR_SET_DUMPABLE, 0) != 0)
-		log_fatal("prctl_failed", "cannot switch off dumps: %m");
+	procsig_no_dumps();
 }

@@ -56,6 +56,8 @@ law_libraries() {
 	only "SSL belongs to backend/tls*.c" \
 		'#include ("tls_int\.h"|<openssl/ssl\.h>)' \
 		'^backend/tls(_files)?\.c$|^backend/tls_int\.h$'
+	only "Landlock belongs to common/sandbox.c" \
+		'#include <linux/landlock\.h>' '^common/sandbox\.c$'
 	only "semaphores belong to common/shmq.c" \
 		'#include <semaphore\.h>' '^common/shmq\.c$'
 	only "mmap belongs to common/shmq.c" '[^a-z_]mmap\(' \

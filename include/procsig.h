@@ -30,9 +30,12 @@ void procsig_drain(void);
 void procsig_block(sigset_t *saved);
 void procsig_restore(const sigset_t *saved);
 
+/* PR_SET_DUMPABLE 0 unless PGWITNESS_DEBUGGER is set in the environment (gdb,
+ * see README): another process of the user cannot look into this one. */
+void procsig_no_dumps(void);
+
 /* SIGKILL-proof: this process gets signo when its parent dies; exits at once
- * if the parent is already not `parent`.  Also PR_SET_DUMPABLE 0 unless
- * PGWITNESS_DEBUGGER is set in the environment (gdb, see README). */
+ * if the parent is already not `parent`.  Also procsig_no_dumps(). */
 void procsig_follow_parent(pid_t parent, int signo);
 
 #endif

@@ -15,6 +15,7 @@
 #include "datadir.h"
 #include "log.h"
 #include "postmaster.h"
+#include "procsig.h"
 #include "tlsfiles.h"
 #include "version.h"
 
@@ -275,6 +276,8 @@ main(int argc, char **argv)
 	struct config *c;
 	struct tls_files *tls;
 
+	/* Keys are read below. */
+	procsig_no_dumps();
 	parse_options(argc, argv, &o);
 	if (geteuid() == 0)
 		log_usage("must not run as root; use an ordinary user such as "

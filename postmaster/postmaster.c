@@ -28,6 +28,7 @@
 #include "notify.h"
 #include "postmaster.h"
 #include "procsig.h"
+#include "sandbox.h"
 #include "shmq.h"
 #include "supervise.h"
 
@@ -366,6 +367,10 @@ postmaster_run(struct config *config, struct tls_files *tls, int port)
 	postmaster_open(&pm);
 	postmaster_advance(&pm);
 	log_info("started", "listening on port %d", config->port);
+	if (!sandbox_is_available())
+		log_warning("no_landlock",
+		    "the kernel has no Landlock: a session's process could "
+		    "open the evidence key");
 	notify_send("READY=1");
 	while (pm.state != STATE_DONE) {
 		postmaster_wait(&pm);
