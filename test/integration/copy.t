@@ -360,6 +360,19 @@ verified('identity, given', 'copy ident from stdin', "77\ta\n");
 	is($tx->{record}{capture_reason}, 'copy_rows', 'serializable: why');
 }
 {
+	# As asyncpg does it: what was prepared has no Sync yet.
+	my $w = $p->wire;
+	$w->send(PGW::Wire::Parse('select 1', name => 'a'),
+		PGW::Wire::Describe('S', 'a'), PGW::Wire::Flush())->read_to('T');
+	$w->send(Q('copy t (id) from stdin'))->read_to('G');
+	$w->send(D("7004\n"), Done());
+	is(said($w->read_ready), 'C:COPY 1 Z:I', 'behind a Parse: answers');
+	($tx) = $p->settled;
+	is_verified($tx, 'behind a Parse');
+	is(said($w->ask(PGW::Wire::Bind([], name => 'a'), PGW::Wire::Execute(),
+		PGW::Wire::Sync())), '2 D C:SELECT 1 Z:I', 'which is still there');
+}
+{
 	# The extended protocol: as ever, with an early Sync.
 	my $w = $p->wire;
 	$w->send(PGW::Wire::Parse('copy t (id) from stdin'), PGW::Wire::Bind([]),
