@@ -89,6 +89,9 @@ ready(struct server *s)
 
 	buf_put_u8(&s->out, (uint8_t)s->status);
 	end(s, at);
+	/* None outlives its transaction. */
+	if (s->status == PQ_IDLE)
+		memset(s->portals, 0, sizeof(s->portals));
 }
 
 static void
@@ -354,7 +357,12 @@ static void
 on_query(struct server *s, struct rd *r)
 {
 	const char *sql = rd_cstr(r);
+	struct server_name *unnamed[] = { find(s->statements, ""),
+		find(s->portals, "") };
 
+	for (int i = 0; i < 2; i++)
+		if (unnamed[i] != NULL)
+			unnamed[i]->kind = 0;
 	if (r->bad)
 		error(s, "08P01", false);
 	else
