@@ -217,6 +217,18 @@ commit_ready(struct session *s)
 }
 
 void
+commit_answer_ready(struct session *s)
+{
+	size_t at;
+
+	session_end_aside(s);
+	at = wire_begin(&s->client, PqMsg_ReadyForQuery);
+	buf_put_u8(&s->client.out, (uint8_t)s->status);
+	wire_end(&s->client, at);
+	commit_ready(s);
+}
+
+void
 commit_command_complete(struct session *s, const struct message *m)
 {
 	const char *tag = (const char *)m->body;

@@ -59,6 +59,9 @@ PGW_MUSTCHECK enum commit_step commit_hold(struct session *s,
 
 /* ReadyForQuery came from the server: s->status is new. */
 void commit_ready(struct session *s);
+/* The same, and the ReadyForQuery for the client is the proxy's own: what was
+ * set aside for it comes first. */
+void commit_answer_ready(struct session *s);
 /* The transaction has ended: its outcome goes out, all is forgotten. */
 void commit_end(struct session *s);
 /* CommandComplete of a forwarded statement. */

@@ -14,18 +14,6 @@
 #include "txn.h"
 #include "weigh.h"
 
-static void
-put_ready(struct session *s)
-{
-	size_t at;
-
-	session_end_aside(s);
-	at = wire_begin(&s->client, PqMsg_ReadyForQuery);
-	buf_put_u8(&s->client.out, (uint8_t)s->status);
-	wire_end(&s->client, at);
-	commit_ready(s);
-}
-
 /* The transaction of this statement alone ends with it. */
 static bool
 is_alone(const struct dml *d, const struct capture *c)
@@ -80,7 +68,7 @@ finish_alone(struct session *s, struct dml *d, struct capture *c)
 		s->txn->saw_error = true;
 		wire_put(&s->client, c->error.data, c->error.len);
 	}
-	put_ready(s);
+	commit_answer_ready(s);
 	return STATEMENT_DONE;
 }
 
@@ -94,7 +82,7 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 		return finish_alone(s, d, c);
 	wire_put(&s->client, c->held.data, c->held.len);
 	if (d->bind == NULL)
-		put_ready(s);
+		commit_answer_ready(s);
 	return STATEMENT_DONE;
 }
 
@@ -110,7 +98,7 @@ statement_error(struct session *s, struct dml *d, struct capture *c)
 	if (d->sync_used)
 		s->batch_open = false;
 	if (d->bind == NULL || d->sync_used)
-		put_ready(s);
+		commit_answer_ready(s);
 	else
 		pipeline_fail(s);
 	return STATEMENT_DONE;
@@ -146,7 +134,7 @@ skipped(struct session *s, struct dml *d, struct capture *c)
 		return STATEMENT_STOP;
 	s->batch_open = false;
 	d->sync_used = true;
-	put_ready(s);
+	commit_answer_ready(s);
 	return STATEMENT_DONE;
 }
 
@@ -204,7 +192,7 @@ dml_run(struct session *s, struct dml *d)
 		return unsupported(s, d, reason);
 	/* Look-ups end here: the captured transaction has no Sync of ours. */
 	weigh_statement(s, &c);
-	if (s->skipping)
+	if (s->skipping || s->lookup_error.len > 0)
 		return STATEMENT_FORWARD;
 	if (s->config->on_unverifiable == POLICY_REJECT &&
 	    s->txn->unverifiable[0] != '\0')

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "pipeline.h"
+#include "txn.h"
 
 void
 exchange_put_close_one(struct wire *w, char what, const char *name)
@@ -227,18 +228,40 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
     size_t n_params, exchange_row_fn row, void *arg,
     struct exchange_error *error)
 {
+	struct exchange_error own = { "", "" };
 	enum exchange_end end, ready;
+	struct buf raw = { 0 };
 
+	if (error == NULL)
+		error = &own;
 	if (s->batch_open)
 		return query_in_batch(
 		    s, sql, params, n_params, row, arg, error);
 	exchange_put(s, sql, params, n_params);
 	exchange_put_sync(s);
-	end = exchange_read(s, row, arg, error, NULL);
-	if (end == EXCHANGE_LOST)
-		return end;
-	ready = exchange_read_ready(s, NULL, NULL);
-	return ready == EXCHANGE_LOST ? ready : end;
+	end = exchange_read(s, row, arg, error, &raw);
+	ready = end == EXCHANGE_LOST ? end : exchange_read_ready(s, NULL, NULL);
+	if (ready == EXCHANGE_LOST)
+		end = ready;
+	/* Operator intervention, as the manual calls class 57. */
+	if (end == EXCHANGE_ERROR && s->lookup_error.len == 0 &&
+	    (s->status == PQ_FAILED || strncmp(error->sqlstate, "57", 2) == 0))
+		buf_put(&s->lookup_error, raw.data, raw.len);
+	buf_free(&raw);
+	return end;
+}
+
+bool
+exchange_relay_lookup_error(struct session *s)
+{
+	struct buf *e = &s->lookup_error;
+
+	if (e->len == 0)
+		return false;
+	wire_put(&s->client, e->data, e->len);
+	buf_reset(e);
+	s->txn->saw_error = true;
+	return true;
 }
 
 bool

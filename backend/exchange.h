@@ -92,6 +92,12 @@ PGW_MUSTCHECK enum exchange_end exchange_query(struct session *s,
 	const char *sql, const char *const *params, size_t n_params,
 	exchange_row_fn row, void *arg, struct exchange_error *error);
 
+/*
+ * After look-ups: true if one of them met an error that is the client's.  It
+ * has been relayed, and what it asked for must not go to the server.
+ */
+PGW_MUSTCHECK bool exchange_relay_lookup_error(struct session *s);
+
 /* A DataRow's columns; false if it has not exactly n.  NULL data: SQL NULL. */
 struct exchange_value {
 	const uint8_t *data;

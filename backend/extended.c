@@ -393,7 +393,7 @@ bind_again(struct session *s, const struct portal *portal)
 static void
 batch_ended(struct session *s)
 {
-	s->skipping = false;
+	s->skipping = s->dropping = false;
 	s->batch_open = false;
 	s->batch_executions = 0;
 }
@@ -641,15 +641,16 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 {
 	if (m->type == PqMsg_Sync)
 		return sync_batch(s, m);
+	if (s->dropping)
+		return EXTENDED_TAKEN;
 	if (s->skipping || s->copy_in) {
 		forward(s, m);
 		return EXTENDED_TAKEN;
 	}
 	switch (m->type) {
-	case PqMsg_Execute: {
+	case PqMsg_Execute:
 		s->batch_open = true;
 		return execute(s, m, sync_follows);
-	}
 	case PqMsg_Parse:
 		parse(s, m);
 		break;
@@ -665,7 +666,13 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 		break;
 	}
 	s->batch_open = true;
-	forward(s, m);
+	if (exchange_relay_lookup_error(s)) {
+		/* As if the message had met it: all is skipped to the Sync. */
+		pipeline_fail(s);
+		s->dropping = true;
+	} else {
+		forward(s, m);
+	}
 	return EXTENDED_TAKEN;
 }
 

@@ -17,6 +17,7 @@
 #include "commit.h"
 #include "copy.h"
 #include "dml.h"
+#include "exchange.h"
 #include "log.h"
 #include "pipeline.h"
 #include "txn.h"
@@ -123,8 +124,8 @@ several(struct session *s, const struct message *m, const struct analysis *a)
 	return STATEMENT_FORWARD;
 }
 
-enum statement_step
-query_simple(struct session *s, const struct message *m)
+static enum statement_step
+decide(struct session *s, const struct message *m)
 {
 	const struct analysis *a;
 
@@ -146,4 +147,18 @@ query_simple(struct session *s, const struct message *m)
 	if (a->n_statements > 1)
 		return several(s, m, a);
 	return STATEMENT_FORWARD;
+}
+
+enum statement_step
+query_simple(struct session *s, const struct message *m)
+{
+	enum statement_step step = decide(s, m);
+
+	if (step != STATEMENT_FORWARD)
+		buf_reset(&s->lookup_error); /* it has another answer */
+	else if (exchange_relay_lookup_error(s)) {
+		commit_answer_ready(s);
+		return STATEMENT_DONE;
+	}
+	return step;
 }

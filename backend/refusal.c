@@ -18,15 +18,6 @@
 
 #define UNPARSABLE "pgwitness rejected it"
 
-static void
-put_ready(struct session *s)
-{
-	size_t at = wire_begin(&s->client, PqMsg_ReadyForQuery);
-
-	buf_put_u8(&s->client.out, (uint8_t)s->status);
-	wire_end(&s->client, at);
-}
-
 /* In a batch the ReadyForQuery comes with the client's Sync. */
 static bool
 answer(
@@ -39,8 +30,7 @@ answer(
 		return false;
 	if (s->batch_open)
 		return true;
-	put_ready(s);
-	commit_ready(s);
+	commit_answer_ready(s);
 	return true;
 }
 
@@ -74,10 +64,12 @@ statement(
 			return true; /* it would not have run anyway */
 		if (!fail_batch(s, false))
 			return false;
-	} else if (s->status != PQ_IDLE &&
-		   exchange_query(s, UNPARSABLE, NULL, 0, NULL, NULL, NULL) ==
-		       EXCHANGE_LOST) {
-		return false;
+	} else if (s->status != PQ_IDLE) {
+		exchange_put(s, UNPARSABLE, NULL, 0);
+		exchange_put_sync(s);
+		if (exchange_read(s, NULL, NULL, NULL, NULL) == EXCHANGE_LOST ||
+		    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+			return false;
 	}
 	return answer(s, sqlstate, text, hint);
 }

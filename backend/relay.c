@@ -132,7 +132,8 @@ on_query(struct relay *r, const struct message *m)
 	/* In COPY mode, and after an error in a batch, only the server can say
 	 * what it is. */
 	if (s->copy_in || s->skipping) {
-		forward(&s->server, m);
+		if (!s->dropping)
+			forward(&s->server, m);
 		return NEXT;
 	}
 	if (!pipeline_is_light(s))
@@ -183,7 +184,8 @@ on_function_call(struct relay *r, const struct message *m)
 	struct session *s = r->s;
 
 	if (s->copy_in || s->skipping) {
-		forward(&s->server, m);
+		if (!s->dropping)
+			forward(&s->server, m);
 		return NEXT;
 	}
 	if (!pipeline_is_light(s))

@@ -59,6 +59,10 @@ struct session {
 	bool batch_open;	/* extended messages since the last Sync */
 	unsigned batch_executions; /* in it */
 	uint64_t executions;	/* in all: how old a portal is */
+	/* A look-up of ours met an error that is the client's (a cancel, a
+	 * timeout, any that failed its block): the answer to what it asks. */
+	struct buf lookup_error;
+	bool dropping;		/* what it sends up to the Sync, after that */
 	/*
 	 * How often something ran that may have made, closed or replaced
 	 * prepared statements and portals by SQL; what is older is in doubt.

@@ -301,6 +301,39 @@ check('a long list', 'exact', Parse('update t set n = 8 where id in ('
 	. join(',', map { "\$$_" } 1 .. 60000) . ')')
 	. Bind([map { 5 + $_ } 1 .. 60000]) . Execute . Sync);
 
+# An error that meets a look-up of ours is the client's: it is told, and its
+# block has failed.
+{
+	my $rival = $c->session;
+	$rival->safe('begin');
+	$rival->safe('lock table pg_catalog.pg_inherits in access exclusive mode');
+	for (['Query', Query("update t set v = 'lt' where id = 1")],
+		['Parse', Parse($upd) . Bind(['lt', 1]) . Execute . Sync],
+		['Execute', Parse('select 1') . Bind([]) . Execute . Parse($upd)
+			. Bind(['lt', 1]) . Execute . Sync]) {
+		my ($name, $bytes) = @$_;
+		for my $block (0, 1) {
+			my $w = $p->wire;
+			$w->ask(Query('set statement_timeout = 200'));
+			$w->ask(Query('begin')) if $block;
+			my @m = $w->ask($bytes);
+			my @e = grep { $_->[0] eq 'E' } @m;
+			is(@e == 1 && fields($e[0])->{C}, '57014',
+				"$name, block $block: the time limit is told");
+			is($m[-1][1], $block ? 'E' : 'I', "$name, block $block: status");
+			my @after = $w->ask(Query('rollback; select 7'));
+			is((columns(grep { $_->[0] eq 'D' } @after))[0], 7,
+				"$name, block $block: and the session goes on");
+			$w->send(Terminate);
+		}
+	}
+	$rival->safe('rollback');
+	$rival->close;
+	is($p->safe_psql('select v from t where id = 1') =~ /lt/, '',
+		'nothing was changed');
+	$p->settled;
+}
+
 # Two-phase commit: the record is durable before it is prepared.
 {
 	my $w = $p->wire;
