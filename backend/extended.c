@@ -398,15 +398,19 @@ batch_ended(struct session *s)
 	s->batch_executions = 0;
 }
 
+/* The portal is gone if its own Bind has failed meanwhile. */
 static enum extended_answer
-run_dml(struct session *s, const struct message *m, struct portal *portal,
+run_dml(struct session *s, const struct message *m, const char *name,
     struct dml *d)
 {
+	struct portal *portal;
+
 	switch (dml_run(s, d)) {
 	case STATEMENT_STOP:
 		return EXTENDED_STOP;
 	case STATEMENT_FORWARD:
-		if (s->skipping) { /* the portal went with its Bind */
+		portal = portals_portal(s->portals, name);
+		if (s->skipping || portal == NULL) {
 			forward(s, m);
 			return EXTENDED_TAKEN;
 		}
@@ -420,8 +424,11 @@ run_dml(struct session *s, const struct message *m, struct portal *portal,
 	}
 	s->executions++;
 	s->batch_executions++;
-	portal->ours = d->done || d->suspended;
-	portal->done = d->done && d->stmt->returning.len == 0;
+	portal = portals_portal(s->portals, name);
+	if (portal != NULL) {
+		portal->ours = d->done || d->suspended;
+		portal->done = d->done && d->stmt->returning.len == 0;
+	}
 	if (!d->sync_used)
 		return EXTENDED_TAKEN;
 	batch_ended(s);
@@ -431,9 +438,10 @@ run_dml(struct session *s, const struct message *m, struct portal *portal,
 }
 
 static enum extended_answer
-execute_dml(struct session *s, const struct message *m, struct portal *portal,
+execute_dml(struct session *s, const struct message *m, const char *name,
     uint32_t max_rows, bool sync_follows)
 {
+	const struct portal *portal = portals_portal(s->portals, name);
 	struct prepared *p = portal->prepared;
 	size_t max = portal->bind.len / 4;
 	struct record_param *params = calloc(max + 1, sizeof(*params));
@@ -459,7 +467,7 @@ execute_dml(struct session *s, const struct message *m, struct portal *portal,
 		answer = EXTENDED_TAKEN;
 	} else {
 		d.stmt = &a->statements[0];
-		answer = run_dml(s, m, portal, &d);
+		answer = run_dml(s, m, name, &d);
 	}
 	free(params);
 	return answer;
@@ -560,7 +568,7 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 	if (portal->ours)
 		return fetch(s, m, portal);
 	if (is_dml(p->kind))
-		return execute_dml(s, m, portal, max_rows, sync_follows);
+		return execute_dml(s, m, name, max_rows, sync_follows);
 	if (p->reason != NULL && !s->txn->published)
 		return run_unsupported(s, m, p, p->reason);
 	run(s, m, p);

@@ -17,6 +17,7 @@
 #include "ioutil.h"
 #include "log.h"
 #include "pipeline.h"
+#include "portal.h"
 #include "query.h"
 #include "statement.h"
 #include "strip.h"
@@ -93,6 +94,9 @@ wait_for_answers(struct relay *r)
 static enum next
 run_query(struct session *s, const struct message *m)
 {
+	/* A Query drops the unnamed statement. */
+	portals_confirm(
+	    s->portals, portals_put_prepared(s->portals, "", NULL));
 	switch (query_simple(s, m)) {
 	case STATEMENT_FORWARD:
 		return forward_to_ready(s, m);
