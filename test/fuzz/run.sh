@@ -17,8 +17,6 @@ cd "$src" || exit 3
 out=${OUT:-$BUILD/found}
 seconds=${SECONDS:-20}
 bad=0
-# Leaks count, but for the session's: a child never frees what lasts as long
-# as its only client.
 export ASAN_OPTIONS="${ASAN_OPTIONS:-allocator_may_return_null=1}"
 export UBSAN_OPTIONS="${UBSAN_OPTIONS:-halt_on_error=1:print_stacktrace=1}"
 
@@ -29,10 +27,11 @@ for c in test/fuzz/fuzz_*.c; do
 	mkdir -p "$out/$name" || exit 3
 	dict=test/fuzz/$name.dict
 	[ -e "$dict" ] || dict=
+	# A child never frees what lasts as long as its only client.
 	leaks=1
 	[ "$name" = session ] && leaks=0
-	ASAN_OPTIONS="$ASAN_OPTIONS:detect_leaks=$leaks" \
-		"$BUILD/test/fuzz_$name" -detect_leaks=$leaks -max_total_time="$seconds" -timeout=20 \
+	"$BUILD/test/fuzz_$name" -detect_leaks=$leaks \
+		-max_total_time="$seconds" -timeout=20 \
 		-rss_limit_mb=2048 -max_len=16384 -print_final_stats=1 \
 		-artifact_prefix="$out/$name.finding-" ${dict:+-dict="$dict"} \
 		"$out/$name" "test/fuzz/corpus/$name" >"$out/$name.log" 2>&1
