@@ -674,8 +674,7 @@ capture_take(struct session *s, struct capture *c)
 }
 
 enum capture_end
-capture_fetch(struct session *s, const struct message *m, struct buf *error,
-    bool *ended)
+capture_fetch(struct session *s, const struct message *m, struct buf *error)
 {
 	struct capture c = { .undecodable = true };
 	struct capture_bind bind = { 0 };
@@ -686,7 +685,6 @@ capture_fetch(struct session *s, const struct message *m, struct buf *error,
 	wire_put(&s->server, m->raw, m->raw_len);
 	wire_put_empty(&s->server, PqMsg_Flush);
 	end = read_statement(s, &r);
-	*ended = !c.suspended;
 	wire_put(&s->client, c.held.data, c.held.len);
 	buf_put(error, c.error.data, c.error.len);
 	capture_free(&c);

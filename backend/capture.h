@@ -95,10 +95,10 @@ PGW_MUSTCHECK enum capture_end capture_take(struct session *s,
 
 /*
  * A suspended portal of ours goes on, with the client's Execute m: its rows
- * are relayed as the client's own.  *ended: it is not suspended any more.
+ * are relayed as the client's own, an ErrorResponse is left in error.
  */
 PGW_MUSTCHECK enum capture_end capture_fetch(struct session *s,
-	const struct message *m, struct buf *error, bool *ended);
+	const struct message *m, struct buf *error);
 
 /* Puts pre and post into the transaction, as statement number `statement`. */
 void capture_apply(struct session *s, const struct capture *c,

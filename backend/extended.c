@@ -475,10 +475,9 @@ execute_dml(struct session *s, const struct message *m, const char *name,
 
 /* More rows of a portal of ours. */
 static enum extended_answer
-fetch(struct session *s, const struct message *m, struct portal *portal)
+fetch(struct session *s, const struct message *m)
 {
 	struct buf error = { 0 };
-	bool ended = false;
 	enum capture_end end;
 
 	if (!pipeline_catch_up(s))
@@ -487,13 +486,12 @@ fetch(struct session *s, const struct message *m, struct portal *portal)
 		forward(s, m);
 		return EXTENDED_TAKEN;
 	}
-	end = capture_fetch(s, m, &error, &ended);
+	end = capture_fetch(s, m, &error);
 	if (end == CAPTURE_STATEMENT_ERROR)
 		pipeline_fail(s);
 	wire_put(&s->client, error.data, error.len);
 	buf_free(&error);
 	s->executions++;
-	(void)portal;
 	return end == CAPTURE_CONNECTION_LOST ? EXTENDED_STOP : EXTENDED_TAKEN;
 }
 
@@ -566,7 +564,7 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 	if (portal->done)
 		return run_again(s, m, name);
 	if (portal->ours)
-		return fetch(s, m, portal);
+		return fetch(s, m);
 	if (is_dml(p->kind))
 		return execute_dml(s, m, name, max_rows, sync_follows);
 	if (p->reason != NULL && !s->txn->published)
