@@ -96,6 +96,8 @@ $server->stop;
 my $proxy = suite_proxy(suite_cluster());
 my @through = results($proxy);
 is_deeply($through[$_], $direct[$_], "the same: $direct[$_][0]") for 0 .. $#direct;
+ok((grep { /^D \d{10} / } @{ $direct[0] }), 'the DataRow is there');
+is((grep { /^C .*COPY 1\0/ } @{ $direct[3] }), 1, 'and the COPY');
 my ($peak) = sort { $b <=> $a } map { (eval { slurp("/proc/$_/status") } // '')
 	=~ /^VmHWM:\s+(\d+)/m } $proxy->processes_called(qr/pgwitness/);
 cmp_ok($peak / 1024, '<', 400, 'in bounded memory');

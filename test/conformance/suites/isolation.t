@@ -19,6 +19,7 @@ $server->stop;
 my $twin = suite_cluster();
 my $proxy = suite_proxy($twin);
 my $through = pg_regress('isolation', $proxy, 'proxy', @options);
+again('isolation', $direct, $through, $proxy);
 same_results($direct, $through, $tests);
 check_log($proxy);
 done_testing;
