@@ -597,17 +597,23 @@ meant_for_client(const struct capture *c)
 
 /* The transaction block goes on as if the pre-capture had not been. */
 static enum capture_end
-undo_savepoint(struct session *s)
+undo_savepoint(struct session *s, const struct capture *c)
 {
+	enum exchange_end end = EXCHANGE_DONE;
+
 	exchange_put(s, "ROLLBACK TO SAVEPOINT pgwitness", NULL, 0);
 	exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
 	exchange_put_sync(s);
-	for (int i = 0; i < 2; i++)
-		if (exchange_read(s, NULL, NULL, NULL, NULL) != EXCHANGE_DONE)
-			return CAPTURE_CONNECTION_LOST;
-	if (exchange_read_ready(s, NULL, NULL) != EXCHANGE_DONE)
+	for (int i = 0; i < 2 && end == EXCHANGE_DONE; i++)
+		end = exchange_read(s, NULL, NULL, NULL, NULL);
+	if (end == EXCHANGE_LOST ||
+	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
-	return CAPTURE_UNDONE;
+	if (end == EXCHANGE_DONE)
+		return CAPTURE_UNDONE;
+	/* Cancelled, say: the block has failed, with what failed first. */
+	s->dropping = c->bind != NULL;
+	return CAPTURE_STATEMENT_ERROR;
 }
 
 /* Nothing but what is the proxy's own would be undone. */
@@ -643,7 +649,7 @@ after_error(struct session *s, struct capture *c, enum step step)
 	if (undo)
 		return CAPTURE_UNDONE;
 	if (back && s->status == PQ_FAILED)
-		return undo_savepoint(s);
+		return undo_savepoint(s, c);
 	return CAPTURE_STATEMENT_ERROR;
 }
 

@@ -42,10 +42,10 @@ my %kinds = (
 		"alter table churn add column $c int",
 		"alter table churn drop column $c", 'commit'] }],
 	do => [2, sub { ['do $$ begin ' . _insert($_[1]) . '; end $$'] }],
-	extended => [3, sub { [\ (Parse("insert into t values (\$1, 0, 'x') "
-		. "/* $_[1] */") . Bind([$_[1]]) . Execute() . Sync())] }],
+	extended => [3, sub { [\ (Parse("insert /* $_[1] */ into t values "
+		. "(\$1, 0, 'x')") . Bind([$_[1]]) . Execute() . Sync())] }],
 	block => [3, sub { ['begin', _insert($_[1]),
-		\ (Parse("insert into t values (\$1, 0, 'x') /* $_[1] */")
+		\ (Parse("insert /* $_[1] */ into t values (\$1, 0, 'x')")
 		. Bind(["$_[1]x"]) . Execute() . Sync()), 'commit'] }],
 	long => [1, sub { ['begin', "update acct set v = '$_[1]' where id = "
 		. $_[0]{id}, "insert into t values ('$_[1]', 1, '" . ('x' x (1000
