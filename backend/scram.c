@@ -203,13 +203,12 @@ channel_binding(struct scram *s, char **at)
 	s->cbind_flag = *p;
 	if (s->plus != (*p == 'p') || (*p == 'p' && s->end_point_len == 0))
 		return malformed(s);
+	/* It thinks that we do not, and we do: somebody is between. */
+	if (*p == 'y' && s->end_point_len > 0)
+		return bad(
+		    s, "28000", "SCRAM channel binding negotiation error");
 	switch (*p) {
 	case 'y':
-		/* It thinks that we do not, and we do: somebody is between. */
-		if (s->end_point_len > 0)
-			return bad(s, "28000",
-			    "SCRAM channel binding negotiation error");
-		/* FALLTHROUGH */
 	case 'n':
 		if (p[1] != ',')
 			return malformed(s);

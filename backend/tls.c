@@ -69,6 +69,14 @@ is_address(const char *host)
 	       inet_pton(AF_INET6, host, a) == 1;
 }
 
+/* What the macro SSL_set_tlsext_host_name() does, without its cast. */
+static void
+set_host_name(SSL *ssl, const char *host)
+{
+	SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+	    (void *)(uintptr_t)host);
+}
+
 struct tls *
 tls_connect(const struct tls_files *f, int fd, const char *host)
 {
@@ -77,7 +85,7 @@ tls_connect(const struct tls_files *f, int fd, const char *host)
 	SSL_set_fd(t->ssl, fd);
 	SSL_set_connect_state(t->ssl);
 	if (!is_address(host))
-		SSL_set_tlsext_host_name(t->ssl, host);
+		set_host_name(t->ssl, host);
 	return t;
 }
 
