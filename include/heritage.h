@@ -49,6 +49,7 @@ struct heritage {
 	unsigned n_listen_fds;
 	int accepted_fd;		/* write one u32 (the lane) after accept() */
 	int pid_file_fd;		/* flock()ed; stays open, see DESIGN 8 */
+	int life_fd;			/* stays open: replayd sees when all are gone */
 	pid_t postmaster;
 };
 

@@ -44,6 +44,7 @@ struct child_set {
 	unsigned n_children;
 	unsigned n_spare;
 	int accepted[2]; /* children write to [1] */
+	int life[2];     /* children keep [1] to their end */
 	int pid_file_fd;
 	int never_inherit[2];
 	const struct tls_files *tls;
@@ -73,6 +74,7 @@ child_set_new(struct shmq *queue, int pid_file_fd)
 	if (set->sessions == MAP_FAILED)
 		log_fatal("out_of_memory", "cannot map session slots: %m");
 	if (pipe2(set->accepted, O_CLOEXEC) != 0 ||
+	    pipe2(set->life, O_CLOEXEC) != 0 ||
 	    !io_set_nonblock(set->accepted[0]))
 		log_fatal("pipe_failed", "cannot make a pipe: %m");
 	set->queue = queue;
@@ -116,6 +118,7 @@ child_run(struct child_set *set, const struct config *c,
 		.n_listen_fds = listen->n,
 		.accepted_fd = set->accepted[1],
 		.pid_file_fd = set->pid_file_fd,
+		.life_fd = set->life[1],
 		.postmaster = postmaster };
 
 	/* backend_main() catches what it wants; until then signals end it. */
@@ -123,6 +126,7 @@ child_run(struct child_set *set, const struct config *c,
 	log_set_process("backend");
 	log_to_stderr(false);
 	close(set->accepted[0]);
+	close(set->life[0]);
 	for (int i = 0; i < 2; i++)
 		if (set->never_inherit[i] >= 0)
 			close(set->never_inherit[i]);
@@ -211,6 +215,12 @@ int
 child_fd(const struct child_set *set)
 {
 	return set->accepted[0];
+}
+
+int
+child_life_fd(const struct child_set *set)
+{
+	return set->life[0];
 }
 
 static void

@@ -39,6 +39,13 @@ int64_t child_next_try(const struct child_set *set);
 int child_fd(const struct child_set *set);
 void child_accepted(struct child_set *set);
 
+/*
+ * The read end of a pipe whose write end only we and the children hold, as
+ * long as they live; nothing is written.  End of file: all of them are gone,
+ * and what they handed over is in the lanes.
+ */
+int child_life_fd(const struct child_set *set);
+
 /* False if pid is no child of the set. */
 bool child_reaped(struct child_set *set, pid_t pid, int status);
 

@@ -105,10 +105,10 @@ postmaster_open(struct postmaster *pm)
 	pm->children = child_set_new(pm->queue, pm->pid_file_fd);
 	datadir_secret(c->data_dir, pm->auth_secret);
 	child_inherit(pm->children, pm->tls, pm->auth_secret);
-	supervise_init(
-	    &pm->replayd, "replayd", shmq_fd(pm->queue), pm->pid_file_fd);
-	supervise_init(
-	    &pm->keeper, "keeper", shmq_fd(pm->queue), pm->pid_file_fd);
+	supervise_init(&pm->replayd, "replayd", shmq_fd(pm->queue),
+	    pm->pid_file_fd, child_life_fd(pm->children));
+	supervise_init(&pm->keeper, "keeper", shmq_fd(pm->queue),
+	    pm->pid_file_fd, child_life_fd(pm->children));
 	pm->keeper.option = "--keep";
 }
 

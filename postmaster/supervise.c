@@ -31,36 +31,39 @@
 #define DELAY_SIGNAL_US (2 * SECOND_US)
 
 void
-supervise_init(
-    struct supervise *s, const char *name, int queue_fd, int pid_file_fd)
+supervise_init(struct supervise *s, const char *name, int queue_fd,
+    int pid_file_fd, int children_fd)
 {
 	memset(s, 0, sizeof(*s));
 	s->name = name;
 	s->queue_fd = queue_fd;
 	s->pid_file_fd = pid_file_fd;
+	s->children_fd = children_fd;
 	s->life_fd = -1;
 }
 
-/* The new process: inherits three descriptors and becomes replayd. */
+/* The new process: inherits four descriptors and becomes replayd. */
 PGW_NORETURN
 static void
 supervise_exec(const struct supervise *s, const struct config *c, int life_fd,
     const sigset_t *mask)
 {
-	char program[PATH_MAX], queue_arg[16], life_arg[16];
+	char program[PATH_MAX], queue_arg[16], life_arg[16], children_arg[16];
 
 	procsig_init();
 	datadir_sibling("replayd", program, sizeof(program));
 	snprintf(queue_arg, sizeof(queue_arg), "%d", s->queue_fd);
 	snprintf(life_arg, sizeof(life_arg), "%d", life_fd);
+	snprintf(children_arg, sizeof(children_arg), "%d", s->children_fd);
 	if (!io_set_cloexec(s->queue_fd, false) ||
 	    !io_set_cloexec(s->pid_file_fd, false) ||
+	    !io_set_cloexec(s->children_fd, false) ||
 	    !io_set_cloexec(life_fd, false))
 		log_fatal("replayd_failed", "cannot pass descriptors: %m");
 	procsig_restore(mask);
 	execl(program, "replayd", "--queue-fd", queue_arg, "--life-fd",
-	    life_arg, "-D", c->data_dir, "-c", c->file, s->option,
-	    (char *)NULL);
+	    life_arg, "--children-fd", children_arg, "-D", c->data_dir, "-c",
+	    c->file, s->option, (char *)NULL);
 	log_error("replayd_failed", "cannot run \"%s\": %m", program);
 	_exit(EXIT_CODE_FATAL);
 }

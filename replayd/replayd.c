@@ -13,8 +13,9 @@
  * Signals: SIGTERM: all children of the postmaster are gone; drain, let the
  * recorder finish, stop the verifier, exit 0.  SIGHUP: reload the log level,
  * reopen the log, pass it on.  End of file on --life-fd: the postmaster died;
- * the same once the lanes are quiet.  With --keep it is the keeper, which
- * becomes replayd only if the postmaster and its replayd both die.
+ * the same once --children-fd has it, too: all its children have ended, and
+ * nobody can hand over anything.  With --keep it is the keeper, which becomes
+ * replayd only if the postmaster and its replayd both die.
  * Exit: 0 done, 1 the recorder died at the end, 2 usage, 3 the world is broken
  * (disk).  All processes below end with this one.
  *
@@ -50,8 +51,8 @@
 #include "verifier.h"
 
 #define TICK_MS 100
-#define STUCK_US 10000000 /* at the end, for a disk to come back */
-#define QUIET_US 1000000  /* of the lanes, without a postmaster */
+#define STUCK_US 10000000  /* at the end, for a disk to come back */
+#define ORPHANS_US 1000000 /* children outlive their postmaster less */
 #define KEEPER_TICK_MS 20
 #define RESTART_MIN_US 1000000
 #define RESTART_MAX_US 60000000
@@ -62,6 +63,7 @@ struct options {
 	const char *file;
 	int queue_fd;
 	int life_fd;
+	int children_fd;
 	bool keep;
 };
 
@@ -82,7 +84,8 @@ struct replayd {
 	struct recorder_shared *shared;
 	struct drain *drain;
 	struct helpers helpers;
-	bool orphaned; /* the postmaster is gone */
+	int64_t orphaned_us; /* 0: the postmaster lives */
+	bool said;           /* that its children do not end */
 	char boot_id[40];
 };
 
@@ -172,6 +175,7 @@ fork_helper(struct replayd *r, const char *name, int signo)
 	drain_close(r->drain);
 	close(r->options.queue_fd);
 	close(r->options.life_fd);
+	close(r->options.children_fd);
 	wait_for_predecessor(r->config, name);
 	return 0;
 }
@@ -377,28 +381,62 @@ postmaster_lives(const struct replayd *r)
 	       (read(r->options.life_fd, &c, 1) == -1 && errno != EBADF);
 }
 
+/* With the postmaster, which holds the same end as its children. */
+static bool
+children_are_gone(const struct options *o)
+{
+	struct pollfd p = { .fd = o->children_fd };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+static void
+say_postmaster_gone(struct replayd *r)
+{
+	log_warning("postmaster_gone",
+	    "the postmaster is "
+	    "gone; finishing what is in the lanes");
+	r->orphaned_us = io_monotonic_us();
+	atomic_store(&r->shared->hurry, true);
+}
+
+/*
+ * Without a postmaster, true when its children are gone, too, and the spool
+ * takes what is in the lanes.  However late a child gets to run, it may hand
+ * over a record and commit, so there is no bound of time but the children's:
+ * they get SIGTERM at the postmaster's death (PR_SET_PDEATHSIG) and end, one
+ * whose commit is under way with the server's answer to it, or with its
+ * connection.  Nobody waits for us who would not wait for them: as long as one
+ * lives the pid file is locked.
+ */
+static bool
+is_over(struct replayd *r)
+{
+	if (r->orphaned_us == 0 && !postmaster_lives(r))
+		say_postmaster_gone(r);
+	if (r->orphaned_us == 0)
+		return false;
+	if (children_are_gone(&r->options))
+		return !drain_is_stuck(r->drain);
+	if (!r->said && io_monotonic_us() - r->orphaned_us > ORPHANS_US) {
+		log_warning("children_left",
+		    "the postmaster is gone, but not all its backends; "
+		    "waiting until they have ended");
+		r->said = true;
+	}
+	return false;
+}
+
 static void
 run(struct replayd *r)
 {
-	int64_t busy_us = io_monotonic_us();
-
 	for (;;) {
-		if (drain_step(r->drain, TICK_MS))
-			busy_us = io_monotonic_us();
+		(void)drain_step(r->drain, TICK_MS);
 		if (procsig_take(SIGHUP))
 			reload(r);
 		procsig_drain();
 		watch_helpers(r);
-		if (procsig_pending(SIGTERM))
-			return;
-		if (!r->orphaned && !postmaster_lives(r)) {
-			log_warning("postmaster_gone",
-			    "the postmaster is "
-			    "gone; finishing what is in the lanes");
-			r->orphaned = true;
-			atomic_store(&r->shared->hurry, true);
-		}
-		if (r->orphaned && io_monotonic_us() - busy_us > QUIET_US)
+		if (procsig_pending(SIGTERM) || is_over(r))
 			return;
 	}
 }
@@ -517,7 +555,8 @@ help(FILE *out)
 {
 	fputs("replayd is started by pgwitness, never by hand.\n"
 	      "\n"
-	      "  replayd --queue-fd N --life-fd M -D DIR [-c FILE] [--keep]\n"
+	      "  replayd --queue-fd N --life-fd N --children-fd N -D DIR "
+	      "[-c FILE] [--keep]\n"
 	      "\n"
 	      "It makes records durable, writes the evidence log and finds\n"
 	      "verdicts.  Start pgwitness instead: pgwitness -D DIR\n",
@@ -544,9 +583,10 @@ parse_options(int argc, char **argv)
 	static const struct option names[] = { { "queue-fd", required_argument,
 						   NULL, 'q' },
 		{ "life-fd", required_argument, NULL, 'l' },
+		{ "children-fd", required_argument, NULL, 'b' },
 		{ "keep", no_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 } };
-	struct options o = { NULL, NULL, -1, -1, false };
+	struct options o = { .queue_fd = -1, .life_fd = -1, .children_fd = -1 };
 	int c;
 
 	while ((c = getopt_long(argc, argv, "D:c:h", names, NULL)) != -1) {
@@ -558,6 +598,8 @@ parse_options(int argc, char **argv)
 			o.queue_fd = descriptor(optarg);
 		else if (c == 'l')
 			o.life_fd = descriptor(optarg);
+		else if (c == 'b')
+			o.children_fd = descriptor(optarg);
 		else if (c == 'k')
 			o.keep = true;
 		else if (c == 'D')
@@ -568,7 +610,7 @@ parse_options(int argc, char **argv)
 			exit(2);
 	}
 	if (optind != argc || o.queue_fd == -1 || o.life_fd == -1 ||
-	    o.data_dir == NULL) {
+	    o.children_fd == -1 || o.data_dir == NULL) {
 		help(stderr);
 		exit(2);
 	}
@@ -583,7 +625,8 @@ guard_process(const struct options *o)
 	if (getenv("PGWITNESS_DEBUGGER") == NULL)
 		(void)prctl(PR_SET_DUMPABLE, 0);
 	if (!io_set_cloexec(o->queue_fd, true) ||
-	    !io_set_cloexec(o->life_fd, true))
+	    !io_set_cloexec(o->life_fd, true) ||
+	    !io_set_cloexec(o->children_fd, true))
 		log_fatal("descriptor", "cannot set close-on-exec: %s",
 		    strerror(errno));
 }
@@ -608,10 +651,25 @@ lock_lanes(const struct options *o)
 			    strerror(errno));
 }
 
+/* Ends the process if it never will be. */
+static bool
+is_needed(const struct options *o, struct shmq *q, int64_t gone_us)
+{
+	/* In this order: they may hand over and end in between. */
+	bool last_look = children_are_gone(o);
+
+	if (!shmq_is_empty(q))
+		return true;
+	if (last_look)
+		_exit(0);
+	return io_monotonic_us() - gone_us > ORPHANS_US;
+}
+
 /*
  * The keeper waits for the postmaster's death and for the end of the replayd
  * that it left.  If that was killed, too, and something is in the lanes, which
- * nobody else can reach any more, it goes on as replayd.
+ * nobody else can reach any more, or may still come (children that do not end
+ * soon), it goes on as replayd.
  */
 static void
 keep(const struct options *o)
@@ -631,11 +689,8 @@ keep(const struct options *o)
 	q = shmq_attach(o->queue_fd);
 	if (q == NULL)
 		_exit(1);
-	while (shmq_is_empty(q)) {
-		if (io_monotonic_us() - gone > QUIET_US)
-			_exit(0);
+	while (!is_needed(o, q, gone))
 		(void)poll(NULL, 0, KEEPER_TICK_MS);
-	}
 	shmq_detach(q);
 	(void)prctl(PR_SET_NAME, "replayd");
 	log_set_process("replayd");

@@ -9,13 +9,26 @@ use PGW::Cluster;
 use PGW::Proxy;
 use PGW::Util qw(wait_until children slurp);
 
-my $c = PGW::Cluster->new(sql => 'create table t (id int primary key, v text)');
+my $c = PGW::Cluster->new(sql => q{
+	create table t (id int primary key, v text);
+	create table late (id int primary key, u int unique deferrable
+		initially deferred);
+});
 my $p = PGW::Proxy->new($c, conf => { evidence => { commit => 'async' } });
 
 sub called
 {
 	my ($re) = @_;
 	return grep { slurp("/proc/$_/comm") =~ $re } children($p->pid);
+}
+
+# The postmaster does not get to start another replayd in between.
+sub kill_with_postmaster
+{
+	my @victims = (@_, $p->pid);
+	kill STOP => $p->pid;
+	kill KILL => @victims;
+	return $p->stop('none');
 }
 
 $p->witness("insert into t values (0, 'x')");
@@ -31,9 +44,7 @@ kill STOP => $replayd;
 my $client = $p->session;
 $client->safe("insert into t values ($_, 'x')") for 1 .. 5;
 $client->safe("update t set v = 'y' where id < 3");
-my @lost = ($replayd, $p->pid);
-kill KILL => @lost;
-$p->stop('none');
+kill_with_postmaster($replayd);
 $client->kill;
 $p->start;
 my @tx = grep { $_->{query} !~ /fence/ } $p->settled;
@@ -52,6 +63,30 @@ $p->start;
 is($tx[0]{outcome}{outcome}, 'committed', 'the postmaster alone');
 is(scalar $p->operator_log(event => 'postmaster_gone'), 2,
 	'its own replayd finishes, the keeper is not needed');
+
+# A child whose commit is under way outlives the postmaster, for as long as the
+# server lets it: what it hands over then is taken all the same.
+my $n = 0;
+for my $killed ('', '^replayd') {
+	my $name = $killed ? 'with replayd' : 'the postmaster alone';
+	my $holder = $c->session;
+	my $writer = $p->session;
+	my $id = 100 + $n++;
+	$holder->safe("begin; insert into late values (-$id, $id)");
+	$writer->send("\\copy late from program 'echo $id,$id' csv");
+	wait_until('its commit to wait', sub { $c->safe_psql("select 1 from "
+		. "pg_stat_activity where wait_event_type = 'Lock'") });
+	kill_with_postmaster($killed ? called(qr/$killed/) : ());
+	wait_until("$name: somebody to wait for the child", sub {
+		$n == $p->operator_log(event => 'children_left') });
+	$holder->safe('rollback');
+	$writer->close;
+	$p->start;
+	my ($tx) = grep { $_->{query} =~ /copy/i } $p->settled;
+	is($tx->{outcome}{outcome}, 'committed', "$name: a late commit");
+	is($tx->{outcome}{resolved_by}, 'server', 'as its child said');
+	is($tx->{verdict}{verdict}, 'verified', 'in a whole record');
+}
 is($p->stop('INT'), 0, 'stops');
 is(scalar(my @left = $p->leftovers), 0, 'and leaves nobody behind');
 done_testing;
