@@ -191,6 +191,9 @@ catalog_start(struct catalog *c)
 {
 	if (!c->stale)
 		return;
+	/* What was looked up since the flush lies in the same arena. */
+	c->n_tables = 0;
+	c->n_functions = 0;
 	arena_reset(c->arena);
 	c->stale = false;
 }
