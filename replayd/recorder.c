@@ -35,6 +35,8 @@
 #define FINISH_WAIT_US (5 * (int64_t)1000000)
 #define COMMAND_WAIT_US (5 * (int64_t)1000000)
 #define MAX_AFTER 65536
+/* Not at once: it may have died of what it was asked. */
+#define RESOLVER_AGAIN_US INT64_C(1000000)
 #define ASK_AGAIN_MS 200
 #define FRAMES_PER_ROUND 1000
 #define SEQLOCK_TRIES 100000
@@ -56,6 +58,7 @@ struct recorder {
 	uint64_t recycled;             /* segments below are deleted */
 	int64_t next_checkpoint_us;
 	struct pollfd *poll;
+	int64_t resolver_due_us; /* when to start another; 0: never */
 };
 
 /* --- what the drain and the resolver tell --- */
@@ -122,9 +125,23 @@ read_answers(struct recorder *r)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	log_warning("resolver_lost",
-	    "the resolver is gone; what is in doubt waits for a restart");
+	    "the resolver is gone; what is in doubt waits for another");
 	close(r->track.resolver_fd);
 	r->track.resolver_fd = -1;
+	r->resolver_due_us = io_monotonic_us() + RESOLVER_AGAIN_US;
+	track_ask_again(&r->track);
+}
+
+/* One that was killed, not one that could not be started at all. */
+static void
+resolver_again(struct recorder *r)
+{
+	if (r->resolver_due_us == 0 || io_monotonic_us() < r->resolver_due_us)
+		return;
+	r->resolver_due_us = 0;
+	r->track.resolver_fd = resolver_start(r->config);
+	if (r->track.resolver_fd < 0)
+		r->resolver_due_us = io_monotonic_us() + RESOLVER_AGAIN_US;
 }
 
 /* --- starting --- */
@@ -370,7 +387,8 @@ wait_ms(const struct recorder *r, bool more)
 	if (evidence_unsigned(r->track.evidence) > 0 &&
 	    (ms < 0 || ms > left / 1000))
 		ms = left <= 0 ? 0 : (int)(left / 1000) + 1;
-	if (r->track.unasked && r->track.resolver_fd >= 0 &&
+	if ((r->resolver_due_us != 0 ||
+		(r->track.unasked && r->track.resolver_fd >= 0)) &&
 	    (ms < 0 || ms > ASK_AGAIN_MS))
 		ms = ASK_AGAIN_MS;
 	if (r->finishing && (ms < 0 || ms > ASK_AGAIN_MS))
@@ -384,6 +402,7 @@ wait_and_read(struct recorder *r, bool more)
 	struct pollfd *p = r->poll;
 	unsigned n;
 
+	resolver_again(r);
 	p[POLL_WAKE].fd = r->finishing ? -1 : r->wake_fd;
 	p[POLL_SIGNAL].fd = procsig_fd();
 	p[POLL_RESOLVER].fd = r->track.resolver_fd;

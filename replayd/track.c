@@ -251,6 +251,18 @@ track_ask(struct track *t)
 			t->unasked = true;
 }
 
+void
+track_ask_again(struct track *t)
+{
+	struct txn *x;
+	size_t i = 0;
+
+	while ((x = txtable_next(t->open, &i)) != NULL) {
+		x->asked = false;
+		t->unasked = t->unasked || (x->in_doubt && !x->final);
+	}
+}
+
 static void
 take_reused(struct track *t, struct txn *x)
 {

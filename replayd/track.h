@@ -57,6 +57,8 @@ void track_verdict(void *arg, const uint8_t *bytes, size_t n);
 void track_answer(struct track *t, const struct resolver_answer *a);
 /* Asks for the transactions in doubt that could not be asked before. */
 void track_ask(struct track *t);
+/* The resolver is gone, with what it had not answered. */
+void track_ask_again(struct track *t);
 
 /*
  * Once all that was in the spool at the start has been seen: what has no
