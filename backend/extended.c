@@ -557,8 +557,18 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 	}
 	if (p == NULL)
 		return run_unsupported(s, m, NULL, "execute");
-	if (!p->weighed)
-		weigh(s, p, true);
+	if (!p->weighed) {
+		/* Its own Parse may have failed, and then it is gone. */
+		if (!pipeline_catch_up(s))
+			return EXTENDED_STOP;
+		if (!s->skipping)
+			weigh(s, p, true);
+		/* An error of a look-up in a batch is the batch's. */
+		if (s->skipping) {
+			forward(s, m);
+			return EXTENDED_TAKEN;
+		}
+	}
 	if (commits(p) && s->txn->dirty && !s->txn->published)
 		return run_commit(s, m, p);
 	if (portal->done)
@@ -676,9 +686,12 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 		/* As if the message had met it: all is skipped to the Sync. */
 		pipeline_fail(s);
 		s->dropping = true;
-	} else {
-		forward(s, m);
+		return EXTENDED_TAKEN;
 	}
+	/* A look-up met an error in the batch: the server skips this, too. */
+	if (s->skipping)
+		pipeline_fail(s);
+	forward(s, m);
 	return EXTENDED_TAKEN;
 }
 
