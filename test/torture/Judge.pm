@@ -109,8 +109,11 @@ sub read_clients
 sub _event
 {
 	my ($j, $id, $what, @a) = @_;
-	if ($what eq 'S') {
+	if ($what eq 'C') {
+		$j->{session}{$id} = [@a[0, 2]];
+	} elsif ($what eq 'S') {
 		$j->{began}{$a[0]} = $a[2];
+		$j->{session_of}{$a[0]} = $j->{session}{$id};
 		$j->{current}{$id} = $a[0];
 	} elsif ($what eq 'A') {
 		$j->{told}{$a[0]} = ['acknowledged', $a[1]];
@@ -190,7 +193,8 @@ sub _name
 		. ($t->{token} ? " $t->{token}" : '');
 }
 
-# committed => {xid => time}, token => {token => xmin}, starts => [times]
+# committed => {xid => time}, token => {token => xmin}, starts => [times],
+# ends => {server's pid => [times at which a session of that pid ended]}
 sub _server
 {
 	my ($j, $first, $last) = @_;
@@ -201,10 +205,16 @@ sub _server
 		. "where pg_xact_status(x::text::xid8) = 'committed'");
 	my %token = map { split /\|/ } split /\n/, $c->safe_psql(
 		'select token, xmin from t');
-	my @starts = map { seconds($_) } slurp($c->dir . '/server.log')
+	my $log = slurp($c->dir . '/server.log');
+	my @starts = map { seconds($_) } $log
 		=~ /^(\S+ \S+) .* database system is ready to accept conn/mg;
+	my %ends;
+	while ($log =~ /^(\S+ \S+) \S+ \[(\d+)\] .*LOG:  disconnection: /mg) {
+		my ($time, $pid) = ($1, $2);
+		push @{ $ends{$pid} }, seconds($time);
+	}
 	$j->{server} = { committed => \%committed, token => \%token,
-		starts => \@starts };
+		starts => \@starts, ends => \%ends };
 	$j->{committed} = keys %committed;
 }
 
@@ -301,13 +311,14 @@ sub _tokens
 
 # Every xid that committed has a record.  One of an intent has none in it: it is
 # found by its token, or, if it left no row, by the time of the commit, each
-# intent once.
+# intent once, the one that could not have committed later first.
 sub _everything_committed
 {
 	my ($j, $by_xid, $by_token) = @_;
 	my $s = $j->{server};
 	my %token_of = reverse %{ $s->{token} };
-	my @intents = sort { $j->{left}{ $a->{token} } <=> $j->{left}{ $b->{token} } }
+	my @intents = sort { $a->{end} <=> $b->{end} }
+		map { { %$_, end => $j->_session_end($_->{token}) } }
 		grep { !$_->{xid} && $_->{token} && $j->{left}{ $_->{token} }
 		&& ($_->{outcomes}[0] // '') eq 'unknown' } map { @$_ }
 		values %$by_token;
@@ -318,26 +329,37 @@ sub _everything_committed
 		my $token = ($token_of{$xid} // '') =~ s/x$//r;
 		my @t = $token ? @{ $by_token->{$token} // [] }
 			: $j->_intent_of($xid, \@intents);
-		$j->wrong("xid $xid " . ($token || '(no token)')
-			. ': committed on the server, no record') if !@t;
+		$j->wrong("xid $xid " . ($token || '(no token)') . " at "
+			. "$s->{committed}{$xid}: committed on the server, no "
+			. 'record') if !@t;
 		$j->wrong("xid $xid $token: committed on the server, outcome "
 			. "$t[0]{outcomes}[0]") if @t
 			&& ($t[0]{outcomes}[0] // '') eq 'aborted';
 	}
 }
 
-# The server may end what it was at a while after the client lost its session.
-my $LATE = 5;
+# When the server ended the session of this token: later than the client lost
+# it, by as long as a statement of it waited for a lock.  A session that was
+# killed is not in the server's log: its end is the epoch's.
+sub _session_end
+{
+	my ($j, $token) = @_;
+	my ($connected, $pid) = @{ $j->{session_of}{$token} };
+	my ($end) = grep { $_ >= $connected }
+		@{ $j->{server}{ends}{$pid} // [] };
+	return $end // 'inf';
+}
 
 sub _intent_of
 {
 	my ($j, $xid, $intents) = @_;
 	my $time = $j->{server}{committed}{$xid};
 	for my $i (0 .. $#$intents) {
-		my $token = $intents->[$i]{token};
-		return splice @$intents, $i, 1 if $j->_is_commit_of($xid, $token)
-			&& $j->{began}{$token} <= $time
-			&& $time <= $j->{left}{$token} + $LATE;
+		my $t = $intents->[$i];
+		return splice @$intents, $i, 1
+			if $j->_is_commit_of($xid, $t->{token})
+			&& $j->{began}{ $t->{token} } <= $time
+			&& $time <= $t->{end} + 0.001;
 	}
 	return;
 }

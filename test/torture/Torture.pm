@@ -77,7 +77,8 @@ sub _start
 {
 	my ($self) = @_;
 	my $c = $self->{cluster} = PGW::Cluster->new(sql => Writer::schema(),
-		conf => "autovacuum = off\ntrack_commit_timestamp = on\n");
+		conf => "autovacuum = off\ntrack_commit_timestamp = on\n"
+		. "log_disconnections = on\n");
 	my %env = (PGWITNESS_DEBUGGER => 1);
 	$self->{control} = Points->new("$self->{dir}/point");
 	$env{PGWITNESS_KILLPOINT} = $self->{control}->path;
