@@ -91,6 +91,33 @@ kill KILL => @children;
 $client->kill;
 is_final($tx, 'committed', $row, 'new', 'a child killed after the commit');
 
+# --- the process that asks dies with the question ---
+# The recorder's only child; the verifier has workers and a PostgreSQL.
+sub resolver
+{
+	my ($replayd) = grep { slurp("/proc/$_/comm") =~ /^replayd/ }
+		grep { children($_) } children($p->pid);
+	my ($only) = grep { @$_ == 1 } map { [children($_)] }
+		children($replayd // return);
+	return $only ? $only->[0] : undef;
+}
+my $resolver = wait_until('the resolver', \&resolver);
+kill STOP => $resolver;
+($client, $tx, $row) = hold_commit();
+@children = backends();
+kill STOP => @children;
+$liar->clear;
+wait_until('the server to commit', sub {
+	$c->safe_psql("select v from acct where id = $row") eq 'new' });
+kill KILL => @children;
+$client->kill;
+# Asked or not yet: the one that is stopped answers nothing.
+is(final($tx), undef, 'no outcome while nobody asks');
+kill KILL => $resolver;
+is_final($tx, 'committed', $row, 'new', 'a resolver killed with the question');
+isnt(resolver(), $resolver, 'it was another resolver');
+ok($p->operator_log(event => 'resolver_lost'), 'the operator log says so');
+
 # --- the server dies, and is away for a while ---
 ($client, $tx, $row) = hold_commit();
 $c->kill9;
