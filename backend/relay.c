@@ -527,8 +527,9 @@ fail_copy(struct session *s)
 }
 
 /*
- * The client is gone.  A transaction whose record is durable is followed to
- * its outcome; anything else ends with the server's connection.
+ * The client says nothing more.  What it asked is still answered, as long as it
+ * may read; a transaction whose record is durable is followed to its outcome.
+ * Anything else ends with the server's connection.
  */
 static bool
 finished(struct relay *r, enum next client, enum next server)
@@ -545,8 +546,8 @@ finished(struct relay *r, enum next client, enum next server)
 		return false;
 	if (s->txn->published)
 		fail_copy(s);
-	if (s->txn->published && pipeline_owed_ready(s) > 0 &&
-	    !s->server.broken && !s->copy_in)
+	if ((s->txn->published || !s->client.broken) &&
+	    pipeline_owed_ready(s) > 0 && !s->server.broken && !s->copy_in)
 		return false;
 	/* It said so itself, and may still read. */
 	if (r->terminated && !s->client.eof && !s->client.broken &&

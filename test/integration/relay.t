@@ -363,6 +363,21 @@ is(length((columns(($big->ask(Query('select length($$' . ('z' x 5_000_000)
 	Bind([(1) x 2000]), Execute, Sync);
 is((columns($m[2]))[0], 2000, '2000 parameters');
 
+# --- a client that has said all that it will say ---
+
+for my $to ($c, $p) {
+	my $whom = $to == $c ? 'the server' : 'pgwitness';
+	my $half = $to->wire;
+	$half->send(Query('select pg_sleep(0.2), 7'),
+		Query("update t set v = 'last words' where id = 1 returning v"),
+		Parse('select 8'), Bind([]), Execute, Sync);
+	shutdown $half->{sock}, 1;
+	@m = $half->read_ready(3);
+	is(join(' ', map { (columns($_))[-1] } grep { $_->[0] eq 'D' } @m),
+		'7 last words 8', "$whom answers a half-closed connection");
+	ok($half->closed, "... and ends it then");
+}
+
 # Clients are still there: a fast shutdown.
 is($p->stop('INT'), 0, 'pgwitness ends with status 0');
 done_testing;
