@@ -205,6 +205,7 @@ serve(struct session *s)
 	s->txn = txn_new((size_t)s->config->max_capture_bytes);
 	s->pipeline = pipeline_new();
 	s->portals = portals_new();
+	s->bare = s->replication || !s->config->enable_capture;
 	if (s->replication)
 		log_warning("replication",
 		    "a physical replication "

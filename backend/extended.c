@@ -44,15 +44,18 @@ weigh(struct session *s, struct prepared *p, bool standard_strings)
 {
 	bool may_ask = s->status != 0 && s->status != PQ_FAILED &&
 		       pipeline_is_light(s) && !s->skipping;
-	const struct analysis *a = analyze(
-	    s->analyzer, p->sql, p->len, standard_strings);
-	const struct analyzed_statement *st = a->statements;
+	const struct analyzed_statement *st;
+	const struct analysis *a;
 
 	p->kind = STMT_OTHER;
 	p->type = "UNKNOWN";
-	p->parsed = a->parsed && a->n_statements == 1;
 	p->weighed = true;
 	p->reason = NULL;
+	if (s->bare)
+		return;
+	a = analyze(s->analyzer, p->sql, p->len, standard_strings);
+	st = a->statements;
+	p->parsed = a->parsed && a->n_statements == 1;
 	if (!p->parsed) {
 		if (!a->parsed && !a->syntax_error)
 			p->reason = "not_parsed";
@@ -592,7 +595,7 @@ execute(struct session *s, const struct message *m, bool sync_follows)
 	const struct portal *portal = r.bad ? NULL
 					    : portals_portal(s->portals, name);
 
-	if (r.bad || (portal == NULL && !s->portals_unknown)) {
+	if (s->bare || r.bad || (portal == NULL && !s->portals_unknown)) {
 		run(s, m, NULL); /* the server knows no such, or a cursor */
 		return EXTENDED_TAKEN;
 	}

@@ -130,7 +130,7 @@ decide(struct session *s, const struct message *m)
 	const struct analysis *a;
 
 	/* Without its NUL it is the server's to refuse. */
-	if (s->replication || m->len == 0 || m->body[m->len - 1] != 0)
+	if (s->bare || m->len == 0 || m->body[m->len - 1] != 0)
 		return STATEMENT_FORWARD;
 	a = analyze(s->analyzer, (const char *)m->body, m->len - 1,
 	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==

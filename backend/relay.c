@@ -73,11 +73,13 @@ forward_to_ready(struct session *s, const struct message *m)
 static bool
 end_batch(struct session *s, const char *type, const char *reason)
 {
+	s->batch_open = false;
+	s->batch_executions = 0;
+	if (s->bare)
+		return true;
 	(void)txn_add_statement(s->txn, "", 0, type);
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
 	session_doubt(s);
-	s->batch_open = false;
-	s->batch_executions = 0;
 	return commit_must_publish(s);
 }
 

@@ -43,6 +43,7 @@ struct session {
 	char *application_name;
 	char *client_addr;	/* numeric address, or "local" */
 	bool replication;	/* physical: no SQL passes */
+	bool bare;		/* statements are not looked at */
 
 	/* What the server reported by ParameterStatus. */
 	struct session_parameter {

@@ -172,6 +172,7 @@ static const struct setting settings[] = {
 	ENUM("log", "statements", "text", AT(log_statements), "text",
 	    "normalized"),
 
+	BOOL("features", "enable_capture", "on", enable_capture),
 	BOOL("features", "enable_verification", "on", enable_verification),
 	BOOL("features", "log_non_deterministic_warnings", "on",
 	    log_non_deterministic_warnings),

@@ -104,6 +104,7 @@ struct config {
 	int log_statements;		/* enum statement_text */
 
 	/* [features] */
+	bool enable_capture;
 	bool enable_verification;
 	bool log_non_deterministic_warnings;
 	int on_capture_failure;		/* enum failure_policy */

@@ -221,6 +221,9 @@ warn_channel_binding(const struct config *c, const struct tls_files *tls)
 static void
 warn_about(const struct config *c, const struct tls_files *tls)
 {
+	if (!c->enable_capture)
+		log_warning("capture_off",
+		    "enable_capture is off: nothing is recorded");
 	if (c->enable_verification && c->backend_user[0] == '\0')
 		log_warning("no_witness_role",
 		    "no user in [backend]: records are kept, but there will "

@@ -160,11 +160,14 @@ keep_until_restart(struct config *old, struct config *new)
 	changed |= keep_int(old->spare_children, &new->spare_children);
 	changed |= old->queue_bytes != new->queue_bytes;
 	new->queue_bytes = old->queue_bytes;
+	changed |= old->enable_capture != new->enable_capture;
+	new->enable_capture = old->enable_capture;
 	if (changed)
 		log_warning("restart_needed",
 		    "listen_addresses, port, unix_socket_directory, "
-		    "max_connections, spare_children, queue_bytes and "
-		    "log.directory change only with a restart");
+		    "max_connections, spare_children, queue_bytes, "
+		    "enable_capture and log.directory change only with a "
+		    "restart");
 }
 
 /* Configuration and certificates: both are new, or both stay. */

@@ -53,11 +53,38 @@ $p->witness('update t set r = random() where id = 4');
 ok((grep { ($_->{message} // '') =~ /random/ } $p->operator_log(level =>
 	'warning')), 'warnings on: in the operator log');
 
-# --- reject ---
+# --- enable_capture = off ---
 
 is($p->stop('TERM'), 0, 'stops');
 $p->write_conf({ log => { statements => undef },
-	features => { on_capture_failure => 'reject',
+	features => { enable_capture => 'off' } });
+$p->start;
+my $before = () = $p->transactions;
+my $all = q{update t set v = 'relayed' where id = 4; begin; update t set r = 1
+	where id = 4; prepare q as update t set v = 'twice' where id = 5;
+	execute q; commit; do $$begin update t set r = 2 where id = 5; end$$;};
+is($p->safe_psql($all . 'select v, r from t where id in (4, 5) order by id'),
+	"relayed|1\ntwice|2", 'capture off: clients are served');
+my $pgbench_script = $p->dir . '/off.sql';
+PGW::Util::spew($pgbench_script, "update t set r = 3 where id = 6;\n");
+is(($p->pgbench('-n', '-M', $_, '-t', 2, '-f', $pgbench_script))[0], 0,
+	"capture off: $_") for qw(simple extended prepared);
+my ($gap) = grep { $_->{type} eq 'Gap' && $_->{reason} eq 'capture_off' }
+	$p->evidence;
+ok($gap, 'the log says so');
+is(scalar(() = $p->transactions), $before, 'and has no record');
+is(scalar $p->operator_log(event => 'capture_off', level => 'warning'), 1,
+	'so does the operator log');
+is($p->stop('TERM'), 0, 'stops');
+$p->write_conf({ features => { enable_capture => undef } });
+$p->start;
+($t) = $p->witness('update t set r = 4 where id = 6');
+is($t->{verdict}{verdict}, 'verified', 'capture on again');
+
+# --- reject ---
+
+is($p->stop('TERM'), 0, 'stops');
+$p->write_conf({ features => { on_capture_failure => 'reject',
 	on_unverifiable => 'reject' } });
 $p->start;
 my $before = $c->safe_psql('select * from t order by id');

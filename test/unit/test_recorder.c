@@ -87,7 +87,7 @@ set_up(void **state)
 		.backend_port = 1,
 		.checkpoint_interval = 20,
 		.log_rotate_size = 1 << 20,
-		.enable_verification = true };
+		.enable_capture = true, .enable_verification = true };
 	spool = spool_writer_open(dir, &last);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
