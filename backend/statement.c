@@ -217,6 +217,9 @@ statement_refuse_unsupported(struct session *s, const char *reason)
 enum statement_step
 statement_record_unsupported(struct session *s, const char *reason, bool now)
 {
+	/* Nothing will run it; a look-up has met the end of the connection. */
+	if (s->fatal_seen || s->server.eof || s->server.broken)
+		return STATEMENT_STOP;
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
 	if (!now)
 		return STATEMENT_FORWARD;

@@ -8,6 +8,7 @@ use PGW::Check;
 use PGW::Cluster;
 use PGW::Liar;
 use PGW::Proxy;
+use PGW::Wire;
 use PGW::Util qw(wait_until children new_dir pg_bin run slurp spew);
 
 my $c = PGW::Cluster->new(conf => "max_prepared_transactions = 5\n",
@@ -117,6 +118,18 @@ kill KILL => $resolver;
 is_final($tx, 'committed', $row, 'new', 'a resolver killed with the question');
 isnt(resolver(), $resolver, 'it was another resolver');
 ok($p->operator_log(event => 'resolver_lost'), 'the operator log says so');
+
+# --- the server's session ends in a look-up: nothing was sent, nothing is said ---
+$p->mark;
+my $wire = $p->wire;
+$liar->pause('statements', 'to_regclass');
+$wire->send(Query("update acct set v = 'new' where id = " . ++$id));
+$liar->wait_paused;
+$c->safe_psql("select pg_terminate_backend($wire->{pid})");
+$liar->clear;
+my @m = $wire->read_all;
+is(fields($m[-1])->{C}, '57P01', 'the client hears why');
+is(scalar $p->settled, 0, 'a statement that was not sent has no record');
 
 # --- the server dies, and is away for a while ---
 ($client, $tx, $row) = hold_commit();
