@@ -58,8 +58,9 @@ law_libraries() {
 		'^backend/tls(_files)?\.c$|^backend/tls_int\.h$'
 	only "Landlock belongs to common/sandbox.c" \
 		'#include <linux/landlock\.h>' '^common/sandbox\.c$'
-	only "semaphores belong to common/shmq.c" \
-		'#include <semaphore\.h>' '^common/shmq\.c$'
+	only "semaphores belong to common/shmq*" \
+		'#include (<semaphore\.h>|"shmq_int\.h")' \
+		'^common/shmq(_producer|_consumer)?\.c$|^common/shmq_int\.h$'
 	only "mmap belongs to common/shmq.c" '[^a-z_]mmap\(' \
 		'^common/shmq\.c$|^postmaster/child\.c$|^replayd/record[a-z]*\.c$|^replayd/pin/'
 	n=$(sources common backend replayd postmaster include |

@@ -5,7 +5,7 @@
  * replayd.  Each backend child has one lane: a single-producer single-consumer
  * byte ring.  There is no critical section to die in: semaphores only wake,
  * the truth is in the atomics, every wait is timed and looks again.
- * common/shmq.c documents each shared field: who writes, who reads, why no
+ * common/shmq_int.h documents each shared field: who writes, who reads, why no
  * lock.  The only user of semaphores and mmap.
  *
  * Messages of any size travel in chunks of at most 64 kB.  No message is lost,

@@ -18,7 +18,7 @@
 #include "log.h"
 #include "shmq.h"
 
-/* The layout of common/shmq.c, as a hostile child would know it. */
+/* The layout of common/shmq_int.h, as a hostile child would know it. */
 #define PAGE ((size_t)4096)
 #define RING ((size_t)128 * 1024)
 #define LANE_AT PAGE
