@@ -34,6 +34,9 @@ struct server {
 	char status;
 	bool skipping;    /* to the next Sync */
 	unsigned skipped; /* messages that owe no ReadyForQuery so */
+	/* A statement of the proxy's own has failed a block: as the client's
+	 * batch failed with it, the proxy may skip in the server's place. */
+	bool own_failed;
 	bool copying;
 	bool copy_is_simple;
 	bool ended;  /* Terminate came */
