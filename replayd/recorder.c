@@ -25,6 +25,7 @@
 
 #include "checkpoint.h"
 #include "command.h"
+#include "doubt.h"
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
@@ -110,7 +111,7 @@ take_answer(struct recorder *r, const struct resolver_answer *a)
 	if (a->kind == RESOLVER_OUTCOME)
 		while (follow_spool(r))
 			evidence_flush(r->track.evidence);
-	track_answer(&r->track, a);
+	doubt_answer(&r->track, a);
 }
 
 static void
@@ -129,7 +130,7 @@ read_answers(struct recorder *r)
 	close(r->track.resolver_fd);
 	r->track.resolver_fd = -1;
 	r->resolver_due_us = io_monotonic_us() + RESOLVER_AGAIN_US;
-	track_ask_again(&r->track);
+	doubt_ask_again(&r->track);
 }
 
 /* One that was killed, not one that could not be started at all. */
@@ -438,7 +439,7 @@ one_round(struct recorder *r, bool more)
 {
 	wait_and_read(r, more);
 	more = follow_spool(r);
-	track_ask(&r->track);
+	doubt_ask(&r->track);
 	dispatch_send(r->track.dispatch);
 	evidence_flush(r->track.evidence);
 	sign_if_due(r);

@@ -9,30 +9,23 @@
  *
  * An intent gets no line until it is known that no record will replace it.
  *
- * A server that crashed gives xids again that it lost.  If two transactions on
- * one timeline have one xid, the one that began earlier (now(), on the server's
- * clock) was lost: aborted, xid_reused.
- *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "track.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "bundle.h"
+#include "doubt.h"
 #include "jsonx.h"
 #include "killpoint.h"
 #include "log.h"
 
 #define MAX_LOGGED_MISMATCHES 10
-/* A record comes at most this long after its transaction's begin. */
-#define LATE_US INT64_C(300000000)
 
 /* --- verdicts --- */
 
@@ -193,9 +186,8 @@ track_verdict(void *arg, const uint8_t *bytes, size_t n)
 
 /* --- outcomes --- */
 
-/* x may be gone after it. */
-static void
-take_outcome(
+void
+track_outcome(
     struct track *t, struct txn *x, const struct record_outcome_message *m)
 {
 	uint64_t tx_id = x->tx_id;
@@ -209,161 +201,6 @@ take_outcome(
 	x = txtable_find(t->open, tx_id);
 	if (x != NULL)
 		settle(t, x);
-}
-
-static void
-take_unknown(struct track *t, struct txn *x, const char *reason)
-{
-	const struct record_outcome_message m = { OUTCOME_UNKNOWN, 0,
-		"recorder", reason };
-
-	take_outcome(t, x, &m);
-}
-
-/* False: the socket is full; again later. */
-static bool
-ask(const struct track *t, struct txn *x)
-{
-	const struct resolver_request q = { .tx_id = x->tx_id,
-		.xid = x->xid,
-		.system_identifier = x->system_identifier,
-		.timeline = x->timeline,
-		.began = x->began != 0 ? x->began : x->made - LATE_US,
-		.prepared = x->prepared,
-		.synchronous_commit_off = x->may_be_lost };
-
-	x->asked = send(t->resolver_fd, &q, sizeof(q),
-		       MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)sizeof(q);
-	return x->asked;
-}
-
-void
-track_ask(struct track *t)
-{
-	struct txn *x;
-	size_t i = 0;
-
-	if (!t->unasked || t->resolver_fd < 0)
-		return;
-	t->unasked = false;
-	while (!t->unasked && (x = txtable_next(t->open, &i)) != NULL)
-		if (x->in_doubt && !x->asked && !x->final && !ask(t, x))
-			t->unasked = true;
-}
-
-void
-track_ask_again(struct track *t)
-{
-	struct txn *x;
-	size_t i = 0;
-
-	while ((x = txtable_next(t->open, &i)) != NULL) {
-		x->asked = false;
-		t->unasked = t->unasked || (x->in_doubt && !x->final);
-	}
-}
-
-static void
-take_reused(struct track *t, struct txn *x)
-{
-	const struct record_outcome_message m = { OUTCOME_ABORTED, 0,
-		"xid_reused", "" };
-
-	take_outcome(t, x, &m);
-}
-
-/* The server lost it in a crash: b has its xid. */
-static bool
-is_lost(const struct txn *a, const struct txn *b)
-{
-	return a->xid != 0 && a->xid == b->xid && a->began != 0 &&
-	       a->began < b->began && !a->prepared && !a->final &&
-	       !a->intent_only && a->timeline == b->timeline &&
-	       a->system_identifier == b->system_identifier;
-}
-
-static struct track_xid *
-xid_slot(struct track *t, uint64_t xid)
-{
-	return &t->xids[xid % TRACK_XIDS];
-}
-
-/*
- * x is new.  A pair that is missed, because one is no longer open or its slot
- * was used again, ends as unknown (resolver.c).  x may be gone after it.
- */
-static void
-find_reused(struct track *t, struct txn *x)
-{
-	struct track_xid *slot = xid_slot(t, x->xid);
-	struct txn *other = slot->xid == x->xid && slot->tx_id != x->tx_id
-				? txtable_find(t->open, slot->tx_id)
-				: NULL;
-
-	if (other != NULL && is_lost(x, other)) {
-		x->reused = true;
-		return;
-	}
-	slot->xid = x->xid;
-	slot->tx_id = x->tx_id;
-	if (other == NULL || !is_lost(other, x))
-		return;
-	other->reused = true;
-	if (other->in_doubt)
-		take_reused(t, other);
-}
-
-/* Without xid nobody can be asked, also of one that was prepared. */
-static void
-put_in_doubt(struct track *t, struct txn *x)
-{
-	if (x->final || x->in_doubt)
-		return;
-	if (x->reused)
-		take_reused(t, x);
-	else if (x->xid != 0) {
-		x->in_doubt = true;
-		t->unasked = true;
-	} else
-		take_unknown(t, x, "no_xid");
-}
-
-/* A restored backup, or a standby that was promoted: said in the log. */
-static void
-take_identity(struct track *t, const struct resolver_answer *a)
-{
-	bool known = t->context.system_identifier != 0;
-
-	if (known && (a->system_identifier != t->context.system_identifier ||
-			 a->timeline != t->timeline)) {
-		log_warning("server_changed",
-		    "the server was system %" PRIu64 " on timeline %" PRIu64
-		    ", now %" PRIu64 " on timeline %" PRIu64,
-		    t->context.system_identifier, t->timeline,
-		    a->system_identifier, a->timeline);
-		evidence_append(
-		    t->evidence, "Gap", line_gap("", "server_changed", 0));
-	}
-	t->context.system_identifier = a->system_identifier;
-	t->timeline = a->timeline;
-	if (t->evidence != NULL)
-		evidence_set_timeline(t->evidence, a->timeline);
-}
-
-void
-track_answer(struct track *t, const struct resolver_answer *a)
-{
-	const struct record_outcome_message m = { a->outcome, 0,
-		"pg_xact_status", a->reason };
-	struct txn *x;
-
-	if (a->kind == RESOLVER_IDENTITY) {
-		take_identity(t, a);
-		return;
-	}
-	x = txtable_find(t->open, a->tx_id);
-	if (x != NULL && !x->final)
-		take_outcome(t, x, &m);
 }
 
 /* --- frames --- */
@@ -555,7 +392,7 @@ take_record(struct track *t, const struct spool_frame *f)
 		x = write_record(t, f->tx_id, &r);
 	remember(t, x, f, &r);
 	if (x->xid != 0)
-		find_reused(t, x);
+		doubt_find_reused(t, x);
 	x = txtable_find(t->open, f->tx_id);
 	if (x != NULL)
 		settle(t, x);
@@ -634,7 +471,7 @@ write_intent(struct track *t, struct txn *x)
 	x = write_record(t, tx_id, &r);
 	remember(t, x, &f, &r);
 	if (x->xid != 0)
-		find_reused(t, x);
+		doubt_find_reused(t, x);
 	return txtable_find(t->open, tx_id);
 }
 
@@ -657,13 +494,13 @@ take_outcome_frame(struct track *t, struct txn *x, const struct spool_frame *f)
 		log_error("outcome_unreadable",
 		    "the outcome of transaction %" PRIu64 " cannot be decoded",
 		    x->tx_id);
-		put_in_doubt(t, x);
+		doubt_put(t, x);
 		return;
 	}
-	take_outcome(t, x, &m);
+	track_outcome(t, x, &m);
 	x = txtable_find(t->open, f->tx_id);
 	if (x != NULL && x->prepared)
-		put_in_doubt(t, x);
+		doubt_put(t, x);
 }
 
 /* The end of a transaction that is open. */
@@ -679,7 +516,7 @@ take_end(struct track *t, const struct spool_frame *f)
 	if (f->kind == SPOOL_OUTCOME)
 		take_outcome_frame(t, x, f);
 	else
-		put_in_doubt(t, x);
+		doubt_put(t, x);
 }
 
 void
@@ -733,7 +570,7 @@ start_one(struct track *t, struct txn *x)
 	else if (x->final)
 		settle(t, x);
 	else if (x->xid != 0 || x->at.segment == 0)
-		put_in_doubt(t, x);
+		doubt_put(t, x);
 	return txtable_find(t->open, tx_id) != NULL;
 }
 
@@ -763,10 +600,7 @@ track_resume(struct track *t)
 	while ((x = txtable_next(t->open, &i)) != NULL) {
 		uint64_t tx_id = x->tx_id;
 
-		t->unasked = t->unasked || x->in_doubt;
-		if (x->xid != 0 && !x->final)
-			*xid_slot(
-			    t, x->xid) = (struct track_xid){ x->xid, tx_id };
+		doubt_resume(t, x);
 		settle(t, x);
 		if (txtable_find(t->open, tx_id) == NULL)
 			i--;

@@ -16,7 +16,6 @@
 #include "dispatch.h"
 #include "evidence.h"
 #include "line.h"
-#include "resolver.h"
 #include "spool.h"
 #include "txtable.h"
 
@@ -54,11 +53,9 @@ PGW_MUSTCHECK bool track_resume(struct track *t);
 void track_frame(struct track *t, const struct spool_frame *f);
 /* A verdict's bytes from a worker; matches dispatch_fn, arg is the track. */
 void track_verdict(void *arg, const uint8_t *bytes, size_t n);
-void track_answer(struct track *t, const struct resolver_answer *a);
-/* Asks for the transactions in doubt that could not be asked before. */
-void track_ask(struct track *t);
-/* The resolver is gone, with what it had not answered. */
-void track_ask_again(struct track *t);
+/* How a transaction ended; x may be gone after it. */
+void track_outcome(struct track *t, struct txn *x,
+	const struct record_outcome_message *m);
 
 /*
  * Once all that was in the spool at the start has been seen: what has no
