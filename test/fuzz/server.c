@@ -335,7 +335,7 @@ on_execute(struct server *s, struct rd *r)
 		error(s, n == NULL ? "34000" : "08P01", true);
 	else
 		run(s, (enum kind)(n->kind - 1), true);
-	if (s->skipping && s->status == PQ_FAILED &&
+	if (s->skipping && s->status == PQ_FAILED && !r->bad &&
 	    strcmp(portal, "pgwitness") == 0)
 		s->own_failed = true;
 }
