@@ -8,6 +8,13 @@
  * portal is replaced: closed, and bound under the same name to the spliced
  * statement.
  *
+ * Where the rows are found by a predicate and the transaction is that one
+ * statement, all of it runs in a block of ours, in REPEATABLE READ: what was
+ * read before is then what the statement finds, or the server refuses it with
+ * 40001 and nobody has seen an answer (block.h).
+ *
+ * Files: capture.c decides, capture_put.c writes, capture_take.c reads.
+ *
  * SPDX-License-Identifier: PostgreSQL
  */
 #ifndef PGW_CAPTURE_H
@@ -43,6 +50,7 @@ struct capture {
 	const struct capture_bind *bind; /* NULL: a simple Query */
 	bool autocommit;	/* no transaction block is open */
 	bool alone;		/* and it ends with this statement */
+	bool own_block;		/* which runs in a block of ours */
 	bool hold;		/* its commit waits for the record */
 	bool sync_sent;		/* with the statement: the commit */
 	bool key_equality;	/* WHERE names one row by its primary key */
@@ -55,6 +63,8 @@ struct capture {
 	size_t n_pre, cap_pre, n_post, cap_post;
 	bool undecodable;	/* a row was not of the table's shape */
 	bool forwarded;		/* something of the answer is on its way */
+	struct wire answer;	/* own_block: what of it waits for the end */
+	bool too_long;		/* own_block: more than may wait */
 	bool suspended;		/* PortalSuspended instead of an end */
 	/* RowDescription: notices of the statement itself come before it. */
 	struct buf description;
@@ -66,14 +76,19 @@ struct capture {
 
 /*
  * Looks the target up and fills *c.  NULL: it can be captured; otherwise the
- * reason why not (for `capture_reason`).
+ * reason why not (for `capture_reason`).  may_block: in a block of ours, if it
+ * is of use.
  */
 PGW_MUSTCHECK const char *capture_prepare(struct session *s,
 	struct capture *c, const struct analyzed_statement *stmt,
-	const char *text, size_t len, const struct capture_bind *bind);
+	const char *text, size_t len, const struct capture_bind *bind,
+	bool may_block);
 
-/* Queues all of it. */
-void capture_put(struct session *s, struct capture *c);
+/*
+ * Queues all of it.  timeout_ms: what is left of statement_timeout for a block
+ * of ours, 0: as it is set.
+ */
+void capture_put(struct session *s, struct capture *c, int64_t timeout_ms);
 
 enum capture_end {
 	/* The statement ran and its images are in c->pre and c->post.
@@ -86,12 +101,19 @@ enum capture_end {
 	/* The capture failed and left no trace: forward the statement.  Where
 	 * it was autocommit, portals are gone. */
 	CAPTURE_UNDONE,
+	/* Our block was rolled back and nobody was told of anything: try it
+	 * again, or without a block. */
+	CAPTURE_SERIALIZATION,
+	CAPTURE_NO_BLOCK,
 	CAPTURE_CONNECTION_LOST
 };
 
-/* Reads the answers; nothing else may be unanswered. */
+/*
+ * Reads the answers; nothing else may be unanswered.  *timeout_ms: as it was
+ * put; after a block that was rolled back, what statement_timeout is.
+ */
 PGW_MUSTCHECK enum capture_end capture_take(struct session *s,
-	struct capture *c);
+	struct capture *c, int64_t *timeout_ms);
 
 /*
  * A suspended portal of ours goes on, with the client's Execute m: its rows

@@ -5,8 +5,10 @@
  */
 #include "dml.h"
 
+#include "block.h"
 #include "commit.h"
 #include "exchange.h"
+#include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
 #include "pipeline.h"
@@ -39,12 +41,27 @@ unsupported(struct session *s, struct dml *d, const char *reason)
 	return statement_record_unsupported(s, reason, s->status == PQ_IDLE);
 }
 
+/* False: the connection is lost. */
+static bool
+commit_held(struct session *s, struct capture *c)
+{
+	enum exchange_end end;
+
+	if (c->own_block) {
+		end = block_commit(s, &c->error);
+	} else {
+		exchange_put_sync(s);
+		end = exchange_read_ready(s, NULL, &c->error);
+	}
+	return end != EXCHANGE_LOST;
+}
+
 /* The captured statement's transaction: commit it, tell the client. */
 static enum statement_step
 finish_alone(struct session *s, struct dml *d, struct capture *c)
 {
 	enum settled settled = commit_settle(s, &c->facts);
-	enum exchange_end end;
+	bool there = true;
 
 	if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
 		return refusal_commit(s, settled) ? STATEMENT_DONE
@@ -52,10 +69,9 @@ finish_alone(struct session *s, struct dml *d, struct capture *c)
 	KILLPOINT("recorded");
 	if (c->hold) {
 		s->committing = settled == SETTLED_RECORDED;
-		exchange_put_sync(s);
-		end = exchange_read_ready(s, NULL, &c->error);
+		there = commit_held(s, c);
 		s->committing = false;
-		if (end == EXCHANGE_LOST)
+		if (!there)
 			return STATEMENT_STOP;
 	}
 	s->batch_open = false;
@@ -94,7 +110,7 @@ statement_error(struct session *s, struct dml *d, struct capture *c)
 	if (s->txn->intent && !commit_must_publish(s))
 		return STATEMENT_STOP;
 	wire_put(&s->client, c->error.data, c->error.len);
-	d->sync_used = d->bind != NULL && c->sync_sent;
+	d->sync_used = d->bind != NULL && (c->sync_sent || c->own_block);
 	if (d->sync_used)
 		s->batch_open = false;
 	if (d->bind == NULL || d->sync_used)
@@ -138,13 +154,44 @@ skipped(struct session *s, struct dml *d, struct capture *c)
 	return STATEMENT_DONE;
 }
 
+/* What is left of statement_timeout, at least the least there is. */
+static int64_t
+time_left(const struct dml *d)
+{
+	int64_t left = d->timeout_ms -
+		       (io_monotonic_us() - d->started_us) / 1000;
+
+	if (d->timeout_ms == 0)
+		return 0;
+	return left > 1 ? left : 1;
+}
+
+/* Nobody was told of anything, and nothing is left on the server. */
+static enum statement_step
+again(struct session *s, struct dml *d, bool may_block)
+{
+	d->rebind = d->bind != NULL;
+	d->no_block = !may_block || ++d->attempts >= BLOCK_MAX_ATTEMPTS;
+	d->again = true;
+	txn_reset(s->txn);
+	return STATEMENT_DONE;
+}
+
 static enum statement_step
 capture(struct session *s, struct dml *d, struct capture *c)
 {
-	uint32_t statement = statement_add(s, d->text + d->stmt->text.at,
-	    d->stmt->text.len, d->stmt->type, d->stmt->kind);
-	enum statement_step step = announce(s, c);
+	int64_t timeout_ms = time_left(d);
+	enum statement_step step;
+	uint32_t statement;
 
+	/* A block of ours begins with a Sync. */
+	if (c->own_block && !pipeline_catch_up(s))
+		return STATEMENT_STOP;
+	if (s->skipping)
+		return STATEMENT_FORWARD;
+	statement = statement_add(s, d->text + d->stmt->text.at,
+	    d->stmt->text.len, d->stmt->type, d->stmt->kind);
+	step = announce(s, c);
 	if (step != STATEMENT_FORWARD)
 		return step;
 	if (d->bind != NULL)
@@ -152,17 +199,22 @@ capture(struct session *s, struct dml *d, struct capture *c)
 		    d->bind->n_params,
 		    s->config->log_statements != STATEMENTS_NORMALIZED);
 	s->setting_aside = true;
-	capture_put(s, c);
+	capture_put(s, c, timeout_ms);
 	/* Answers to the client's Parse, Bind and Describe come first. */
 	if (!pipeline_catch_up(s))
 		return STATEMENT_STOP;
 	if (s->skipping)
 		return skipped(s, d, c);
-	switch (capture_take(s, c)) {
+	switch (capture_take(s, c, &timeout_ms)) {
 	case CAPTURED:
 		return finish(s, d, c, statement);
 	case CAPTURE_STATEMENT_ERROR:
 		return statement_error(s, d, c);
+	case CAPTURE_SERIALIZATION:
+		d->timeout_ms = d->attempts == 0 ? timeout_ms : d->timeout_ms;
+		return again(s, d, true);
+	case CAPTURE_NO_BLOCK:
+		return again(s, d, false);
 	case CAPTURE_UNDONE:
 		s->txn->n_statements = statement;
 		d->rebind = d->bind != NULL && c->autocommit;
@@ -173,13 +225,13 @@ capture(struct session *s, struct dml *d, struct capture *c)
 	return STATEMENT_STOP;
 }
 
-enum statement_step
-dml_run(struct session *s, struct dml *d)
+static enum statement_step
+run_once(struct session *s, struct dml *d)
 {
 	struct capture c;
 	enum statement_step step;
 	const char *reason = capture_prepare(
-	    s, &c, d->stmt, d->text, d->len, d->bind);
+	    s, &c, d->stmt, d->text, d->len, d->bind, !d->no_block);
 
 	if (reason == NULL && weigh_runs_twice_badly(s, &c))
 		reason = "volatile_predicate";
@@ -203,5 +255,18 @@ dml_run(struct session *s, struct dml *d)
 	step = capture(s, d, &c);
 	session_end_aside(s);
 	capture_free(&c);
+	return step;
+}
+
+enum statement_step
+dml_run(struct session *s, struct dml *d)
+{
+	enum statement_step step;
+
+	d->started_us = io_monotonic_us();
+	do {
+		d->again = false;
+		step = run_once(s, d);
+	} while (d->again);
 	return step;
 }

@@ -21,6 +21,12 @@ struct dml {
 	size_t len;
 	/* Execute; NULL: a simple Query. */
 	const struct capture_bind *bind;
+	/* dml.c's own: how often it was tried in a block of ours */
+	unsigned attempts;
+	bool no_block;		/* it is not to be tried so any more */
+	bool again;
+	int64_t started_us;	/* monotonic */
+	int64_t timeout_ms;	/* statement_timeout, once it was tried */
 	/* out */
 	bool sync_used;		/* the Sync that follows was sent, or need not */
 	bool rebind;		/* the portal is gone and must be bound again */

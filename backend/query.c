@@ -72,8 +72,9 @@ static enum statement_step
 single(struct session *s, const struct message *m, const struct analysis *a)
 {
 	const struct analyzed_statement *st = &a->statements[0];
-	struct dml d = { st, (const char *)m->body, m->len - 1, NULL, false,
-		false, false, false };
+	struct dml d = { .stmt = st,
+		.text = (const char *)m->body,
+		.len = m->len - 1 };
 	const char *reason;
 
 	if (s->status == PQ_FAILED) {

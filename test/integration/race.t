@@ -65,6 +65,7 @@ sub race
 		note(describe_tx($_));
 		my $v = $_->{verdict}{verdict} // '';
 		next if ($_->{outcome}{outcome} // '') ne 'committed';
+		is_verified($_, $name) if $o{verified};
 		if ($v eq 'verified') {
 			is($_->{record}{capture}, 'exact', "$name: verified and exact");
 			story($name, $_, $o{story}) if $o{story};
@@ -107,13 +108,16 @@ is($c->safe_psql('select v from acct where id = 1') =~ /^(?:rival|rival\+)$/
 	? 1 : 0, 1, 'neither update is lost');
 
 race('set predicate, a row changed', "update acct set v = v || '+' where grp = 1",
-	"update acct set v = 'rival' where id = 3", story => $appended);
+	"update acct set v = 'rival' where id = 3", story => $appended,
+	verified => 1);
 race('set predicate, a row comes', "update acct set v = v || '+' where grp = 1",
-	"insert into acct values (99, 1, 'phantom')", story => $appended);
+	"insert into acct values (99, 1, 'phantom')", story => $appended,
+	verified => 1);
 race('set predicate, a row leaves', "update acct set v = v || '+' where grp = 1",
-	'update acct set grp = 7 where id = 5', story => $appended);
+	'update acct set grp = 7 where id = 5', story => $appended,
+	verified => 1);
 race('set predicate, a row is deleted', 'delete from acct where grp = 1',
-	'delete from acct where id = 7');
+	'delete from acct where id = 7', verified => 1);
 race('no key', "update nokey set v = v || '+' where grp = 1",
 	"update nokey set v = 'rival' where grp = 1");
 race('in the client\'s transaction', "update acct set v = v || '+' where grp = 1",
@@ -134,6 +138,57 @@ race('ALTER TABLE that rewrites', "update acct set v = v || '+' where grp = 0",
 	'alter table acct alter column grp type bigint');
 is($c->safe_psql('select count(*) from acct where v like $$%+$$'), 5,
 	'no row was silently left out');
+
+# --- the block that a set of rows is captured in ---
+
+sub iso
+{
+	my ($name, $want, $before) = @_;
+	my $client = $p->session;
+	$client->safe($before) if $before;
+	is($client->safe("update acct set v = v || '+' where grp = 1 and id < 3 "
+		. "returning current_setting('transaction_isolation')"), $want, $name);
+	is($client->safe('show transaction_isolation'), $want, "$name, and after")
+		if $want eq 'serializable';
+	$client->close;
+}
+reset_rows();
+iso('a set of rows is found in REPEATABLE READ', 'repeatable read');
+iso('never less than the session asks for', 'serializable',
+	'set default_transaction_isolation = serializable');
+$p->settled;
+
+# Another holds a row, then lets it go changed, and a third holds it: what is
+# left of statement_timeout ends the second try, and a cancel any.
+for my $how ('timeout', 'cancel') {
+	reset_rows();
+	my ($client, $one, $two) = ($p->session, $c->session, $c->session);
+	my $waiting = sub { my ($pid) = @_; sub { $c->safe_psql('select count(*) '
+		. 'from pg_locks l join pg_stat_activity a using (pid) where not '
+		. "granted and query not like '%pg_locks%' and "
+		. ($pid ? "pid = $pid" : "pid <> " . $two->backend_pid)) } };
+	$client->safe("set statement_timeout = '4s'") if $how eq 'timeout';
+	$one->safe("begin; update acct set v = 'one' where id = 1");
+	$two->backend_pid;
+	$client->send("update acct set v = v || '+' where grp = 1");
+	wait_until('the client to wait', $waiting->(0));
+	$two->safe('begin');
+	$two->send("update acct set v = 'two' where id = 5; select 1");
+	$two->finish_query;
+	$one->safe('commit');
+	wait_until('it to wait again', $waiting->(0));
+	$c->safe_psql('select pg_cancel_backend(pid) from pg_locks where not '
+		. 'granted') if $how eq 'cancel';
+	$client->finish_query(30);
+	like($client->err, $how eq 'timeout' ? qr/due to statement timeout/
+		: qr/due to user request/, "$how ends it, with the server\'s words");
+	is($client->safe('select count(*) from acct'), 10, "$how: it goes on");
+	$two->safe('commit');
+	is($c->safe_psql('select count(*) from acct where v like $$%+$$'), 0,
+		"$how: nothing was changed");
+	is_deeply([$p->settled], [], "$how: nothing is claimed");
+	$_->close for $client, $one, $two;
+}
 
 # --- two transactions on one row: the log's order is the commit order ---
 

@@ -1,0 +1,232 @@
+/*
+ * capture_put.c: the one write of a capture.
+ *
+ *	[our block begins]
+ *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
+ *	the client's statement with RETURNING ROW(t.*)
+ *	DELETE: the same predicate once more, without locks
+ *	if the transaction ends with it: facts
+ *	Flush, if the commit is held for the record; else Sync
+ *	(in the extended protocol Sync only if the client's follows)
+ *
+ * An error makes the server skip all up to the next Sync, so that nothing runs
+ * on a wrong footing.  In a block of ours no row is locked before the statement
+ * locks it, and nothing can come in between.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "capture.h"
+
+#include <stdlib.h>
+
+#include "block.h"
+#include "exchange.h"
+#include "log.h"
+#include "rowtext.h"
+#include "txn.h"
+
+/* pg_type.oid of text. */
+#define TEXT_OID 25
+
+/* The client wants all its columns in binary form; ours is text all the same.
+ */
+static bool
+all_binary(const struct capture *c)
+{
+	return c->bind != NULL && c->bind->n_formats == 1 &&
+	       get_u16(c->bind->formats) != 0;
+}
+
+static void
+put_returned_row(struct buf *b, const struct capture *c)
+{
+	if (all_binary(c))
+		buf_put_str(b, "CAST(");
+	rowtext_put(b, c->table, c->stmt->target_ref, c->in_utc);
+	if (all_binary(c))
+		buf_put_str(b, " AS pg_catalog.text)");
+}
+
+/*
+ * The parameters of the WHERE clause keep their numbers; those that it does
+ * not use get a type, which could not be inferred, and no value.
+ */
+static void
+put_where_bound(struct session *s, const struct capture *c, const char *sql)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct record_param *params;
+	size_t n = 0;
+
+	for (size_t i = 0; i < st->n_where_params; i++)
+		if (st->where_params[i] > n)
+			n = st->where_params[i];
+	params = calloc(n + 1, sizeof(*params));
+	if (params == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < n; i++)
+		params[i].type = TEXT_OID;
+	for (size_t i = 0; i < st->n_where_params; i++)
+		params[st->where_params[i] - 1] =
+		    c->bind->params[st->where_params[i] - 1];
+	exchange_put_bound(s, sql, params, n);
+	free(params);
+}
+
+/* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did. */
+static void
+put_select(struct session *s, const struct capture *c, bool lock)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct buf sql = { 0 };
+
+	buf_put_str(&sql, "SELECT ");
+	rowtext_put(&sql, c->table, st->target_ref, c->in_utc);
+	buf_put_str(&sql, st->only ? " FROM ONLY " : " FROM ");
+	buf_put(&sql, c->text + st->target.at, st->target.len);
+	buf_put_str(&sql, " AS ");
+	catalog_quote(&sql, st->target_ref);
+	if (st->where.len > 0) {
+		buf_put_str(&sql, " WHERE ");
+		buf_put(&sql, c->text + st->where.at, st->where.len);
+	}
+	if (lock) {
+		/* Behind a newline: the predicate may end in a comment. */
+		buf_put_str(&sql, st->kind == STMT_DELETE || c->key_changes
+				      ? "\nFOR UPDATE OF "
+				      : "\nFOR NO KEY UPDATE OF ");
+		catalog_quote(&sql, st->target_ref);
+	}
+	buf_put_u8(&sql, 0);
+	if (c->bind != NULL && st->n_where_params > 0)
+		put_where_bound(s, c, (const char *)sql.data);
+	else
+		exchange_put(s, (const char *)sql.data, NULL, 0);
+	buf_free(&sql);
+}
+
+/* The client's statement with our column. */
+static void
+put_spliced(struct session *s, const struct capture *c, const char *name)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct buf sql = { 0 };
+
+	buf_put(&sql, c->text, st->splice);
+	buf_put_str(&sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
+	put_returned_row(&sql, c);
+	buf_put(&sql, c->text + st->splice, c->len - st->splice);
+	exchange_put_parse(&s->server, name, (const char *)sql.data, sql.len,
+	    c->bind != NULL ? c->bind->params : NULL,
+	    c->bind != NULL ? c->bind->n_params : 0);
+	buf_free(&sql);
+}
+
+static void
+put_describe_portal(struct wire *w, const char *name)
+{
+	size_t at = wire_begin(w, PqMsg_Describe);
+
+	buf_put_u8(&w->out, 'P');
+	buf_put_cstr(&w->out, name);
+	wire_end(w, at);
+}
+
+/* The client's result formats, and text for our column. */
+static void
+put_formats(struct buf *b, const struct capture *c)
+{
+	const struct capture_bind *bind = c->bind;
+
+	if (c->stmt->returning.len == 0 || bind->n_formats == 0) {
+		buf_put_u16(b, 0);
+	} else if (bind->n_formats == 1) {
+		buf_put_u16(b, 1);
+		buf_put(b, bind->formats, 2);
+	} else {
+		buf_put_u16(b, (uint16_t)(bind->n_formats + 1));
+		buf_put(b, bind->formats, 2 * (size_t)bind->n_formats);
+		buf_put_u16(b, 0);
+	}
+}
+
+/* The portal of the client's name, made anew from the spliced statement. */
+static void
+put_execute(struct session *s, struct capture *c)
+{
+	const struct capture_bind *bind = c->bind;
+	struct wire *w = &s->server;
+	size_t at;
+
+	put_spliced(s, c, EXCHANGE_NAME);
+	if (bind->check)
+		put_describe_portal(w, bind->portal);
+	if (bind->portal[0] != '\0')
+		exchange_put_close_one(w, 'P', bind->portal);
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, bind->portal);
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	exchange_put_params(w, bind->params, bind->n_params);
+	put_formats(&w->out, c);
+	wire_end(w, at);
+	exchange_put_close_one(w, 'S', EXCHANGE_NAME);
+	/* Without RETURNING the server pays no heed to a limit. */
+	exchange_put_execute(
+	    w, bind->portal, c->stmt->returning.len > 0 ? bind->max_rows : 0);
+}
+
+/* The client's statement under the unnamed name, as its Query would be. */
+static void
+put_query(struct session *s, struct capture *c)
+{
+	struct wire *w = &s->server;
+	size_t at;
+
+	put_spliced(s, c, "");
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, "");
+	buf_put_cstr(&w->out, "");
+	exchange_put_params(w, NULL, 0);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	put_describe_portal(w, "");
+	exchange_put_execute(w, "", 0);
+	/* A simple Query leaves neither an unnamed statement nor a portal. */
+	exchange_put_close(s, "");
+}
+
+static void
+put_block(struct session *s, const struct capture *c, int64_t timeout_ms)
+{
+	const struct analyzed_statement *st = c->stmt;
+
+	block_put_begin(s, c->bind != NULL, timeout_ms);
+	block_put_lock(s, c->text + st->target.at, st->target.len, st->only);
+}
+
+void
+capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
+{
+	bool pre = c->stmt->kind != STMT_INSERT;
+
+	if (c->own_block)
+		put_block(s, c, timeout_ms);
+	if (c->savepoint)
+		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
+	if (pre)
+		put_select(s, c, !c->own_block);
+	if (c->savepoint)
+		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
+	if (c->bind != NULL)
+		put_execute(s, c);
+	else
+		put_query(s, c);
+	if (c->stmt->kind == STMT_DELETE && !c->own_block)
+		put_select(s, c, false);
+	if (c->alone)
+		facts_put(s, s->txn, c->table);
+	if (c->sync_sent || (c->bind == NULL && !c->hold))
+		exchange_put_sync(s);
+	else
+		wire_put_empty(&s->server, PqMsg_Flush);
+}

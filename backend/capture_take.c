@@ -1,0 +1,395 @@
+/*
+ * capture_take.c: the answers to a capture's one write.
+ *
+ * The client's own are relayed as they come, or, where the statement may have
+ * to run again, when it has ended.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "capture.h"
+
+#include <string.h>
+
+#include "block.h"
+#include "log.h"
+#include "rowtext.h"
+#include "strip.h"
+#include "txn.h"
+
+struct reading {
+	struct session *s;
+	struct capture *c;
+	struct rowenc_row **rows;
+	size_t *n, *cap;
+};
+
+static bool
+add_row(struct reading *r, const struct exchange_value *text)
+{
+	struct arena *a = r->s->txn->arena;
+	struct rowenc_row *list = arena_grow(
+	    a, *r->rows, *r->n, r->cap, sizeof(*list));
+
+	if (list != NULL) {
+		*r->rows = list;
+		if (rowtext_decode(
+			a, a, r->c->table, r->c->in_utc, text, &list[*r->n])) {
+			++*r->n;
+			return true;
+		}
+	}
+	r->c->undecodable = true;
+	return false;
+}
+
+static bool
+select_row(void *arg, const struct message *row)
+{
+	struct reading *r = arg;
+	struct exchange_value v;
+
+	if (!exchange_row_values(row, &v, 1)) {
+		r->c->undecodable = true;
+		return false;
+	}
+	return add_row(r, &v);
+}
+
+/* Where what the client is to see goes. */
+static struct wire *
+client_of(struct reading *r)
+{
+	return r->c->own_block ? &r->c->answer : &r->s->client;
+}
+
+static void
+answered(struct reading *r, bool queued)
+{
+	if (!r->c->own_block) {
+		r->c->forwarded = r->c->forwarded || queued;
+	} else if (r->c->answer.out.len > BLOCK_MAX_ANSWER) {
+		r->c->too_long = true;
+		buf_reset(&r->c->answer.out);
+	}
+}
+
+/* The last column is ours; the ones before it are the client's. */
+static void
+returned_row(struct reading *r, const struct message *m)
+{
+	struct exchange_value own = { NULL, 0 };
+	bool queued = false;
+
+	if (!strip_row(client_of(r), m, &own, &queued))
+		r->c->undecodable = true;
+	else if (!r->c->undecodable)
+		(void)add_row(r, &own);
+	answered(r, queued);
+}
+
+static void
+relay_description(struct reading *r)
+{
+	const struct buf *b = &r->c->description;
+	struct message m = { .type = PqMsg_RowDescription };
+
+	if (b->len == 0)
+		return;
+	m.raw = b->data;
+	m.raw_len = b->len;
+	m.body = b->data + 5;
+	m.len = b->len - 5;
+	strip_description(client_of(r), &m, false);
+	buf_reset(&r->c->description);
+}
+
+static void
+statement_message(struct reading *r, const struct message *m)
+{
+	switch (m->type) {
+	case PqMsg_RowDescription:
+		/* In the extended protocol the client asks for it itself. */
+		if (r->c->bind == NULL)
+			buf_put(&r->c->description, m->raw, m->raw_len);
+		break;
+	case PqMsg_DataRow:
+		relay_description(r);
+		returned_row(r, m);
+		break;
+	case PqMsg_NoticeResponse:
+		wire_put(client_of(r), m->raw, m->raw_len);
+		answered(r, true);
+		break;
+	case PqMsg_PortalSuspended:
+		r->c->suspended = true;
+		buf_put(&r->c->held, m->raw, m->raw_len);
+		break;
+	case PqMsg_CommandComplete:
+		relay_description(r);
+		buf_put(&r->c->held, m->raw, m->raw_len);
+		break;
+	case PqMsg_ErrorResponse:
+		buf_put(&r->c->error, m->raw, m->raw_len);
+		strcpy(r->c->why.sqlstate, "");
+		strncat(r->c->why.sqlstate, wire_error_field(m, 'C'), 5);
+		break;
+	default:
+		break;
+	}
+}
+
+/* A Query ends with the Close of both names, an Execute with its own answer. */
+static bool
+statement_ended(const struct capture *c, char type, int *closed)
+{
+	if (c->bind != NULL)
+		return type == PqMsg_CommandComplete ||
+		       type == PqMsg_PortalSuspended;
+	return type == PqMsg_CloseComplete && ++*closed == 2;
+}
+
+/* A slow client holds its own statement back. */
+static bool
+let_client_read(struct session *s)
+{
+	while (wire_queued(&s->client) > WIRE_HIGH_WATER && !s->client.broken)
+		if (!session_wait(s, 0))
+			return false;
+	return true;
+}
+
+static enum exchange_end
+read_statement(struct session *s, struct reading *r)
+{
+	struct message m;
+	int closed = 0;
+
+	while (session_server_message(s, &m)) {
+		char type = m.type;
+
+		statement_message(r, &m);
+		session_take(s, &m);
+		if (type == PqMsg_ErrorResponse) {
+			s->left_behind = true;
+			return EXCHANGE_ERROR;
+		}
+		if (statement_ended(r->c, type, &closed))
+			return EXCHANGE_DONE;
+		if (type == PqMsg_ReadyForQuery || !let_client_read(s))
+			return EXCHANGE_LOST;
+	}
+	return EXCHANGE_LOST;
+}
+
+#define SERIALIZATION_FAILURE "40001"
+
+/* Which step of capture_put() an answer belongs to. */
+enum step { BLOCK, BEFORE, STATEMENT, AFTER };
+
+static enum exchange_end
+read_block(struct session *s, struct capture *c, int64_t timeout_ms,
+    bool *serializable)
+{
+	enum exchange_end end = EXCHANGE_DONE;
+
+	if (!c->own_block)
+		return end;
+	end = block_read_begin(
+	    s, c->bind != NULL, timeout_ms, serializable, &c->why, &c->error);
+	if (end == EXCHANGE_DONE)
+		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	return end;
+}
+
+static enum exchange_end
+read_before(struct session *s, struct capture *c)
+{
+	struct reading r = { s, c, &c->pre, &c->n_pre, &c->cap_pre };
+	enum exchange_end end = EXCHANGE_DONE;
+
+	if (c->savepoint)
+		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->stmt->kind != STMT_INSERT)
+		end = exchange_read(s, select_row, &r, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->savepoint)
+		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	return end;
+}
+
+static enum exchange_end
+read_after(struct session *s, struct capture *c)
+{
+	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
+	enum exchange_end end = EXCHANGE_DONE;
+
+	if (c->stmt->kind == STMT_DELETE && !c->own_block) {
+		c->n_post = 0; /* RETURNING gave what was deleted */
+		end = exchange_read(s, select_row, &r, &c->why, &c->error);
+	}
+	if (end == EXCHANGE_DONE && c->alone)
+		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
+	return end;
+}
+
+static bool
+class_is(const struct capture *c, const char *class)
+{
+	return strncmp(c->why.sqlstate, class, 2) == 0;
+}
+
+/*
+ * Errors that would have met the statement itself just as well: cancel, lock
+ * timeout, deadlock, serialization failure, shutdown, resources.
+ */
+static bool
+meant_for_client(const struct capture *c)
+{
+	return class_is(c, "57") || class_is(c, "55") || class_is(c, "40") ||
+	       class_is(c, "53");
+}
+
+/* The transaction block goes on as if the pre-capture had not been. */
+static enum capture_end
+undo_savepoint(struct session *s, const struct capture *c)
+{
+	enum exchange_end end = EXCHANGE_DONE;
+
+	exchange_put(s, "ROLLBACK TO SAVEPOINT pgwitness", NULL, 0);
+	exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
+	exchange_put_sync(s);
+	for (int i = 0; i < 2 && end == EXCHANGE_DONE; i++)
+		end = exchange_read(s, NULL, NULL, NULL, NULL);
+	if (end == EXCHANGE_LOST ||
+	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	if (end == EXCHANGE_DONE)
+		return CAPTURE_UNDONE;
+	/* Cancelled, say: the block has failed, with what failed first. */
+	s->dropping = c->bind != NULL;
+	return CAPTURE_STATEMENT_ERROR;
+}
+
+/* Nothing but what is the proxy's own would be undone. */
+static bool
+may_undo(const struct capture *c, enum step step)
+{
+	if (c->forwarded || (c->bind != NULL && !c->bind->first))
+		return false;
+	/* Maybe what was spliced in is not allowed, or not understood: the
+	 * text as it was gets its own answer. */
+	if (step == STATEMENT)
+		return class_is(c, "42");
+	return !meant_for_client(c);
+}
+
+static enum capture_end
+after_error(struct session *s, struct capture *c, enum step step)
+{
+	bool undo = c->autocommit && may_undo(c, step);
+	bool back = !c->autocommit && step == BEFORE && c->savepoint &&
+		    !meant_for_client(c);
+	bool own_sync = !c->sync_sent &&
+			(c->bind == NULL ? c->hold : undo || back);
+
+	log_debug("capture_error", "%s while capturing (step %d)",
+	    c->why.sqlstate, (int)step);
+	if (own_sync)
+		exchange_put_sync(s);
+	/* In a batch only the client's Sync ends the skipping. */
+	if (c->bind != NULL && !own_sync && !c->sync_sent)
+		return CAPTURE_STATEMENT_ERROR;
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	if (undo)
+		return CAPTURE_UNDONE;
+	if (back && s->status == PQ_FAILED)
+		return undo_savepoint(s, c);
+	return CAPTURE_STATEMENT_ERROR;
+}
+
+/* Our block is rolled back; what next? */
+static enum capture_end
+after_block(
+    struct session *s, struct capture *c, enum step step, int64_t *timeout_ms)
+{
+	struct buf undo_error = { 0 };
+	enum exchange_end end = block_undo(s, timeout_ms, &undo_error);
+	enum capture_end what = CAPTURE_NO_BLOCK;
+
+	log_debug("capture_block", "rolled back: %s (step %d)", c->why.sqlstate,
+	    (int)step);
+	if (end == EXCHANGE_LOST) {
+		what = CAPTURE_CONNECTION_LOST;
+	} else if (end == EXCHANGE_ERROR) {
+		buf_reset(&c->error);
+		buf_put(&c->error, undo_error.data, undo_error.len);
+		what = CAPTURE_STATEMENT_ERROR;
+	} else if (c->error.len == 0) {
+		what = CAPTURE_NO_BLOCK; /* we did not want it any more */
+	} else if (strcmp(c->why.sqlstate, SERIALIZATION_FAILURE) == 0) {
+		what = CAPTURE_SERIALIZATION;
+	} else if (meant_for_client(c) ||
+		   (step == STATEMENT && !class_is(c, "42"))) {
+		what = CAPTURE_STATEMENT_ERROR;
+	}
+	if (what == CAPTURE_STATEMENT_ERROR)
+		wire_put(&s->client, c->answer.out.data, c->answer.out.len);
+	buf_free(&undo_error);
+	return what;
+}
+
+enum capture_end
+capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
+{
+	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
+	bool serializable = false;
+	enum step step = BLOCK;
+	enum exchange_end end;
+
+	end = read_block(s, c, *timeout_ms, &serializable);
+	if (end == EXCHANGE_DONE) {
+		step = BEFORE;
+		end = read_before(s, c);
+	}
+	if (end == EXCHANGE_DONE) {
+		step = STATEMENT;
+		end = read_statement(s, &r);
+	}
+	if (end == EXCHANGE_DONE) {
+		step = AFTER;
+		end = read_after(s, c);
+	}
+	if (end == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	if (c->own_block &&
+	    (end == EXCHANGE_ERROR || serializable || c->too_long))
+		return after_block(s, c, step, timeout_ms);
+	if (end == EXCHANGE_ERROR)
+		return after_error(s, c, step);
+	if (c->own_block)
+		wire_put(&s->client, c->answer.out.data, c->answer.out.len);
+	else if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
+		 exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	return CAPTURED;
+}
+
+enum capture_end
+capture_fetch(struct session *s, const struct message *m, struct buf *error)
+{
+	struct capture c = { .undecodable = true };
+	struct capture_bind bind = { 0 };
+	struct reading r = { .s = s, .c = &c };
+	enum exchange_end end;
+
+	c.bind = &bind;
+	wire_put(&s->server, m->raw, m->raw_len);
+	wire_put_empty(&s->server, PqMsg_Flush);
+	end = read_statement(s, &r);
+	wire_put(&s->client, c.held.data, c.held.len);
+	buf_put(error, c.error.data, c.error.len);
+	capture_free(&c);
+	if (end == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	return end == EXCHANGE_ERROR ? CAPTURE_STATEMENT_ERROR : CAPTURED;
+}
