@@ -138,7 +138,7 @@ $(BUILD)/test/faultdisk.so: test/support/faultdisk.c
 # Records per fdatasync and per second; DIR= says on which disk.
 spoolbench: $(BUILD)/bench/spool_bench
 	@$< $(DIR)
-$(BUILD)/bench/spool_bench: $(BUILD)/obj/test/bench/spool_bench.o $(REPLAYD) $(COMMON)
+$(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
 
@@ -156,9 +156,13 @@ fuzz:
 	    test/fuzz/run.sh
 fuzzers: $(FUZZ)
 
+# Against PgBouncer and a bare relay.  SHORT=1: minutes; LOAD="S U" CLIENTS=8
+# MODE=simple TARGET= SECTION= OTHER=build-before: test/bench/README.
 bench: deps
-	$(Q)$(MAKE) --no-print-directory all
+	@etc/deps.sh bench
+	$(Q)$(MAKE) --no-print-directory benches
 	@BUILD=$(BUILD) test/bench/bench.sh
+benches: all $(BUILD)/bench/parts_bench $(BUILD)/bench/spool_bench
 
 # What the project did not write: PostgreSQL's own suites, and drivers.
 conformance:
@@ -209,6 +213,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench spoolbench torture lint format install uninstall clean
+.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench benches spoolbench torture lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -6,6 +6,7 @@
 #	deps.sh ci	and what continuous integration needs
 #	deps.sh drivers	and what make drivers needs
 #	deps.sh conformance	and what make suites needs (and etc/pgsource.sh)
+#	deps.sh bench	and what make bench needs
 #
 # Does nothing, quickly, when all are there.  Without root or sudo it lists
 # what is missing and exits 2.
@@ -21,6 +22,7 @@ for step; do
 	case $step in
 	fuzz) PACKAGES="$PACKAGES clang libclang-rt-14-dev" ;;
 	ci) PACKAGES="$PACKAGES clang libclang-rt-14-dev clang-format" ;;
+	bench) PACKAGES="$PACKAGES pgbouncer" ;;
 	conformance) PACKAGES="$PACKAGES bzip2 xz-utils" ;;
 	drivers)
 		PACKAGES="$PACKAGES g++ default-jdk-headless
@@ -68,6 +70,18 @@ no_cluster() {
 }
 case $missing in
 *" postgresql-15"*) no_cluster ;;
+esac
+
+# A first pgbouncer would start as a service, on our port.
+policy=/usr/sbin/policy-rc.d
+case $missing in
+*" pgbouncer"*)
+	if [ ! -e $policy ]; then
+		trap '$as_root rm -f $policy' EXIT
+		printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+		$as_root chmod 755 $policy
+	fi
+	;;
 esac
 
 install() {

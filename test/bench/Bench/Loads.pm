@@ -1,0 +1,133 @@
+# pgbench through every target, round by round, so that all meet the same
+# machine.
+#
+# SPDX-License-Identifier: PostgreSQL
+package Bench::Loads;
+use strict;
+use warnings;
+use PGW::Util qw(new_dir spew);
+
+my $UPDATE = <<'EOS';
+\set aid random(1, 100000 * :scale)
+UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = :aid;
+EOS
+
+# one_mode: the protocol makes no difference there.  plain: no commit level
+# does.
+my %LOADS = (
+	S => { name => 'pgbench -S', args => ['-b', 'select-only'], plain => 1 },
+	N => { name => 'pgbench -N', args => ['-b', 'simple-update'] },
+	B => { name => 'TPC-B', args => ['-b', 'tpcb-like'] },
+	U => { name => 'UPDATE by key', script => $UPDATE },
+	W => { name => '2 MB result', script => "SELECT i, t FROM wide;\n",
+		plain => 1, one_mode => 1 },
+	C => { name => 'new connection', args => ['-C', '-b', 'select-only'],
+		plain => 1, one_mode => 1 },
+);
+
+sub name { $LOADS{ $_[0] }{name} }
+
+sub new
+{
+	my ($class, %o) = @_;
+	my $self = bless { %o, dir => new_dir('load') }, $class;
+	for (keys %LOADS) {
+		next unless $LOADS{$_}{script};
+		spew("$self->{dir}/$_.sql", $LOADS{$_}{script});
+		$LOADS{$_}{args} = ['-f', "$self->{dir}/$_.sql"];
+	}
+	return $self;
+}
+
+# All cases, as {load, mode, clients, target => {name => figures}}.
+sub run
+{
+	my ($self, $say) = @_;
+	my @cases;
+	for my $load (split ' ', $self->{load}) {
+		my $l = $LOADS{$load} // die "no load '$load'\n";
+		my @modes = $l->{one_mode} ? 'simple' : split ' ', $self->{mode};
+		for my $mode (@modes) {
+			for my $clients (split ' ', $self->{clients}) {
+				my $case = { load => $load, mode => $mode,
+					clients => $clients };
+				$self->{targets}->quietly(
+					sub { $self->_case($case) });
+				push @cases, $case;
+				$say->(Bench::Report::case_lines($case));
+			}
+		}
+	}
+	return @cases;
+}
+
+sub _case
+{
+	my ($self, $case) = @_;
+	my @names = grep { !/async/ || !$LOADS{ $case->{load} }{plain} }
+		$self->{targets}->names;
+	$self->{targets}->get($_) for @names;
+	my %seen;
+	for my $round (1 .. $self->{rounds}) {
+		for my $name (@names) {
+			push @{ $seen{$name} }, $self->once($case, $name);
+		}
+		push @names, shift @names;
+	}
+	for my $name (@names) {
+		for my $what (qw(tps p50 p95 cpu server)) {
+			$case->{target}{$name}{$what} = median(
+				map { $_->{$what} } @{ $seen{$name} });
+		}
+	}
+}
+
+# One run of pgbench through the target: tps, p50 and p95 in ms; CPU in
+# microseconds for each transaction, of the proxy and of the server.  at_end is called when
+# pgbench has ended.
+sub once
+{
+	my ($self, $case, $name, $at_end) = @_;
+	my ($t, $l) = ($self->{targets}, $LOADS{ $case->{load} });
+	my $prefix = "$self->{dir}/log";
+	my ($cpu, $server) = ($t->cpu_ns($name), $t->server_cpu_ns);
+	my $seconds = $case->{seconds} // $self->{seconds};
+	my ($rc, $out, $err) = $t->get($name)->pgbench('-n', '-l',
+		"--log-prefix=$prefix", '-s', $t->scale, '-M', $case->{mode},
+		'-c', $case->{clients}, '-j', $case->{clients} > 1 ? 2 : 1,
+		'-T', $seconds, @{ $l->{args} });
+	die "pgbench through $name ($rc): $err" if $rc
+		|| $out !~ /transactions actually processed: (\d+)/;
+	my $n = $1;
+	my ($tps) = $out =~ /^tps = ([\d.]+)/m;
+	$at_end->() if $at_end;
+	$t->settle($name);
+	$cpu = ($t->cpu_ns($name) - $cpu) / 1000 / $n;
+	$server = ($t->server_cpu_ns - $server) / 1000 / $n;
+	my @ms = sort { $a <=> $b } map { $_ / 1000 } _latencies($prefix);
+	return { tps => $tps, n => $n, cpu => $cpu, server => $server,
+		p50 => $ms[@ms * 0.5] // 0, p95 => $ms[@ms * 0.95] // 0 };
+}
+
+sub _latencies
+{
+	my ($prefix) = @_;
+	my @us;
+	for my $path (glob "$prefix.*") {
+		open my $f, '<', $path or die "$path: $!";
+		while (<$f>) {
+			push @us, $1 if /^\d+ \d+ (\d+) /;
+		}
+		unlink $path;
+	}
+	return @us;
+}
+
+sub median
+{
+	my @v = sort { $a <=> $b } @_;
+	return 0 unless @v;
+	return @v % 2 ? $v[$#v / 2] : ($v[@v / 2 - 1] + $v[@v / 2]) / 2;
+}
+
+1;
