@@ -117,7 +117,7 @@ $(BUILD)/pin/pgwitness_pin.so: $(wildcard replayd/pin/*)
 	$(if $(Q),@echo "  CC    replayd/pin")
 	$(Q)$(CC) -std=gnu11 -O2 -g -fPIC -Wall -Wno-declaration-after-statement \
 	    -I$(shell $(PG_CONFIG) --includedir-server 2>/dev/null) -shared \
-	    -o $@ replayd/pin/pgwitness_pin.c
+	    -o $@ $(filter %.c,$^)
 
 deps:
 	@etc/deps.sh

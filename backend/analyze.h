@@ -68,6 +68,18 @@ struct analyzed_relation {
 struct analyzed_function {
 	const char *schema;	/* NULL if not qualified */
 	const char *name;	/* SQLValueFunction: "current_timestamp" ... */
+	bool nested;		/* not only as one of the calls below */
+};
+
+/*
+ * A column that INSERT ... VALUES or UPDATE gives DEFAULT, or what one function
+ * returns and nothing else, maybe cast; the same in each row.
+ */
+struct analyzed_call {
+	const char *column;	/* NULL: an INSERT without a list */
+	size_t position;	/* in the list, from 0 */
+	const char *schema;	/* NULL if not qualified */
+	const char *name;	/* NULL: DEFAULT */
 };
 
 /* COPY FROM: where its data comes from, and what it looks like. */
@@ -98,6 +110,8 @@ struct analyzed_statement {
 	 * operators written OPERATOR(schema.op), under the operator's name. */
 	struct analyzed_function *functions;
 	size_t n_functions;
+	struct analyzed_call *calls;
+	size_t n_calls;
 
 	/* True if it, or a statement nested in it (CTE, EXPLAIN ANALYZE,
 	 * PREPARE), is INSERT, UPDATE, DELETE, MERGE, COPY FROM, TRUNCATE,
@@ -127,9 +141,12 @@ struct analyzed_statement {
 	bool from_or_using;	/* UPDATE ... FROM, DELETE ... USING */
 	bool on_conflict;
 	bool overriding;	/* INSERT ... OVERRIDING ... VALUE */
+	bool overriding_user;	/* USER VALUE: given identities do not count */
 	bool insert_values;	/* INSERT ... VALUES or DEFAULT VALUES */
 	bool one_row;		/* and of one row */
+	size_t n_values;	/* of each row of VALUES */
 	bool default_keyword;	/* DEFAULT as a value somewhere */
+	bool default_mixed;	/* ... where it is none of the calls */
 	struct span returning;	/* the list after RETURNING */
 	/* Where "\nRETURNING x" (none yet) or "\n, x" (appended to the client's
 	 * own list) may be spliced in: behind the last token. */

@@ -133,7 +133,23 @@ pack_functions(struct pack *p, const struct analyzed_function *f, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		struct analyzed_function copy = { pack_str(p, f[i].schema),
-			pack_str(p, f[i].name) };
+			pack_str(p, f[i].name), f[i].nested };
+
+		if (out != NULL)
+			out[i] = copy;
+	}
+	return out;
+}
+
+static struct analyzed_call *
+pack_calls(struct pack *p, const struct analyzed_call *c, size_t n)
+{
+	struct analyzed_call *out = pack_mem(p, c, n * sizeof(*c));
+
+	for (size_t i = 0; i < n; i++) {
+		struct analyzed_call copy = { pack_str(p, c[i].column),
+			c[i].position, pack_str(p, c[i].schema),
+			pack_str(p, c[i].name) };
 
 		if (out != NULL)
 			out[i] = copy;
@@ -153,6 +169,7 @@ pack_statements(struct pack *p, const struct analysis *an)
 		st.type = pack_str(p, st.type);
 		st.relations = pack_relations(p, st.relations, st.n_relations);
 		st.functions = pack_functions(p, st.functions, st.n_functions);
+		st.calls = pack_calls(p, st.calls, st.n_calls);
 		st.target_ref = pack_str(p, st.target_ref);
 		st.columns = pack_names(p, st.columns, st.n_columns);
 		st.equal_columns = pack_names(

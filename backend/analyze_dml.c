@@ -269,9 +269,13 @@ dml_insert(struct dml *d, const PgQuery__InsertStmt *s)
 			  (source != NULL && source->with_clause != NULL);
 	st->insert_values = source == NULL || source->n_values_lists > 0;
 	st->one_row = source == NULL || source->n_values_lists == 1;
+	if (source != NULL && source->n_values_lists > 0 &&
+	    source->values_lists[0]->node_case == NODE(LIST))
+		st->n_values = source->values_lists[0]->list->n_items;
 	st->on_conflict = s->on_conflict_clause != NULL;
-	st->overriding = s->override ==
-			     PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE ||
+	st->overriding_user =
+	    s->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE;
+	st->overriding = st->overriding_user ||
 			 s->override ==
 			     PG_QUERY__OVERRIDING_KIND__OVERRIDING_SYSTEM_VALUE;
 }

@@ -52,17 +52,29 @@ PGW_MUSTCHECK bool nest_is_lexable(const char *text, size_t len);
 
 /* --- analyze_walk.c --- */
 
+/* The nodes that st->calls are, in the order of walking. */
+struct call_nodes {
+	const void **node;
+	size_t n;
+};
+
 /*
  * Sets relations, functions, writes, modifying_cte, reads_relations,
- * has_params, has_sublinks, for_update and default_keyword from the tree.
- * Strings point into the tree.  False: a limit.
+ * has_params, has_sublinks, for_update, default_keyword and default_mixed from
+ * the tree.  Strings point into the tree.  False: a limit.
  */
-PGW_MUSTCHECK bool walk_statement(
-    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st);
+PGW_MUSTCHECK bool walk_statement(struct arena *a, const PgQuery__Node *stmt,
+    const struct call_nodes *calls, struct analyzed_statement *st);
 
 /* The numbers of the parameters below n, repeated as there.  False: a limit. */
 PGW_MUSTCHECK bool walk_params(struct arena *a, const PgQuery__Node *n,
     const uint16_t **params, size_t *n_params);
+
+/* --- analyze_calls.c --- */
+
+/* Sets calls, n_calls and *nodes.  False: a limit. */
+PGW_MUSTCHECK bool calls_statement(struct arena *a, const PgQuery__Node *stmt,
+    struct analyzed_statement *st, struct call_nodes *nodes);
 
 /* --- analyze_dml.c --- */
 

@@ -227,12 +227,14 @@ stmt_analyze(struct arena *a, const PgQuery__Node *stmt, const char *text,
     const struct tokens *tokens, struct analyzed_statement *st)
 {
 	struct kind k = kind_of(stmt);
+	struct call_nodes calls;
 
 	st->kind = k.kind;
 	stmt_text(tokens, st);
 	st->type = k.type != NULL ? k.type
 				  : change_case(a, text + st->text.at,
 					first_word(tokens), toupper);
-	return st->type != NULL && walk_statement(a, stmt, st) &&
+	return st->type != NULL && calls_statement(a, stmt, st, &calls) &&
+	       walk_statement(a, stmt, &calls, st) &&
 	       dml_statement(a, stmt, tokens, st) && stmt_details(a, stmt, st);
 }

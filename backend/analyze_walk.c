@@ -34,6 +34,8 @@ struct walk {
 	struct mention *mentions;
 	size_t cap_mentions;
 	size_t cap_functions;
+	const struct call_nodes *calls; /* NULL: none */
+	size_t next_call;
 	uint16_t *params; /* only for walk_params() */
 	size_t n_params, cap_params;
 	bool failed;
@@ -115,8 +117,19 @@ node_string(const PgQuery__Node *n)
 	return n->node_case == NODE(STRING) ? n->string->sval : "";
 }
 
+/* One of st->calls; they come in the order of the walk. */
+static bool
+is_call(struct walk *w, const ProtobufCMessage *m)
+{
+	if (w->calls == NULL || w->next_call == w->calls->n ||
+	    w->calls->node[w->next_call] != m)
+		return false;
+	w->next_call++;
+	return true;
+}
+
 static void
-add_function(struct walk *w, const char *schema, const char *name)
+add_function(struct walk *w, const char *schema, const char *name, bool nested)
 {
 	struct analyzed_statement *st = w->st;
 	struct analyzed_function *f = st->functions;
@@ -125,8 +138,10 @@ add_function(struct walk *w, const char *schema, const char *name)
 		return;
 	for (size_t i = 0; i < st->n_functions; i++)
 		if (same_name(f[i].schema, schema) &&
-		    same_name(f[i].name, name))
+		    same_name(f[i].name, name)) {
+			f[i].nested = f[i].nested || nested;
 			return;
+		}
 	f = st->n_functions == ANALYZE_NAMES_MAX
 		? NULL
 		: arena_grow(w->arena, f, st->n_functions, &w->cap_functions,
@@ -137,18 +152,19 @@ add_function(struct walk *w, const char *schema, const char *name)
 	}
 	f[st->n_functions].schema = schema;
 	f[st->n_functions].name = name;
+	f[st->n_functions].nested = nested;
 	st->functions = f;
 	st->n_functions++;
 }
 
 /* A function or operator by its maybe qualified name. */
 static void
-add_named(struct walk *w, PgQuery__Node **parts, size_t n)
+add_named(struct walk *w, PgQuery__Node **parts, size_t n, bool nested)
 {
 	if (n == 0)
 		return;
 	add_function(w, n > 1 ? node_string(parts[n - 2]) : NULL,
-	    node_string(parts[n - 1]));
+	    node_string(parts[n - 1]), nested);
 }
 
 /* The operators written without a schema are not reported. */
@@ -156,7 +172,7 @@ static void
 add_operator(struct walk *w, PgQuery__Node **parts, size_t n)
 {
 	if (n > 1)
-		add_named(w, parts, n);
+		add_named(w, parts, n, true);
 }
 
 /* True if it was there; as a target now if it is one. */
@@ -389,7 +405,7 @@ walk_func_call(struct walk *w, const ProtobufCMessage *m)
 {
 	const PgQuery__FuncCall *f = (const PgQuery__FuncCall *)m;
 
-	add_named(w, f->funcname, f->n_funcname);
+	add_named(w, f->funcname, f->n_funcname, !is_call(w, m));
 	walk_fields(w, m);
 }
 
@@ -404,7 +420,7 @@ walk_value_function(struct walk *w, const ProtobufCMessage *m)
 	size_t op = ((const PgQuery__SQLValueFunction *)m)->op;
 
 	if (op < sizeof(names) / sizeof(names[0]))
-		add_function(w, NULL, names[op]);
+		add_function(w, NULL, names[op], !is_call(w, m));
 }
 
 static void
@@ -443,7 +459,7 @@ walk_sample(struct walk *w, const ProtobufCMessage *m)
 	const PgQuery__RangeTableSample *s = (const PgQuery__RangeTableSample *)
 	    m;
 
-	add_named(w, s->method, s->n_method);
+	add_named(w, s->method, s->n_method, true);
 	walk_fields(w, m);
 }
 
@@ -476,8 +492,9 @@ walk_param(struct walk *w, const ProtobufCMessage *m)
 static void
 walk_default(struct walk *w, const ProtobufCMessage *m)
 {
-	(void)m;
 	w->st->default_keyword = true;
+	if (!is_call(w, m))
+		w->st->default_mixed = true;
 }
 
 /* walk_scoped() was there already. */
@@ -568,10 +585,10 @@ walk_store_relations(struct walk *w)
 }
 
 bool
-walk_statement(
-    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st)
+walk_statement(struct arena *a, const PgQuery__Node *stmt,
+    const struct call_nodes *calls, struct analyzed_statement *st)
 {
-	struct walk w = { .arena = a, .st = st };
+	struct walk w = { .arena = a, .st = st, .calls = calls };
 
 	walk_message(&w, &stmt->base);
 	return !w.failed && walk_store_relations(&w);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "rowtext.h"
 #include "txn.h"
 
@@ -259,6 +260,8 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 	else if ((!c->suspended && tag_rows(c) != want) ||
 		 (c->stmt->kind == STMT_UPDATE && c->n_post != c->n_pre))
 		txn_degrade(t, CAPTURE_RACE, "row_count");
+	if (!c->undecodable)
+		inputs_take(s, c, statement);
 	if (c->stmt->kind == STMT_DELETE)
 		n_post = c->own_block ? 0 : still_there(c, c->post);
 	txn_apply(t, c->table, statement, c->pre, c->n_pre, c->post, n_post,

@@ -339,6 +339,22 @@ column_row(void *arg, const struct message *row)
 	return true;
 }
 
+/* Where the whole expression is a call: that. */
+static const char *
+recordable_call(struct session *s, const struct analyzed_statement *st)
+{
+	const struct analyzed_call *call = st->calls;
+
+	if (st->n_calls != 1 || call->name == NULL ||
+	    !catalog_recordable(call->name,
+		catalog_function(s, call->schema, call->name, true)))
+		return NULL;
+	for (size_t i = 0; i < st->n_functions; i++)
+		if (st->functions[i].nested)
+			return NULL;
+	return arena_strdup(s->catalog->arena, call->name);
+}
+
 /* The worst function that a default expression calls. */
 static void
 classify_default(
@@ -349,7 +365,7 @@ classify_default(
 	struct buf sql = { 0 };
 
 	col->has_default = true;
-	buf_printf(&sql, "SELECT %s", expression);
+	buf_printf(&sql, "INSERT INTO t VALUES (%s)", expression);
 	a = analyze(c->analyzer, (const char *)sql.data, sql.len, true);
 	if (!a->parsed || a->n_statements != 1)
 		col->default_class = FUNCTION_UNKNOWN;
@@ -366,6 +382,8 @@ classify_default(
 			col->default_function = arena_strdup(c->arena, f->name);
 		}
 	}
+	if (a->parsed && a->n_statements == 1)
+		col->default_call = recordable_call(s, &a->statements[0]);
 	buf_free(&sql);
 }
 
@@ -379,6 +397,7 @@ classify_defaults(struct session *s, struct table_lookup *l)
 			l->t->columns[i].has_default = true;
 			l->t->columns[i].default_class = FUNCTION_SEQUENCE;
 			l->t->columns[i].default_function = "nextval";
+			l->t->columns[i].default_call = "nextval";
 		} else if (l->defaults[i] != NULL && col->generated == 0) {
 			classify_default(s, &l->t->columns[i], l->defaults[i]);
 		}
@@ -503,6 +522,25 @@ static const struct {
 	{ "timestamptz", FUNCTION_PURE },
 	{ "generate_series", FUNCTION_PURE },
 };
+
+bool
+catalog_recordable(const char *name, enum function_class class)
+{
+	static const char *const names[] = { "clock_timestamp", "currval",
+		"current_role", "current_user", "gen_random_uuid",
+		"inet_client_addr", "inet_client_port", "inet_server_addr",
+		"inet_server_port", "lastval", "nextval", "pg_backend_pid",
+		"pg_current_xact_id", "random", "session_user",
+		"statement_timestamp", "timeofday", "txid_current", "user" };
+
+	if (class != FUNCTION_SEQUENCE && class != FUNCTION_VOLATILE &&
+	    class != FUNCTION_ENVIRONMENT)
+		return false;
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
 
 static bool
 writes_large_object(const char *name)

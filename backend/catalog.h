@@ -42,6 +42,8 @@ struct catalog_column {
 	/* of the default expression; the worst function in it */
 	enum function_class default_class;
 	const char *default_function;
+	/* It is nothing but a call whose results can be recorded: its name. */
+	const char *default_call;
 };
 
 struct catalog_table {
@@ -79,6 +81,13 @@ PGW_MUSTCHECK const struct catalog_table *catalog_table(struct session *s,
 /* Looks up what is not cached only if `may_ask`; else FUNCTION_UNKNOWN. */
 enum function_class catalog_function(struct session *s, const char *schema,
 	const char *name, bool may_ask);
+
+/*
+ * True if the function gives another result each time and does nothing else
+ * that matters: in replay the result can be put in place of the call.
+ */
+PGW_MUSTCHECK bool catalog_recordable(
+	const char *name, enum function_class class);
 
 /* name as a quoted identifier into b. */
 void catalog_quote(struct buf *b, const char *name);

@@ -86,6 +86,8 @@ commitment_make(
 	if (f != NULL && t->images) {
 		r->settings = f->settings;
 		r->n_settings = FACTS_SETTINGS;
+		r->inputs = t->inputs;
+		r->n_inputs = t->n_inputs;
 		if (fill_tables(t, r))
 			r->has_images = true;
 		else
@@ -94,6 +96,7 @@ commitment_make(
 	r->capture = t->capture;
 	r->capture_reason = t->reason;
 	r->unverifiable = t->unverifiable;
+	r->doubt = t->doubt;
 	if (r->has_images)
 		record_set_roots(r);
 	else

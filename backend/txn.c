@@ -37,6 +37,7 @@ txn_reset(struct txn *t)
 	t->capture = CAPTURE_EXACT;
 	t->reason = "";
 	t->unverifiable = "";
+	t->doubt = "";
 }
 
 static void
@@ -141,6 +142,26 @@ txn_unverifiable(struct txn *t, const char *reason)
 {
 	if (t->unverifiable[0] == '\0')
 		t->unverifiable = reason;
+}
+
+void
+txn_doubt(struct txn *t, const char *reason)
+{
+	if (t->doubt[0] == '\0')
+		t->doubt = reason;
+}
+
+bool
+txn_add_input(struct txn *t, const struct record_input *in)
+{
+	struct record_input *list = arena_grow(
+	    t->arena, t->inputs, t->n_inputs, &t->cap_inputs, sizeof(*list));
+
+	if (list == NULL)
+		return false;
+	t->inputs = list;
+	list[t->n_inputs++] = *in;
+	return true;
 }
 
 static uint64_t

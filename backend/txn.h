@@ -42,10 +42,13 @@ struct txn {
 	enum capture_class capture;
 	const char *reason;
 	const char *unverifiable;
+	const char *doubt;
 	struct record_statement *statements;
 	size_t n_statements, cap_statements;
 	struct record_warning *warnings;
 	size_t n_warnings, cap_warnings;
+	struct record_input *inputs;
+	size_t n_inputs, cap_inputs;
 	struct txn_table *tables;
 	size_t n_tables, cap_tables;
 
@@ -84,6 +87,11 @@ void txn_add_warning(struct txn *t, const char *code, const char *function,
 void txn_degrade(struct txn *t, enum capture_class class, const char *reason);
 /* Keeps the first reason. */
 void txn_unverifiable(struct txn *t, const char *reason);
+
+/* Keeps the first reason. */
+void txn_doubt(struct txn *t, const char *reason);
+/* Strings and values live as long as the transaction.  False: arena limit. */
+PGW_MUSTCHECK bool txn_add_input(struct txn *t, const struct record_input *in);
 
 /*
  * One captured statement: rows it found (pre) and rows it left (post).

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "catalog.h"
+#include "inputs.h"
 #include "txn.h"
 
 static void
@@ -47,36 +48,30 @@ weigh_function(struct session *s, const char *name, enum function_class class)
 				   : "gives another result each time");
 }
 
-/* COPY without a list is of all columns. */
-static bool
-gives_column(const struct analyzed_statement *st, const char *name)
+/* Its results are in the rows: replay takes them from there. */
+static void
+weigh_recorded(struct session *s, const char *name)
 {
-	if (st->kind == STMT_COPY_FROM && st->n_columns == 0)
-		return true;
-	for (size_t i = 0; i < st->n_columns; i++)
-		if (strcmp(st->columns[i], name) == 0)
-			return true;
-	return false;
+	txn_add_warning(s->txn, "non_deterministic", name,
+	    "gives another result each time");
 }
 
 static void
 weigh_defaults(struct session *s, const struct capture *c)
 {
 	const struct catalog_table *t = c->table;
-	bool inserts = c->stmt->kind == STMT_INSERT ||
-		       c->stmt->kind == STMT_COPY_FROM;
 
 	for (unsigned i = 0; i < t->shape.n_columns; i++) {
 		const struct catalog_column *col = &t->columns[i];
 
-		if (!col->has_default || col->default_function == NULL)
+		if (!col->has_default || col->default_function == NULL ||
+		    !inputs_default(c, i))
 			continue;
-		if (inserts && !c->stmt->default_keyword &&
-		    gives_column(c->stmt, t->shape.columns[i].name))
-			continue;
-		if (!inserts && !c->stmt->default_keyword)
-			continue;
-		weigh_function(s, col->default_function, col->default_class);
+		if (inputs_call(s, c, i) != NULL)
+			weigh_recorded(s, col->default_function);
+		else
+			weigh_function(
+			    s, col->default_function, col->default_class);
 	}
 }
 
@@ -85,10 +80,16 @@ weigh_statement(struct session *s, const struct capture *c)
 {
 	const struct analyzed_statement *st = c->stmt;
 
-	for (size_t i = 0; i < st->n_functions; i++)
-		weigh_function(s, st->functions[i].name,
-		    catalog_function(s, st->functions[i].schema,
-			st->functions[i].name, true));
+	for (size_t i = 0; i < st->n_functions; i++) {
+		const struct analyzed_function *f = &st->functions[i];
+		enum function_class class = catalog_function(
+		    s, f->schema, f->name, true);
+
+		if (!f->nested && catalog_recordable(f->name, class))
+			weigh_recorded(s, f->name);
+		else
+			weigh_function(s, f->name, class);
+	}
 	weigh_defaults(s, c);
 	if (c->table->user_code)
 		txn_unverifiable(s->txn, "user_function");

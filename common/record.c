@@ -5,11 +5,13 @@
  *
  *	u8 format  u8 flags  u8 capture  u64 xid  u64 time
  *	now database user application_name client_addr isolation
- *	capture_reason unverifiable
+ *	capture_reason unverifiable doubt
  *	statements  {lp(sql) NUL type  params}
  *	params      {u32 type  u8 format  u8 is NULL  lp(value)}
  *	warnings    {code function message}
  *	settings    {name value}
+ *	inputs      {u32 statement  what  u8 origin  schema table column
+ *	            values {u8 is NULL  lp(value)}}
  *	tables      {schema table fingerprint  u8 write  u32 oid  columns
  *	            and with images: pre_root post_root before after}
  *	columns     {name type  u32 key  u8 identity  u8 generated}
@@ -42,6 +44,8 @@
 #define PARAM_MIN 10u
 #define WARNING_MIN 3u
 #define SETTING_MIN 2u
+#define INPUT_MIN 13u
+#define VALUE_MIN 5u
 #define TABLE_MIN 12u
 #define COLUMN_MIN 8u
 #define ROW_MIN 12u
@@ -227,6 +231,7 @@ put_header(struct buf *out, const struct record *r)
 	put_string(out, r->isolation);
 	put_string(out, r->capture_reason);
 	put_string(out, r->unverifiable);
+	put_string(out, r->doubt);
 }
 
 static void
@@ -278,6 +283,30 @@ put_settings(struct buf *out, const struct record *r)
 	}
 }
 
+static void
+put_inputs(struct buf *out, const struct record *r)
+{
+	buf_put_u32(out, (uint32_t)r->n_inputs);
+	for (size_t i = 0; i < r->n_inputs; i++) {
+		const struct record_input *in = &r->inputs[i];
+
+		buf_put_u32(out, in->statement);
+		put_string(out, in->what);
+		buf_put_u8(out, (uint8_t)in->origin);
+		put_string(out, in->schema);
+		put_string(out, in->table);
+		put_string(out, in->column);
+		buf_put_u32(out, (uint32_t)in->n_values);
+		for (size_t k = 0; k < in->n_values; k++) {
+			const struct record_value *v = &in->values[k];
+
+			buf_put_u8(out, v->value == NULL);
+			buf_put_lp(
+			    out, v->value, v->value == NULL ? 0 : v->len);
+		}
+	}
+}
+
 void
 record_encode(const struct record *r, struct buf *out)
 {
@@ -285,6 +314,7 @@ record_encode(const struct record *r, struct buf *out)
 	put_statements(out, r);
 	put_warnings(out, r);
 	put_settings(out, r);
+	put_inputs(out, r);
 	buf_put_u32(out, (uint32_t)r->n_tables);
 	for (size_t i = 0; i < r->n_tables; i++)
 		put_table(out, &r->tables[i], r->has_images);
@@ -350,6 +380,18 @@ take_list(struct decoder *d, size_t element_min, size_t element_size, size_t *n)
 	return list;
 }
 
+/* A value that may be NULL. */
+static const uint8_t *
+take_value(struct decoder *d, size_t *len)
+{
+	bool null = take_bool(d);
+	const uint8_t *value = rd_lp(&d->r, len);
+
+	if (null && *len > 0)
+		d->r.bad = true;
+	return null ? NULL : value;
+}
+
 static void
 take_params(struct decoder *d, struct record_statement *s)
 {
@@ -358,16 +400,11 @@ take_params(struct decoder *d, struct record_statement *s)
 
 	s->params = list;
 	for (size_t i = 0; i < s->n_params && !d->r.bad; i++) {
-		bool null;
-
 		list[i].type = rd_u32(&d->r);
 		list[i].format = rd_u8(&d->r);
-		null = take_bool(d);
-		list[i].value = rd_lp(&d->r, &list[i].len);
-		if (list[i].format > 1 || (null && list[i].len > 0))
+		list[i].value = take_value(d, &list[i].len);
+		if (list[i].format > 1)
 			d->r.bad = true;
-		if (null)
-			list[i].value = NULL;
 	}
 }
 
@@ -408,6 +445,36 @@ take_settings(struct decoder *d, struct record *r)
 		r->settings[i].name = take_string(d);
 		r->settings[i].value = take_string(d);
 	}
+}
+
+static void
+take_input(struct decoder *d, struct record_input *in)
+{
+	struct record_value *values;
+	uint8_t origin;
+
+	in->statement = rd_u32(&d->r);
+	in->what = take_string(d);
+	origin = rd_u8(&d->r);
+	in->schema = take_string(d);
+	in->table = take_string(d);
+	in->column = take_string(d);
+	if (origin > INPUT_CLAIM)
+		d->r.bad = true;
+	in->origin = origin == INPUT_CLAIM ? INPUT_CLAIM : INPUT_SERVER;
+	values = take_list(d, VALUE_MIN, sizeof(*values), &in->n_values);
+	in->values = values;
+	for (size_t i = 0; i < in->n_values && !d->r.bad; i++)
+		values[i].value = take_value(d, &values[i].len);
+}
+
+static void
+take_inputs(struct decoder *d, struct record *r)
+{
+	r->inputs = take_list(
+	    d, INPUT_MIN, sizeof(*r->inputs), &r->n_inputs);
+	for (size_t i = 0; i < r->n_inputs && !d->r.bad; i++)
+		take_input(d, &r->inputs[i]);
 }
 
 static void
@@ -490,6 +557,7 @@ take_header(struct decoder *d, struct record *r)
 	r->isolation = take_string(d);
 	r->capture_reason = take_string(d);
 	r->unverifiable = take_string(d);
+	r->doubt = take_string(d);
 }
 
 static void
@@ -516,6 +584,7 @@ record_decode(const void *bytes, size_t n, struct arena *a, struct record *r)
 	take_statements(&d, r);
 	take_warnings(&d, r);
 	take_settings(&d, r);
+	take_inputs(&d, r);
 	take_tables(&d, r);
 	return !d.r.bad && rd_left(&d.r) == 0;
 }

@@ -20,7 +20,7 @@
 #include "merkle.h"
 #include "rowenc.h"
 
-#define RECORD_FORMAT 2
+#define RECORD_FORMAT 3
 
 /* Kinds of messages in a lane. */
 enum record_kind {
@@ -110,6 +110,34 @@ struct record_setting {
 	const char *value;
 };
 
+/* Where the values of an input are from.  CONTRACT: `origin`. */
+enum input_origin {
+	INPUT_SERVER,			/* asked for independently */
+	INPUT_CLAIM			/* taken from the captured rows */
+};
+
+struct record_value {
+	const uint8_t *value;		/* canonical text; NULL: SQL NULL */
+	size_t len;
+};
+
+/*
+ * What calls that give another result each time gave in one statement: the
+ * values of a column, in the order in which its rows were made.  Replay reads
+ * them instead of making the call.
+ */
+struct record_input {
+	uint32_t statement;
+	const char *what;		/* "nextval", "random" ... */
+	enum input_origin origin;
+	/* The statement's target and its column; "" if it is of no column. */
+	const char *schema;
+	const char *table;
+	const char *column;
+	const struct record_value *values;
+	size_t n_values;
+};
+
 struct record {
 	bool intent;			/* made before the images were known */
 	uint64_t xid;			/* xid8, 0 if not known */
@@ -128,12 +156,19 @@ struct record {
 	 * set in replayd/README; "" when replay shall try.
 	 */
 	const char *unverifiable;
+	/*
+	 * What a difference in replay may come from without anybody's lie, from
+	 * the same set ("order" ...); "" if from nothing known.
+	 */
+	const char *doubt;
 	struct record_statement *statements;
 	size_t n_statements;
 	struct record_warning *warnings;
 	size_t n_warnings;
 	struct record_setting *settings; /* that change a statement's meaning */
 	size_t n_settings;
+	struct record_input *inputs;
+	size_t n_inputs;
 	/* Roots and rows are there only when has_images. */
 	bool has_images;
 	struct record_table *tables;	/* sorted by (schema, table) */

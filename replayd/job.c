@@ -52,11 +52,11 @@ step_add(struct job *j, enum step_kind kind)
 /* --- sending --- */
 
 static bool
-send_own(struct job *j, const char *name, const char *param)
+send_own(struct job *j, const char *name, const char *const *params, int n)
 {
 	return step_add(j, STEP_OWN) != NULL &&
-	       PQsendQueryPrepared(j->copy->conn, name, param != NULL, &param,
-		   NULL, NULL, 0) == 1;
+	       PQsendQueryPrepared(
+		   j->copy->conn, name, n, params, NULL, NULL, 0) == 1;
 }
 
 static bool
@@ -335,8 +335,8 @@ send_end(struct job *j)
 {
 	j->all_sent = true;
 	return send_settings(j, &j->settings.canonical) && send_reads(j) &&
-	       send_sync(j) && send_own(j, SESSION_ROLLBACK, NULL) &&
-	       send_own(j, SESSION_CLEAN, NULL) && send_sync(j);
+	       send_sync(j) && send_own(j, SESSION_ROLLBACK, NULL, 0) &&
+	       send_own(j, SESSION_CLEAN, NULL, 0) && send_sync(j);
 }
 
 /* Statements up to the next COPY, or to the end. */
@@ -356,20 +356,101 @@ send_part(struct job *j)
 	return send_end(j);
 }
 
+/* Appends text as an element of an array literal, behind what is there. */
+static void
+put_element(struct buf *b, const void *text, size_t len)
+{
+	const char *p = text;
+
+	buf_put_u8(b, b->len == 0 ? '{' : ',');
+	if (text == NULL) {
+		buf_put_str(b, "NULL");
+		return;
+	}
+	buf_put_u8(b, '"');
+	for (size_t i = 0; i < len; i++) {
+		if (p[i] == '"' || p[i] == '\\')
+			buf_put_u8(b, '\\');
+		buf_put_u8(b, (uint8_t)p[i]);
+	}
+	buf_put_u8(b, '"');
+}
+
+static const char *
+end_array(struct buf *b)
+{
+	if (b->len == 0)
+		buf_put_u8(b, '{');
+	buf_put_cstr(b, "}");
+	return (const char *)b->data;
+}
+
+/* From here on the session is in the hands of replayd/pin. */
+static bool
+send_begin_job(struct job *j)
+{
+	const struct record *r = j->record;
+	const char *params[3] = { j->copy->token,
+		r->now[0] != '\0' ? r->now : NULL, NULL };
+	struct buf tables = { 0 };
+	struct buf name = { 0 };
+	bool ok = true;
+
+	for (size_t i = 0; i < r->n_tables && ok; i++) {
+		buf_reset(&name);
+		ok = put_table(&name, j->copy->conn, &r->tables[i]);
+		put_element(&tables, name.data, name.len);
+	}
+	params[2] = end_array(&tables);
+	ok = ok && send_own(j, SESSION_JOB, params, 3);
+	buf_free(&tables);
+	buf_free(&name);
+	return ok;
+}
+
+static bool
+send_input(struct job *j, const struct record_input *in)
+{
+	const char *params[4] = { j->copy->token, NULL, in->column, NULL };
+	const struct record_table table = { .schema = in->schema,
+		.table = in->table };
+	struct buf name = { 0 };
+	struct buf values = { 0 };
+	bool ok = put_table(&name, j->copy->conn, &table);
+
+	buf_put_u8(&name, 0);
+	params[1] = (const char *)name.data;
+	for (size_t i = 0; i < in->n_values; i++)
+		put_element(&values, in->values[i].value, in->values[i].len);
+	params[3] = end_array(&values);
+	ok = ok && send_own(j, SESSION_INPUT, params, 4);
+	buf_free(&name);
+	buf_free(&values);
+	return ok;
+}
+
+static bool
+send_inputs(struct job *j)
+{
+	for (size_t i = 0; i < j->record->n_inputs; i++)
+		if (!send_input(j, &j->record->inputs[i]))
+			return false;
+	return true;
+}
+
 bool
 job_send(struct job *j)
 {
 	const struct record *r = j->record;
-	bool pin = j->copy->pinned && r->now[0] != '\0';
 
 	j->calculated = arena_zalloc(
 	    j->arena, (r->n_tables + 1) * sizeof(*j->calculated));
 	j->loaded = arena_zalloc(j->arena, r->n_tables + 1);
 	return j->calculated != NULL && j->loaded != NULL &&
 	       settings_plan(r, schema_has_namespace(j->copy, r->user),
-		   j->arena, &j->settings) &&
-	       send_own(j, SESSION_BEGIN, NULL) &&
-	       (!pin || send_own(j, SESSION_PIN, r->now)) &&
+		   j->copy->token, j->arena, &j->settings) &&
+	       send_own(j, SESSION_BEGIN, NULL, 0) && send_begin_job(j) &&
+	       send_inputs(j) &&
 	       (j->settings.canonical.sql == NULL ||
 		   send_settings(j, &j->settings.canonical)) &&
 	       send_part(j);

@@ -316,18 +316,49 @@ schema_version(const struct record *r)
 	return jsonx_hash(&h);
 }
 
+/* "schema.table.column" for reading, as table_name(). */
+static json_t *
+input_object(const struct record_input *in)
+{
+	struct buf b = { 0 };
+	json_t *v;
+
+	buf_printf(&b, "%s.%s.%s", in->schema, in->table, in->column);
+	v = jsonx_textn(b.data, b.len);
+	buf_free(&b);
+	return v;
+}
+
+/* Of its values only how many there are. */
+static json_t *
+input(const struct record_input *in)
+{
+	json_t *v = jsonx_object();
+
+	jsonx_set(v, "what", jsonx_text(in->what));
+	jsonx_set(v, "origin",
+	    json_string(in->origin == INPUT_CLAIM ? "claim" : "server"));
+	if (in->column[0] != '\0')
+		jsonx_set(v, "object", input_object(in));
+	jsonx_set(v, "statement", jsonx_int(in->statement));
+	jsonx_set(v, "values", jsonx_int((json_int_t)in->n_values));
+	return v;
+}
+
 static json_t *
 inputs(const struct record *r)
 {
 	json_t *list = jsonx_array();
-	json_t *now;
 
-	if (r->now == NULL || *r->now == '\0')
-		return list;
-	now = jsonx_object();
-	jsonx_set(now, "what", json_string("now"));
-	jsonx_set(now, "origin", json_string("server"));
-	jsonx_append(list, now);
+	if (r->now != NULL && r->now[0] != '\0') {
+		json_t *now = jsonx_object();
+
+		jsonx_set(now, "what", json_string("now"));
+		jsonx_set(now, "origin", json_string("server"));
+		jsonx_append(list, now);
+	}
+	for (size_t i = 0; i < r->n_inputs; i++)
+		jsonx_append(list, input(&r->inputs[i]));
 	return list;
 }
 

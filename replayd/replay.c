@@ -209,6 +209,20 @@ explain(const struct job *j, struct arena *a, struct verdict *v)
 	v->detail = detail;
 }
 
+/* What replayd/pin refused; NULL: it was not that. */
+static const char *
+pin_reason(const char *sqlstate)
+{
+	static const char *const reasons[] = { "environment",
+		"volatile_function", "sequence", "not_pinned",
+		"unpinned_expression", "read_set" };
+
+	if (strncmp(sqlstate, "PW00", 4) != 0 || sqlstate[4] < '1' ||
+	    (size_t)(sqlstate[4] - '1') >= sizeof(reasons) / sizeof(*reasons))
+		return NULL;
+	return reasons[sqlstate[4] - '1'];
+}
+
 /*
  * The server said that the statement succeeded.  Bad data and violated
  * constraints contradict it; lack of rights, names or room may be ours.
@@ -217,9 +231,12 @@ static void
 judge_statement_error(const struct job *j, struct arena *a, struct verdict *v)
 {
 	char *reason;
+	const char *pinned = pin_reason(j->sqlstate);
 
 	v->statement = (int32_t)j->statement;
-	if (strcmp(j->sqlstate, "57014") == 0) {
+	if (pinned != NULL) {
+		conclude(v, VERDICT_UNVERIFIABLE, pinned);
+	} else if (strcmp(j->sqlstate, "57014") == 0) {
 		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
 	} else if (strcmp(j->sqlstate, "22P03") == 0) {
 		/* A binary value may hold OIDs of the server's own. */
@@ -238,18 +255,22 @@ judge_statement_error(const struct job *j, struct arena *a, struct verdict *v)
 static void
 judge_failure(const struct job *j, struct arena *a, struct verdict *v)
 {
+	const char *pinned = pin_reason(j->sqlstate);
+
 	explain(j, a, v);
 	switch (j->failure) {
 	case JOB_STATEMENT:
 		judge_statement_error(j, a, v);
 		break;
 	case JOB_PRELOAD:
-		conclude(v, VERDICT_UNVERIFIABLE, "preload");
+		conclude(v, VERDICT_UNVERIFIABLE,
+		    pinned != NULL ? pinned : "preload");
 		break;
 	case JOB_READ:
 	case JOB_OWN:
 		conclude(v, VERDICT_UNVERIFIABLE,
-		    strcmp(j->sqlstate, "57014") == 0 ? "timeout"
+		    pinned != NULL ? pinned
+		    : strcmp(j->sqlstate, "57014") == 0 ? "timeout"
 						      : "replay_error");
 		break;
 	case JOB_TOO_LARGE:
@@ -269,10 +290,12 @@ excuse(const struct job *j, struct verdict *v)
 
 	if (v->kind != VERDICT_MISMATCH)
 		return;
-	if (!j->copy->pinned || j->record->now[0] == '\0')
+	if (j->record->now[0] == '\0')
 		reason = "not_pinned";
 	else if (!j->copy->same_locale)
 		reason = "locale";
+	else if (j->record->doubt[0] != '\0')
+		reason = j->record->doubt;
 	if (reason == NULL)
 		return;
 	conclude(v, VERDICT_UNVERIFIABLE, reason);
@@ -380,6 +403,11 @@ run_on_copy(struct replay *p, struct record *r, struct arena *a,
 		verdict_init(v);
 		conclude(v, VERDICT_UNVERIFIABLE, reason);
 		return reason[0] != '\0';
+	}
+	if (!(*used)->pinned) {
+		verdict_init(v);
+		conclude(v, VERDICT_UNVERIFIABLE, "pin_missing");
+		return true;
 	}
 	for (int i = 0; i < 2 && what == ATTEMPT_AGAIN; i++)
 		what = attempt(p, *used, r, a, v);

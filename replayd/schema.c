@@ -498,6 +498,19 @@ pin_path(char *out, size_t size)
 	return false;
 }
 
+/* replayd/pin: what SQL knows of it, and the names in the library. */
+static const struct {
+	const char *declaration;
+	const char *symbol;
+} pin_functions[] = {
+	{ "arm(text) RETURNS void STRICT", "arm" },
+	{ "begin_job(text, timestamptz, text[]) RETURNS void", "begin_job" },
+	{ "input(text, text, text, text[]) RETURNS void STRICT", "input" },
+	{ "set(text, text, text) RETURNS void STRICT", "set" },
+	{ "has(internal) RETURNS internal", "has" },
+	{ "take(internal) RETURNS internal", "take" },
+};
+
 static bool
 create_pins(PGconn *loader)
 {
@@ -508,18 +521,20 @@ create_pins(PGconn *loader)
 	if (!pin_path(path, sizeof(path))) {
 		log_error("pin_missing",
 		    "pgwitness_pin.so is neither beside"
-		    " this program nor installed: nothing that depends on the"
-		    " time can be verified");
+		    " this program nor installed: nothing can be verified");
 		return false;
 	}
 	literal = quoted(loader, path, true);
-	ok = runf(loader, "pin_missing",
+	ok = run(loader, "pin_missing",
 	    "CREATE SCHEMA pgwitness_pin;"
-	    " CREATE FUNCTION pgwitness_pin.pin_time(timestamptz)"
-	    " RETURNS void LANGUAGE c STRICT"
-	    " AS %s, 'pgwitness_pin_time';"
-	    " GRANT USAGE ON SCHEMA pgwitness_pin TO pgwitness_replay",
-	    literal);
+	    " GRANT USAGE ON SCHEMA pgwitness_pin TO pgwitness_replay");
+	for (size_t i = 0;
+	     ok && i < sizeof(pin_functions) / sizeof(*pin_functions); i++)
+		ok = runf(loader, "pin_missing",
+		    "CREATE FUNCTION pgwitness_pin.%s LANGUAGE c"
+		    " AS %s, 'pgwitness_pin_%s'",
+		    pin_functions[i].declaration, literal,
+		    pin_functions[i].symbol);
 	PQfreemem(literal);
 	return ok;
 }

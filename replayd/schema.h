@@ -42,7 +42,7 @@ struct schema_copy {
 	int64_t dump_us;		/* when the dump's snapshot was taken */
 	char stamp[SCHEMA_FINGERPRINT_BYTES]; /* of types and functions */
 	int64_t stamp_us;		/* when the server still had it */
-	bool pinned;			/* pin_time() is there */
+	bool pinned;			/* replayd/pin is there */
 	bool same_locale;		/* as the server's database */
 	char missed[SCHEMA_FINGERPRINT_BYTES]; /* wanted, not in the dump */
 	int64_t missed_us;
@@ -50,6 +50,7 @@ struct schema_copy {
 	const char *unreachable;	/* its reason */
 	/* replay.c's: the replay role's connection, NULL if closed */
 	PGconn *conn;
+	char token[33];			/* this session's, for replayd/pin */
 	char *user;			/* last one asked about */
 	bool user_has_schema;
 	unsigned jobs;			/* since the last clean-up */

@@ -12,7 +12,9 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "buf.h"
 #include "cluster.h"
@@ -44,15 +46,42 @@ checks_are_off(PGconn *conn)
 	return ok;
 }
 
+/*
+ * Loads replayd/pin before anything of a client's can run, with a secret that
+ * clients do not know.
+ */
 static bool
-set_up(PGconn *conn, bool pinned)
+arm(PGconn *conn, char *token, size_t size)
 {
-	return checks_are_off(conn) && prepare(conn, SESSION_BEGIN, "BEGIN") &&
+	uint8_t raw[16];
+	const char *values[1] = { token };
+	PGresult *res;
+	bool ok;
+
+	if (getrandom(raw, sizeof(raw), 0) != (ssize_t)sizeof(raw))
+		log_fatal("no_random", "getrandom() failed: %m");
+	for (size_t i = 0; i < sizeof(raw) && 2 * i + 2 < size; i++)
+		snprintf(token + 2 * i, 3, "%02x", raw[i]);
+	res = PQexecParams(conn, "SELECT pgwitness_pin.arm($1)", 1, NULL,
+	    values, NULL, NULL, 0);
+	ok = PQresultStatus(res) == PGRES_TUPLES_OK;
+	PQclear(res);
+	return ok;
+}
+
+static bool
+set_up(PGconn *conn, struct schema_copy *copy)
+{
+	return checks_are_off(conn) &&
+	       arm(conn, copy->token, sizeof(copy->token)) &&
+	       prepare(conn, SESSION_BEGIN, "BEGIN") &&
 	       prepare(conn, SESSION_ROLLBACK, "ROLLBACK") &&
 	       prepare(conn, SESSION_CLEAN,
 		   "SELECT pg_catalog.pg_advisory_unlock_all()") &&
-	       (!pinned || prepare(conn, SESSION_PIN,
-			       "SELECT pgwitness_pin.pin_time($1)"));
+	       prepare(conn, SESSION_JOB,
+		   "SELECT pgwitness_pin.begin_job($1, $2, $3)") &&
+	       prepare(conn, SESSION_INPUT,
+		   "SELECT pgwitness_pin.input($1, $2, $3, $4)");
 }
 
 static void
@@ -76,7 +105,7 @@ session_open(const struct config *c, struct schema_copy *copy)
 	cluster_conninfo(c, false, copy->name, conninfo, sizeof(conninfo));
 	conn = PQconnectdb(conninfo);
 	explicit_bzero(conninfo, sizeof(conninfo));
-	if (PQstatus(conn) != CONNECTION_OK || !set_up(conn, copy->pinned) ||
+	if (PQstatus(conn) != CONNECTION_OK || !set_up(conn, copy) ||
 	    PQsetnonblocking(conn, 1) != 0 || !PQenterPipelineMode(conn)) {
 		log_error("replay_session",
 		    "cannot use the verification"

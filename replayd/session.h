@@ -17,7 +17,9 @@
 #define SESSION_BEGIN "pgw_begin"
 #define SESSION_ROLLBACK "pgw_rollback"
 #define SESSION_CLEAN "pgw_clean"	/* what ROLLBACK leaves behind */
-#define SESSION_PIN "pgw_pin"		/* $1: the transaction's now() */
+/* Each with the session's token as $1: */
+#define SESSION_JOB "pgw_job"		/* now(), tables as a text array */
+#define SESSION_INPUT "pgw_input"	/* table, column, values as an array */
 
 /*
  * Opens copy->conn in pipeline mode and non-blocking, if it is not open.

@@ -107,11 +107,11 @@ call_finish(struct settings_call *call, struct arena *a)
 {
 	struct buf b = { 0 };
 
-	if (call->n_values == 0)
+	if (call->n_values == 1)
 		return true;
-	for (int i = 1; i <= call->n_values; i += 2)
-		buf_printf(&b, "%s pg_catalog.set_config($%d, $%d, true)",
-		    i == 1 ? "SELECT" : ",", i, i + 1);
+	for (int i = 2; i <= call->n_values; i += 2)
+		buf_printf(&b, "%s pgwitness_pin.set($1, $%d, $%d)",
+		    i == 2 ? "SELECT" : ",", i, i + 1);
 	buf_put_u8(&b, 0);
 	call->sql = arena_strdup(a, (const char *)b.data);
 	buf_free(&b);
@@ -141,15 +141,19 @@ plan_setting(const struct record *r, const struct record_setting *s,
 }
 
 static bool
-settings_alloc(struct settings_call *call, size_t n, struct arena *a)
+settings_alloc(
+    struct settings_call *call, size_t n, const char *token, struct arena *a)
 {
-	call->values = arena_alloc(a, 2 * n * sizeof(*call->values));
-	return call->values != NULL;
+	call->values = arena_alloc(a, (2 * n + 1) * sizeof(*call->values));
+	if (call->values == NULL)
+		return false;
+	call->values[call->n_values++] = token;
+	return true;
 }
 
 bool
-settings_plan(const struct record *r, bool has_user_schema, struct arena *a,
-    struct settings *out)
+settings_plan(const struct record *r, bool has_user_schema, const char *token,
+    struct arena *a, struct settings *out)
 {
 	static const struct record_setting path = { "search_path",
 		DEFAULT_SEARCH_PATH };
@@ -158,8 +162,8 @@ settings_plan(const struct record *r, bool has_user_schema, struct arena *a,
 	memset(out, 0, sizeof(*out));
 	if (r->n_settings == 0 && !has_user_schema && !rows_need_empty_path(r))
 		return true;
-	if (!settings_alloc(&out->client, r->n_settings + 1, a) ||
-	    !settings_alloc(&out->canonical, r->n_settings + 1, a))
+	if (!settings_alloc(&out->client, r->n_settings + 1, token, a) ||
+	    !settings_alloc(&out->canonical, r->n_settings + 1, token, a))
 		return false;
 	for (size_t i = 0; i < r->n_settings; i++) {
 		if (strcasecmp(r->settings[i].name, "search_path") == 0)

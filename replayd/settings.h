@@ -13,10 +13,10 @@
 #include "attr.h"
 #include "record.h"
 
-/* A call of set_config() for several settings, with its parameters. */
+/* A call of pgwitness_pin.set() for several settings, with its parameters. */
 struct settings_call {
 	const char *sql;		/* NULL: nothing to set */
-	const char **values;		/* name, value, name, value ... */
+	const char **values;		/* token, name, value, name, value ... */
 	int n_values;
 };
 
@@ -27,10 +27,10 @@ struct settings {
 
 /*
  * Both calls are empty when the client's settings are the session's defaults.
- * has_user_schema: the copy has a schema of the client user's name.  False:
- * arena limit.
+ * has_user_schema: the copy has a schema of the client user's name.  token: the
+ * session's for replayd/pin.  False: arena limit.
  */
 PGW_MUSTCHECK bool settings_plan(const struct record *r, bool has_user_schema,
-	struct arena *a, struct settings *out);
+	const char *token, struct arena *a, struct settings *out);
 
 #endif

@@ -134,7 +134,7 @@ begin_record(void)
 	memset(&rec, 0, sizeof(rec));
 	memset(tables, 0, sizeof(tables));
 	rec.now = rec.application_name = rec.client_addr = "";
-	rec.capture_reason = rec.unverifiable = "";
+	rec.capture_reason = rec.unverifiable = rec.doubt = "";
 	rec.database = "postgres";
 	rec.user = "boss";
 	rec.isolation = "read committed";

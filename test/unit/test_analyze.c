@@ -739,6 +739,73 @@ normalizing_replaces_literals(void **state)
 	assert_null(analyze_normalize("SELECT '\xFF'", 10));
 }
 
+/* Columns that are nothing but a call, and which functions are more. */
+static void
+columns_that_are_a_call(void **state)
+{
+	static const struct {
+		const char *sql;
+		const char *calls; /* position:name ..., then nested functions */
+	} cases[] = {
+		{ "INSERT INTO t VALUES (1, nextval('s'), DEFAULT)",
+		    " 1:nextval 2:-" },
+		{ "INSERT INTO t (a, b) VALUES (f()::text, 2), (f(), g(1))",
+		    " a:f | g" },
+		{ "INSERT INTO t (a) VALUES (f()), (g())", " | f g" },
+		{ "INSERT INTO t (a) VALUES (f()), (f() + 1)", " | f" },
+		{ "INSERT INTO t (a) VALUES (DEFAULT), (1)", " | DEFAULT" },
+		{ "INSERT INTO t (a, b[1]) VALUES (s.f(g()), h())",
+		    " a:f | g h" },
+		{ "INSERT INTO t SELECT f()", " | f" },
+		{ "INSERT INTO t DEFAULT VALUES", "" },
+		{ "UPDATE t SET a = f(), b = current_user, c = DEFAULT, d = 1"
+		  " WHERE e < g(f())",
+		    " a:f b:current_user c:- | f g" },
+		{ "UPDATE t SET (a, b) = (f(), DEFAULT), c = now()",
+		    " c:now | DEFAULT f" },
+		{ "WITH w AS (SELECT f()) UPDATE t SET a = f()", " a:f | f" },
+		{ "SELECT f()", " | f" },
+	};
+	struct analyzer *an = analyzer_new(1 << 20);
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(*cases); i++) {
+		size_t k = i / 2; /* twice: from the cache, too */
+		const struct analysis *a = analyze(
+		    an, cases[k].sql, strlen(cases[k].sql), true);
+		const struct analyzed_statement *st = &a->statements[0];
+		const char *separator = " |";
+		struct buf b = { 0 };
+
+		assert_true(a->parsed);
+		for (size_t c = 0; c < st->n_calls; c++) {
+			buf_put_u8(&b, ' ');
+			if (st->calls[c].column != NULL)
+				buf_put_str(&b, st->calls[c].column);
+			else
+				buf_printf(&b, "%zu", st->calls[c].position);
+			buf_printf(&b, ":%s",
+			    st->calls[c].name != NULL ? st->calls[c].name
+						      : "-");
+		}
+		if (st->default_mixed) {
+			buf_printf(&b, "%s DEFAULT", separator);
+			separator = "";
+		}
+		for (size_t f = 0; f < st->n_functions; f++) {
+			if (!st->functions[f].nested)
+				continue;
+			buf_printf(
+			    &b, "%s %s", separator, st->functions[f].name);
+			separator = "";
+		}
+		buf_put_u8(&b, 0);
+		assert_string_equal((const char *)b.data, cases[k].calls);
+		buf_free(&b);
+	}
+	analyzer_free(an);
+}
+
 /* Says what a hit and a miss cost; pins nothing. */
 static void
 cost_of_hit_and_miss(void **state)
@@ -783,6 +850,7 @@ main(void)
 		cmocka_unit_test(a_deep_text_is_refused_and_a_wide_one_is_not),
 		cmocka_unit_test(mutated_texts_are_harmless),
 		cmocka_unit_test(normalizing_replaces_literals),
+		cmocka_unit_test(columns_that_are_a_call),
 		cmocka_unit_test(cost_of_hit_and_miss)
 	};
 

@@ -91,6 +91,18 @@ make_record(struct record *r)
 	static struct record_warning warnings[] = {
 		{ "non_deterministic", "random", "random() is volatile" },
 	};
+	static const struct record_value values[] = {
+		{ (const uint8_t *)"7", 1 }, { NULL, 0 },
+		{ (const uint8_t *)"", 0 }
+	};
+	static struct record_input inputs[] = { { .statement = 1,
+		.what = "nextval",
+		.origin = INPUT_CLAIM,
+		.schema = "public",
+		.table = "z",
+		.column = "id",
+		.values = values,
+		.n_values = 3 } };
 	static struct record_setting settings[] = {
 		{ "search_path", "public" },
 		{ "TimeZone", "Europe/Berlin" },
@@ -108,6 +120,9 @@ make_record(struct record *r)
 	r->capture = CAPTURE_RACE;
 	r->capture_reason = "row changed";
 	r->unverifiable = "";
+	r->doubt = "order";
+	r->inputs = inputs;
+	r->n_inputs = 1;
 	r->statements = statements;
 	r->n_statements = 2;
 	r->warnings = warnings;
@@ -183,6 +198,16 @@ a_record_comes_back_as_it_was(void **state)
 	check_params(&got.statements[1]);
 	assert_string_equal(got.warnings[0].function, "random");
 	assert_string_equal(got.settings[1].value, "Europe/Berlin");
+	assert_string_equal(got.doubt, "order");
+	assert_int_equal(got.n_inputs, 1);
+	assert_string_equal(got.inputs[0].what, "nextval");
+	assert_string_equal(got.inputs[0].column, "id");
+	assert_int_equal(got.inputs[0].statement, 1);
+	assert_int_equal(got.inputs[0].origin, INPUT_CLAIM);
+	assert_int_equal(got.inputs[0].n_values, 3);
+	assert_memory_equal(got.inputs[0].values[0].value, "7", 1);
+	assert_null(got.inputs[0].values[1].value);
+	assert_non_null(got.inputs[0].values[2].value);
 	assert_string_equal(got.tables[0].table, "a");
 	assert_false(got.tables[0].write);
 	assert_true(got.tables[1].write);

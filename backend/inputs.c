@@ -1,0 +1,150 @@
+/*
+ * inputs.c: values of sequences, uuids, clocks, out of captured rows.
+ *
+ * Rows come in the order of RETURNING, which for INSERT ... VALUES is that of
+ * the calls.  Where it need not be, a difference in replay means nothing: the
+ * record's doubt.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "inputs.h"
+
+#include <string.h>
+
+#include "catalog.h"
+#include "txn.h"
+
+static const struct analyzed_call *
+find_call(const struct capture *c, unsigned column)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const char *name = c->table->shape.columns[column].name;
+
+	for (size_t i = 0; i < st->n_calls; i++) {
+		const struct analyzed_call *call = &st->calls[i];
+
+		if (call->column != NULL ? strcmp(call->column, name) == 0
+					 : call->position == column)
+			return call;
+	}
+	return NULL;
+}
+
+/* INSERT and COPY: the client brings values for it. */
+static bool
+is_given(const struct capture *c, unsigned column)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const struct rowenc_column *col = &c->table->shape.columns[column];
+
+	if (st->overriding_user && col->identity != 0)
+		return false;
+	for (size_t i = 0; i < st->n_columns; i++)
+		if (strcmp(st->columns[i], col->name) == 0)
+			return true;
+	if (st->n_columns > 0)
+		return false;
+	/* Without a list the first ones; of a SELECT's nobody knows how many. */
+	return st->kind == STMT_COPY_FROM || !st->insert_values ||
+	       column < st->n_values;
+}
+
+static bool
+is_assigned(const struct capture *c, unsigned column)
+{
+	for (size_t i = 0; i < c->stmt->n_columns; i++)
+		if (strcmp(c->stmt->columns[i],
+			c->table->shape.columns[column].name) == 0)
+			return true;
+	return false;
+}
+
+bool
+inputs_default(const struct capture *c, unsigned column)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const struct analyzed_call *call = find_call(c, column);
+	bool inserts = st->kind == STMT_INSERT || st->kind == STMT_COPY_FROM;
+
+	if (call != NULL)
+		return call->name == NULL;
+	if (inserts && !is_given(c, column))
+		return true;
+	return st->default_mixed && (inserts || is_assigned(c, column));
+}
+
+const char *
+inputs_call(struct session *s, const struct capture *c, unsigned column)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const struct catalog_column *col = &c->table->columns[column];
+	const struct rowenc_column *shape = &c->table->shape.columns[column];
+	const struct analyzed_call *call = find_call(c, column);
+
+	/* A value may be used up for a row that is not made. */
+	if (shape->generated != 0 || st->on_conflict)
+		return NULL;
+	if (call != NULL && call->name != NULL &&
+	    !(st->overriding_user && shape->identity != 0))
+		return catalog_recordable(call->name,
+			   catalog_function(
+			       s, call->schema, call->name, false))
+			   ? call->name
+			   : NULL;
+	if (call != NULL)
+		return col->default_call;
+	if (st->kind == STMT_INSERT && !is_given(c, column))
+		return col->default_call;
+	return NULL;
+}
+
+/* One column's values, in the order of the rows.  False: arena limit. */
+static bool
+take_column(struct session *s, const struct capture *c, uint32_t statement,
+    unsigned column, const char *what)
+{
+	struct arena *a = s->txn->arena;
+	const struct rowenc_shape *sh = &c->table->shape;
+	struct rowenc_value *row = arena_alloc(
+	    a, ((size_t)sh->n_columns + 1) * sizeof(*row));
+	struct record_value *values = arena_alloc(
+	    a, (c->n_post + 1) * sizeof(*values));
+	struct record_input in = { .statement = statement,
+		.what = what,
+		.origin = INPUT_CLAIM,
+		.schema = c->table->schema,
+		.table = c->table->name,
+		.column = sh->columns[column].name,
+		.values = values,
+		.n_values = c->n_post };
+
+	if (row == NULL || values == NULL)
+		return false;
+	for (size_t i = 0; i < c->n_post; i++) {
+		if (!rowenc_decode(sh, &c->post[i], row))
+			return false;
+		values[i].value = row[column].data;
+		values[i].len = row[column].len;
+	}
+	return txn_add_input(s->txn, &in);
+}
+
+void
+inputs_take(struct session *s, const struct capture *c, uint32_t statement)
+{
+	bool ordered = c->stmt->kind == STMT_INSERT && c->stmt->insert_values;
+
+	if (c->stmt->kind == STMT_DELETE)
+		return;
+	for (unsigned i = 0; i < c->table->shape.n_columns; i++) {
+		const char *what = inputs_call(s, c, i);
+
+		if (what == NULL)
+			continue;
+		if (!ordered && c->n_post > 1)
+			txn_doubt(s->txn, "order");
+		if (!take_column(s, c, statement, i, what))
+			txn_degrade(
+			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	}
+}

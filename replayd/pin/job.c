@@ -1,0 +1,183 @@
+/*
+ * job.c: one job of a replay session, from begin_job() to the end of its
+ * transaction.
+ *
+ * Loaded by CREATE FUNCTION with an absolute path (replayd/schema.c), into no
+ * other server than the verification cluster.  A job has the recorded start
+ * time, so that now(), CURRENT_TIMESTAMP, CURRENT_DATE and 'now' repeat what
+ * the client's statement saw, and a user that cannot be left.  The end of the
+ * transaction takes both back.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "pin.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/varlena.h"
+
+PG_MODULE_MAGIC;
+
+void _PG_init(void);
+
+#define TOKEN_BYTES 64
+
+static char secret[TOKEN_BYTES + 1];	/* "": not armed yet */
+static bool running;
+static int refusal;			/* SQLSTATE, 0: none */
+static char refused[128];
+static Oid *relations;			/* of the job, in TopMemoryContext */
+static int n_relations;
+
+bool
+job_is_running(void)
+{
+	return running;
+}
+
+bool
+job_has_relation(Oid relid)
+{
+	for (int i = 0; i < n_relations; i++)
+		if (relations[i] == relid)
+			return true;
+	return false;
+}
+
+void
+job_check(void)
+{
+	if (running && refusal != 0)
+		ereport(ERROR, (errcode(refusal), errmsg("%s", refused)));
+}
+
+void
+job_refuse(int sqlstate, const char *what)
+{
+	if (refusal == 0) {
+		refusal = sqlstate;
+		strlcpy(refused, what, sizeof(refused));
+	}
+	ereport(ERROR, (errcode(refusal), errmsg("%s", refused)));
+}
+
+void
+job_check_token(const char *token)
+{
+	if (secret[0] == '\0' || strcmp(token, secret) != 0)
+		ereport(ERROR,
+		    (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("not for clients")));
+}
+
+static void
+job_end(XactEvent event, void *arg)
+{
+	if (event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT)
+		return;
+	running = false;
+	refusal = 0;
+	n_relations = 0;
+	if (relations != NULL)
+		pfree(relations);
+	relations = NULL;
+	inputs_forget();
+}
+
+void
+_PG_init(void)
+{
+	plan_install();
+	relation_install();
+	utility_install();
+	RegisterXactCallback(job_end, NULL);
+}
+
+/* arm(token): once in a session, before anything of a client's runs. */
+PG_FUNCTION_INFO_V1(pgwitness_pin_arm);
+
+Datum
+pgwitness_pin_arm(PG_FUNCTION_ARGS)
+{
+	char *token = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (secret[0] != '\0')
+		job_check_token(token);
+	if (token[0] == '\0' || strlen(token) > TOKEN_BYTES)
+		ereport(ERROR,
+		    (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("not a token")));
+	strlcpy(secret, token, sizeof(secret));
+	PG_RETURN_VOID();
+}
+
+/* Quoted, qualified names of the tables that the record has. */
+static void
+set_relations(ArrayType *names)
+{
+	Datum *elements;
+	int n;
+
+	deconstruct_array(
+	    names, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
+	relations = MemoryContextAlloc(
+	    TopMemoryContext, sizeof(*relations) * (size_t)(n + 1));
+	for (int i = 0; i < n; i++) {
+		List *name = textToQualifiedNameList(
+		    DatumGetTextPP(elements[i]));
+
+		relations[n_relations++] = RangeVarGetRelid(
+		    makeRangeVarFromNameList(name), NoLock, false);
+	}
+}
+
+/* begin_job(token, now or NULL, tables) */
+PG_FUNCTION_INFO_V1(pgwitness_pin_begin_job);
+
+Datum
+pgwitness_pin_begin_job(PG_FUNCTION_ARGS)
+{
+	Oid user;
+	int context;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+		ereport(ERROR,
+		    (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			errmsg("NULL for a job")));
+	job_check_token(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (running)
+		ereport(ERROR,
+		    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			errmsg("a job is running")));
+	set_relations(PG_GETARG_ARRAYTYPE_P(2));
+	if (!PG_ARGISNULL(1)) {
+		TimestampTz now = PG_GETARG_TIMESTAMPTZ(1);
+
+		SetParallelStartTimestamps(now, now);
+	}
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(user, context | SECURITY_LOCAL_USERID_CHANGE);
+	running = true;
+	PG_RETURN_VOID();
+}
+
+/* set(token, name, value): as SET LOCAL. */
+PG_FUNCTION_INFO_V1(pgwitness_pin_set);
+
+Datum
+pgwitness_pin_set(PG_FUNCTION_ARGS)
+{
+	job_check_token(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	(void)set_config_option(text_to_cstring(PG_GETARG_TEXT_PP(1)),
+	    text_to_cstring(PG_GETARG_TEXT_PP(2)),
+	    superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+	    GUC_ACTION_LOCAL, true, 0, false);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,71 @@
+/*
+ * pin.h: what the files of the extension share.
+ *
+ * A job is a transaction of the worker's that began with begin_job(); all that
+ * is here ends with it.  Outside of jobs the extension does nothing.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGWITNESS_PIN_H
+#define PGWITNESS_PIN_H
+
+#include "postgres.h"
+
+#include "nodes/parsenodes.h"
+#include "nodes/primnodes.h"
+
+/* SQLSTATEs that replayd/replay.c makes reasons of. */
+#define PIN_ENVIRONMENT MAKE_SQLSTATE('P', 'W', '0', '0', '1')
+#define PIN_VOLATILE MAKE_SQLSTATE('P', 'W', '0', '0', '2')
+#define PIN_SEQUENCE MAKE_SQLSTATE('P', 'W', '0', '0', '3')
+#define PIN_NOT_PINNED MAKE_SQLSTATE('P', 'W', '0', '0', '4')
+#define PIN_UNPINNED_EXPRESSION MAKE_SQLSTATE('P', 'W', '0', '0', '5')
+#define PIN_READ_SET MAKE_SQLSTATE('P', 'W', '0', '0', '6')
+
+/* --- job.c --- */
+
+bool job_is_running(void);
+/* Is the relation one of those whose rows the record has? */
+bool job_has_relation(Oid relid);
+/*
+ * Fails the statement, and each one behind it until the job ends: no handler
+ * of the client's code makes it undone.
+ */
+void job_refuse(int sqlstate, const char *what) pg_attribute_noreturn();
+/* Fails if job_refuse() was called in this job. */
+void job_check(void);
+/* The worker's secret, without which none of the functions does anything. */
+void job_check_token(const char *token);
+
+/* --- inputs.c --- */
+
+void inputs_forget(void);
+/* The expression that reads the column's next input, or else is call. */
+Node *inputs_reader(Oid relid, AttrNumber column, Node *call);
+/* Made by inputs_reader(). */
+bool inputs_is_reader(const Node *node);
+
+/* --- plan.c --- */
+
+void plan_install(void);
+/* Refuses what an expression outside of any plan may not call. */
+void plan_check_expression(Node *node);
+
+/* --- relation.c --- */
+
+void relation_install(void);
+/* Refuses expressions of the relation that run whenever it is written. */
+void relation_check(Oid relid);
+
+/* --- function.c --- */
+
+/* Results depend on the arguments and on what is pinned, or it is refused. */
+void function_check(Oid funcid);
+/* Its result can be recorded, and read instead of calling it. */
+bool function_is_recordable(Oid funcid);
+
+/* --- utility.c --- */
+
+void utility_install(void);
+
+#endif

@@ -1,0 +1,354 @@
+/*
+ * plan.c: every statement of a job is looked at before it is planned, in
+ * function bodies, too.
+ *
+ * Where a column of INSERT or UPDATE is nothing but a call whose result was
+ * recorded, that is read instead.  Calls, relations and columns that would not
+ * be the server's are refused.  SQL functions are kept from being inlined: what
+ * they do is planned, and seen, when they run.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "pin.h"
+
+#include "access/sysattr.h"
+#include "access/transam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/planner.h"
+#include "parser/parsetree.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static planner_hook_type next_planner;
+static ExecutorStart_hook_type next_start;
+static needs_fmgr_hook_type next_needs;
+
+/* --- what is refused --- */
+
+static bool
+check_function(Oid funcid, void *arg)
+{
+	function_check(funcid);
+	return false;
+}
+
+/* Types whose values are OIDs with a name. */
+static bool
+is_named_oid(Oid type)
+{
+	switch (type) {
+	case REGCLASSOID:
+	case REGCOLLATIONOID:
+	case REGCONFIGOID:
+	case REGDICTIONARYOID:
+	case REGNAMESPACEOID:
+	case REGOPEROID:
+	case REGOPERATOROID:
+	case REGPROCOID:
+	case REGPROCEDUREOID:
+	case REGROLEOID:
+	case REGTYPEOID:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The number behind a name is another one here. */
+static void
+check_oid(const Node *from, Oid to)
+{
+	if (is_named_oid(exprType(from)) && !is_named_oid(to))
+		job_refuse(PIN_ENVIRONMENT, "an OID");
+}
+
+static void
+check_arguments(const FuncExpr *f)
+{
+	ListCell *lc;
+
+	if (function_is_recordable(f->funcid))
+		return;
+	foreach (lc, f->args)
+		if (is_named_oid(exprType(lfirst(lc))) &&
+		    f->funcresulttype != TEXTOID)
+			job_refuse(PIN_ENVIRONMENT, "an OID");
+}
+
+static void
+check_value_function(const SQLValueFunction *f)
+{
+	switch (f->op) {
+	case SVFOP_CURRENT_ROLE:
+	case SVFOP_CURRENT_USER:
+	case SVFOP_USER:
+	case SVFOP_SESSION_USER:
+	case SVFOP_CURRENT_CATALOG:
+	case SVFOP_CURRENT_SCHEMA:
+		job_refuse(PIN_ENVIRONMENT, "who or where one is");
+	default:
+		break;
+	}
+}
+
+static void
+check_relation_entry(const RangeTblEntry *rte)
+{
+	if (rte->rtekind != RTE_RELATION)
+		return;
+	if (rte->relid < FirstNormalObjectId)
+		job_refuse(PIN_ENVIRONMENT, "a catalog");
+	if (rte->tablesample != NULL)
+		job_refuse(PIN_ENVIRONMENT, "tablesample");
+}
+
+static bool check_node(Node *node, void *arg);
+static void check_query(Query *q);
+
+static bool
+check_node(Node *node, void *arg)
+{
+	if (node == NULL || inputs_is_reader(node))
+		return false;
+	switch (nodeTag(node)) {
+	case T_Query:
+		check_query((Query *)node);
+		return false;
+	case T_RangeTblEntry:
+		check_relation_entry((RangeTblEntry *)node);
+		return false; /* its parts are walked by query_tree_walker() */
+	case T_Var:
+		if (((Var *)node)->varattno < 0)
+			job_refuse(PIN_ENVIRONMENT, "a system column");
+		return false;
+	case T_NextValueExpr:
+		job_refuse(PIN_SEQUENCE, "nextval");
+	case T_CurrentOfExpr:
+		job_refuse(PIN_ENVIRONMENT, "WHERE CURRENT OF");
+	case T_SQLValueFunction:
+		check_value_function((SQLValueFunction *)node);
+		break;
+	case T_RelabelType:
+		check_oid((Node *)((RelabelType *)node)->arg,
+		    ((RelabelType *)node)->resulttype);
+		break;
+	case T_FuncExpr:
+		check_arguments((FuncExpr *)node);
+		break;
+	default:
+		break;
+	}
+	(void)check_functions_in_node(node, check_function, NULL);
+	return expression_tree_walker(node, check_node, arg);
+}
+
+void
+plan_check_expression(Node *node)
+{
+	(void)check_node(node, NULL);
+}
+
+/* --- what is read from the record --- */
+
+/* The call below casts, if there is nothing else and it can be recorded. */
+static Node *
+recorded_call(Node *node)
+{
+	while (node != NULL) {
+		if (IsA(node, RelabelType)) {
+			node = (Node *)((RelabelType *)node)->arg;
+		} else if (IsA(node, CoerceViaIO)) {
+			node = (Node *)((CoerceViaIO *)node)->arg;
+		} else if (IsA(node, CoerceToDomain)) {
+			node = (Node *)((CoerceToDomain *)node)->arg;
+		} else if (IsA(node, FuncExpr) &&
+			   ((FuncExpr *)node)->funcformat !=
+			       COERCE_EXPLICIT_CALL &&
+			   ((FuncExpr *)node)->args != NIL) {
+			node = linitial(((FuncExpr *)node)->args);
+		} else {
+			break;
+		}
+	}
+	if (node == NULL || IsA(node, NextValueExpr))
+		return node;
+	if (IsA(node, SQLValueFunction)) {
+		SQLValueFunctionOp op = ((SQLValueFunction *)node)->op;
+
+		return op >= SVFOP_CURRENT_ROLE && op <= SVFOP_SESSION_USER
+			   ? node
+			   : NULL;
+	}
+	return IsA(node, FuncExpr) &&
+		       function_is_recordable(((FuncExpr *)node)->funcid)
+		   ? node
+		   : NULL;
+}
+
+/* expr, or what reads the record in its place. */
+static Node *
+pin_expression(Oid relid, AttrNumber column, Node *expr)
+{
+	Node *call = recorded_call(expr);
+
+	if (call == NULL)
+		return expr;
+	if (IsA(call, FuncExpr))
+		(void)check_node((Node *)((FuncExpr *)call)->args, NULL);
+	return inputs_reader(relid, column, expr);
+}
+
+/* INSERT of several rows: the column's values are in VALUES. */
+static void
+pin_values(Query *q, Oid relid, AttrNumber column, const Var *v)
+{
+	RangeTblEntry *rte;
+	ListCell *lc;
+
+	if (v->varlevelsup != 0)
+		return;
+	rte = rt_fetch(v->varno, q->rtable);
+	if (rte->rtekind != RTE_VALUES)
+		return;
+	foreach (lc, rte->values_lists) {
+		List *row = lfirst(lc);
+		ListCell *cell = list_nth_cell(row, v->varattno - 1);
+
+		lfirst(cell) = pin_expression(relid, column, lfirst(cell));
+	}
+}
+
+static void
+pin_targets(Query *q)
+{
+	Oid relid = rt_fetch(q->resultRelation, q->rtable)->relid;
+	ListCell *lc;
+
+	foreach (lc, q->targetList) {
+		TargetEntry *tle = lfirst_node(TargetEntry, lc);
+
+		if (tle->resjunk)
+			continue;
+		if (IsA(tle->expr, Var))
+			pin_values(q, relid, tle->resno, (Var *)tle->expr);
+		else
+			tle->expr = (Expr *)pin_expression(
+			    relid, tle->resno, (Node *)tle->expr);
+	}
+}
+
+static void
+check_query(Query *q)
+{
+	if (q->resultRelation > 0) {
+		RangeTblEntry *rte = rt_fetch(q->resultRelation, q->rtable);
+
+		if (q->commandType == CMD_INSERT ||
+		    q->commandType == CMD_UPDATE)
+			pin_targets(q);
+		relation_check(rte->relid);
+	}
+	(void)query_tree_walker(
+	    q, check_node, NULL, QTW_EXAMINE_RTES_BEFORE);
+}
+
+/* --- hooks --- */
+
+static PlannedStmt *
+plan(Query *q, const char *text, int options, ParamListInfo params)
+{
+	if (job_is_running()) {
+		job_check();
+		if (q->commandType != CMD_UTILITY)
+			check_query(q);
+	}
+	return next_planner != NULL ? next_planner(q, text, options, params)
+				    : standard_planner(q, text, options, params);
+}
+
+/* Partitions and the like, which the planner added for their parent. */
+static bool
+is_child(const PlannedStmt *p, int index)
+{
+	ListCell *lc;
+
+	foreach (lc, p->appendRelations)
+		if ((int)lfirst_node(AppendRelInfo, lc)->child_relid == index)
+			return true;
+	return false;
+}
+
+/*
+ * Tables whose rows the record does not have are empty here.  What foreign
+ * keys look for there is the server's business.
+ */
+static void
+check_tables(const PlannedStmt *p)
+{
+	int index = 0;
+	ListCell *lc;
+
+	if (InNoForceRLSOperation())
+		return;
+	foreach (lc, p->rtable) {
+		RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
+
+		index++;
+		if (rte->rtekind == RTE_RELATION &&
+		    (rte->relkind == RELKIND_RELATION ||
+			rte->relkind == RELKIND_MATVIEW ||
+			rte->relkind == RELKIND_FOREIGN_TABLE ||
+			rte->relkind == RELKIND_SEQUENCE) &&
+		    !job_has_relation(rte->relid) && !is_child(p, index))
+			job_refuse(PIN_READ_SET, get_rel_name(rte->relid));
+	}
+}
+
+static void
+start(QueryDesc *d, int flags)
+{
+	if (job_is_running()) {
+		job_check();
+		check_tables(d->plannedstmt);
+	}
+	if (next_start != NULL)
+		next_start(d, flags);
+	else
+		standard_ExecutorStart(d, flags);
+}
+
+static bool
+keep_whole(Oid funcid)
+{
+	HeapTuple tuple;
+	bool sql;
+
+	if (next_needs != NULL && next_needs(funcid))
+		return true;
+	if (!job_is_running() || funcid < FirstNormalObjectId)
+		return false;
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	sql = ((Form_pg_proc)GETSTRUCT(tuple))->prolang == SQLlanguageId;
+	ReleaseSysCache(tuple);
+	return sql;
+}
+
+void
+plan_install(void)
+{
+	next_planner = planner_hook;
+	planner_hook = plan;
+	next_start = ExecutorStart_hook;
+	ExecutorStart_hook = start;
+	next_needs = needs_fmgr_hook;
+	needs_fmgr_hook = keep_whole;
+}
