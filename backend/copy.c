@@ -521,6 +521,8 @@ copy_run(struct session *s, const struct message *m,
 		return unsupported(s, m, st, reason);
 	weighed.table = c.table;
 	weigh_statement(s, &weighed);
+	if (s->lost)
+		return STATEMENT_STOP;
 	if (s->config->on_unverifiable == POLICY_REJECT &&
 	    s->txn->unverifiable[0] != '\0')
 		return refusal_feature(

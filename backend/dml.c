@@ -238,12 +238,16 @@ run_once(struct session *s, struct dml *d)
 	/* An intent for this transaction is durable already: it says so. */
 	if (reason == NULL && s->txn->published)
 		reason = "after_intent";
+	if (s->lost)
+		return STATEMENT_STOP;
 	if (s->skipping)
 		return STATEMENT_FORWARD;
 	if (reason != NULL)
 		return unsupported(s, d, reason);
 	/* Look-ups end here: the captured transaction has no Sync of ours. */
 	weigh_statement(s, &c);
+	if (s->lost)
+		return STATEMENT_STOP;
 	if (s->skipping || s->lookup_error.len > 0)
 		return STATEMENT_FORWARD;
 	if (s->config->on_unverifiable == POLICY_REJECT &&

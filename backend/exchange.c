@@ -208,13 +208,16 @@ query_in_batch(struct session *s, const char *sql, const char *const *params,
 	struct buf raw = { 0 };
 	enum exchange_end end;
 
-	if (!pipeline_catch_up(s))
+	if (!pipeline_catch_up(s)) {
+		s->lost = true;
 		return EXCHANGE_LOST;
+	}
 	if (s->skipping)
 		return EXCHANGE_ERROR;
 	exchange_put(s, sql, params, n_params);
 	wire_put_empty(&s->server, PqMsg_Flush);
 	end = exchange_read(s, row, arg, error, &raw);
+	s->lost = end == EXCHANGE_LOST;
 	if (end == EXCHANGE_ERROR) {
 		pipeline_fail(s);
 		wire_put(&s->client, raw.data, raw.len);
@@ -243,6 +246,7 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
 	ready = end == EXCHANGE_LOST ? end : exchange_read_ready(s, NULL, NULL);
 	if (ready == EXCHANGE_LOST)
 		end = ready;
+	s->lost = end == EXCHANGE_LOST;
 	/* Operator intervention, as the manual calls class 57. */
 	if (end == EXCHANGE_ERROR && s->lookup_error.len == 0 &&
 	    (s->status == PQ_FAILED || strncmp(error->sqlstate, "57", 2) == 0))

@@ -334,6 +334,8 @@ client_message(struct relay *r)
 	if (wire_message(&s->client, &m) != WIRE_MESSAGE)
 		return NEED_MORE;
 	next = fn(r, &m);
+	if (s->lost)
+		return STOP;
 	if (next == NEXT)
 		wire_skip(&s->client, m.raw_len);
 	return next == TAKEN ? NEXT : next;

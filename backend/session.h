@@ -82,6 +82,7 @@ struct session {
 	struct buf aside;
 	bool fatal_seen;	/* the client was told why it ends */
 	bool left_behind;	/* an error left statements of ours open */
+	bool lost;		/* a look-up of ours has no answer: it is over */
 	bool terminate;		/* SIGTERM: end at the next chance */
 	bool smart;		/* SIGINT: end if no client is connected */
 	bool committing;	/* do not let SIGTERM interrupt */

@@ -217,8 +217,8 @@ statement_refuse_unsupported(struct session *s, const char *reason)
 enum statement_step
 statement_record_unsupported(struct session *s, const char *reason, bool now)
 {
-	/* Nothing will run it; a look-up has met the end of the connection. */
-	if (s->fatal_seen || s->server.eof || s->server.broken)
+	/* Nothing will run it. */
+	if (s->lost)
 		return STATEMENT_STOP;
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
 	if (!now)

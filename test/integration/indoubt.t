@@ -119,17 +119,25 @@ is_final($tx, 'committed', $row, 'new', 'a resolver killed with the question');
 isnt(resolver(), $resolver, 'it was another resolver');
 ok($p->operator_log(event => 'resolver_lost'), 'the operator log says so');
 
-# --- the server's session ends in a look-up: nothing was sent, nothing is said ---
-$p->mark;
-my $wire = $p->wire;
-$liar->pause('statements', 'to_regclass');
-$wire->send(Query("update acct set v = 'new' where id = " . ++$id));
-$liar->wait_paused;
-$c->safe_psql("select pg_terminate_backend($wire->{pid})");
-$liar->clear;
-my @m = $wire->read_all;
-is(fields($m[-1])->{C}, '57P01', 'the client hears why');
-is(scalar $p->settled, 0, 'a statement that was not sent has no record');
+# --- a session that ends in a look-up: nothing was sent, nothing is said ---
+for (['the server\'s session', sub {
+		$c->safe_psql("select pg_terminate_backend($_[0])") }],
+	['the proxy\'s', sub { kill TERM => backends() }]) {
+	my ($whose, $end) = @$_;
+	$p->mark;
+	my $wire = $p->wire;
+	$liar->pause('statements', 'to_regclass');
+	$wire->send(Query("update acct set v = 'new' where id = " . ++$id));
+	$liar->wait_paused;
+	$end->($wire->{pid});
+	$liar->clear;
+	my @m = $wire->read_all;
+	is(scalar @m, 1, "$whose end in a look-up: one message");
+	is(fields($m[-1])->{C}, '57P01', "$whose end in a look-up: which says so");
+	is(scalar $p->settled, 0, "$whose end in a look-up: no record");
+	is($c->safe_psql("select v from acct where id = $id"), 'old',
+		"$whose end in a look-up: nothing ran");
+}
 
 # --- the server dies, and is away for a while ---
 ($client, $tx, $row) = hold_commit();
