@@ -71,36 +71,71 @@ exchange_put_execute(struct wire *w, const char *portal, uint32_t max_rows)
 	wire_end(w, at);
 }
 
+/* Runs the statement of that name in our portal. */
+static void
+put_run(struct wire *w, const char *name, const struct record_param *params,
+    size_t n)
+{
+	size_t at = wire_begin(w, PqMsg_Bind);
+
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	buf_put_cstr(&w->out, name);
+	exchange_put_params(w, params, n);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	exchange_put_execute(w, EXCHANGE_NAME, 0);
+}
+
 void
 exchange_put_bound(struct session *s, const char *sql,
     const struct record_param *params, size_t n)
 {
 	struct wire *w = &s->server;
-	size_t at;
 
 	exchange_put_parse(w, EXCHANGE_NAME, sql, strlen(sql), params, n);
-	at = wire_begin(w, PqMsg_Bind);
-	buf_put_cstr(&w->out, EXCHANGE_NAME);
-	buf_put_cstr(&w->out, EXCHANGE_NAME);
-	exchange_put_params(w, params, n);
-	buf_put_u16(&w->out, 0);
-	wire_end(w, at);
-	exchange_put_execute(w, EXCHANGE_NAME, 0);
+	put_run(w, EXCHANGE_NAME, params, n);
 	exchange_put_close(s, EXCHANGE_NAME);
+}
+
+/* Text parameters, NULL for SQL NULL. */
+static void
+take_texts(struct record_param own[EXCHANGE_MAX_PARAMS],
+    const char *const *params, size_t n_params)
+{
+	memset(own, 0, EXCHANGE_MAX_PARAMS * sizeof(*own));
+	for (size_t i = 0; i < n_params && i < EXCHANGE_MAX_PARAMS; i++)
+		if (params[i] != NULL) {
+			own[i].value = (const uint8_t *)params[i];
+			own[i].len = strlen(params[i]);
+		}
 }
 
 void
 exchange_put(struct session *s, const char *sql, const char *const *params,
     size_t n_params)
 {
-	struct record_param own[EXCHANGE_MAX_PARAMS] = { { 0 } };
+	struct record_param own[EXCHANGE_MAX_PARAMS];
 
-	for (size_t i = 0; i < n_params && i < EXCHANGE_MAX_PARAMS; i++)
-		if (params[i] != NULL) {
-			own[i].value = (const uint8_t *)params[i];
-			own[i].len = strlen(params[i]);
-		}
+	take_texts(own, params, n_params);
 	exchange_put_bound(s, sql, own, n_params);
+}
+
+/* Two Close messages like any exchange, and the last one is its end. */
+void
+exchange_put_kept(struct session *s, const char *name, const char *sql,
+    const char *const *params, size_t n_params)
+{
+	struct record_param own[EXCHANGE_MAX_PARAMS];
+	struct wire *w = &s->server;
+
+	take_texts(own, params, n_params);
+	/* Maybe it is there after all. */
+	exchange_put_close_one(
+	    w, 'S', sql != NULL ? name : EXCHANGE_NAME);
+	if (sql != NULL)
+		exchange_put_parse(w, name, sql, strlen(sql), own, n_params);
+	put_run(w, name, own, n_params);
+	exchange_put_close_one(w, 'P', EXCHANGE_NAME);
 }
 
 void

@@ -33,6 +33,13 @@ void exchange_put_bound(struct session *s, const char *sql,
 	const struct record_param *params, size_t n);
 
 /*
+ * The same for a statement that stays prepared under its name; sql NULL: it is
+ * there already.
+ */
+void exchange_put_kept(struct session *s, const char *name, const char *sql,
+	const char *const *params, size_t n_params);
+
+/*
  * The steps of these, for the statement of another name ("" is the unnamed
  * one).  put_bind leaves the result formats to the caller:
  * exchange_put_params() and then the formats go between begin and end.

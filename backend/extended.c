@@ -660,6 +660,9 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 {
 	if (m->type == PqMsg_Sync)
 		return sync_batch(s, m);
+	if (m->type == PqMsg_Parse && !s->skipping && !s->copy_in &&
+	    !kept_hide(s, (const char *)m->body, m->len))
+		return EXTENDED_STOP;
 	if (s->dropping)
 		return EXTENDED_TAKEN;
 	if (s->skipping || s->copy_in) {

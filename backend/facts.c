@@ -33,22 +33,33 @@ enum {
 
 /* SQL, broken where it reads. */
 /* clang-format off */
-static const char facts_sql[] =
-	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"
-	" AS pg_catalog.text),"
-	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"
-	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"
-	SETTING("transaction_isolation")
-	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle")
-	SETTING("TimeZone") SETTING("extra_float_digits")
-	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric")
-	SETTING("lc_time") SETTING("default_text_search_config")
-	SETTING("standard_conforming_strings") SETTING("client_encoding")
-	SETTING("synchronous_commit")
-	" (SELECT pg_catalog.string_agg(pg_catalog.concat(c.oid, '=',"
-	CATALOG_FINGERPRINT "), ',') FROM pg_catalog.unnest("
-	"CAST($1 AS pg_catalog.text[])) AS w(name) JOIN pg_catalog.pg_class c"
-	" ON c.oid" CATALOG_EQ "pg_catalog.to_regclass(w.name))";
+#define FACTS_OF(tables)                                                     \
+	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"            \
+	" AS pg_catalog.text),"                                              \
+	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"   \
+	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"           \
+	SETTING("transaction_isolation")                                     \
+	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle") \
+	SETTING("TimeZone") SETTING("extra_float_digits")                    \
+	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric") \
+	SETTING("lc_time") SETTING("default_text_search_config")             \
+	SETTING("standard_conforming_strings") SETTING("client_encoding")    \
+	SETTING("synchronous_commit")                                        \
+	" (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
+	" '=', " CATALOG_FINGERPRINT ") FROM pg_catalog.pg_class c"          \
+	" WHERE c.oid" CATALOG_EQ "w.oid), ',') FROM " tables " AS w(oid))"
+#define NAMED(n) "(pg_catalog.to_regclass($" n "))"
+
+/*
+ * Kept, so it must be planned once for good: with an array of unknown length,
+ * or tables that the plan could read as a whole, it would not be.
+ */
+static const char few_sql[] = FACTS_OF("(VALUES " NAMED("1") ", " NAMED("2")
+	", " NAMED("3") ", " NAMED("4") ")");
+#define FEW 4
+static const char many_sql[] = FACTS_OF("(SELECT pg_catalog.to_regclass("
+	"n.name) FROM pg_catalog.unnest(CAST($1 AS pg_catalog.text[]))"
+	" AS n(name))");
 /* clang-format on */
 enum {
 	F_XID,
@@ -74,8 +85,8 @@ put_element(struct buf *b, const char *v)
 	buf_put_u8(b, '"');
 }
 
-void
-facts_put(
+static void
+put_many(
     struct session *s, const struct txn *t, const struct catalog_table *table)
 {
 	struct buf names = { 0 };
@@ -88,8 +99,26 @@ facts_put(
 		put_element(&names, table->written);
 	buf_put_cstr(&names, "}");
 	params[0] = (const char *)names.data;
-	exchange_put(s, facts_sql, params, 1);
+	exchange_put(s, many_sql, params, 1);
 	buf_free(&names);
+}
+
+void
+facts_put(
+    struct session *s, const struct txn *t, const struct catalog_table *table)
+{
+	const char *names[FEW] = { NULL };
+	size_t n = t->n_tables + (table != NULL ? 1 : 0);
+
+	if (n > FEW) {
+		put_many(s, t, table);
+		return;
+	}
+	for (size_t i = 0; i < t->n_tables; i++)
+		names[i] = t->tables[i].catalog->written;
+	if (table != NULL)
+		names[n - 1] = table->written;
+	kept_put(s, KEPT_FACTS, few_sql, names, FEW);
 }
 
 struct reading {
@@ -157,6 +186,7 @@ facts_read(struct session *s, struct txn *t, struct facts *f,
 
 	memset(f, 0, sizeof(*f));
 	end = exchange_read(s, facts_row, &r, error, raw_error);
+	kept_answered(s, KEPT_FACTS, end == EXCHANGE_DONE);
 	return end == EXCHANGE_DONE && !r.whole ? EXCHANGE_LOST : end;
 }
 

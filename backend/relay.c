@@ -135,6 +135,9 @@ on_query(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
+	if (!s->copy_in && !s->skipping && pipeline_is_light(s) &&
+	    !kept_hide(s, (const char *)m->body, m->len))
+		return STOP;
 	/* In COPY mode, and after an error in a batch, only the server can say
 	 * what it is. */
 	if (s->copy_in || s->skipping) {

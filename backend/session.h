@@ -16,6 +16,7 @@
 
 #include "analyze.h"
 #include "heritage.h"
+#include "kept.h"
 #include "wire.h"
 
 struct catalog;
@@ -69,6 +70,7 @@ struct session {
 	 * prepared statements and portals by SQL; what is older is in doubt.
 	 */
 	uint64_t doubts;
+	struct kept kept;	/* statements of ours on the server */
 	bool portals_unknown;	/* since the last idle ReadyForQuery */
 	bool skipping;		/* after an error the server skips to the Sync */
 	bool copy_in;		/* the server waits for CopyData */

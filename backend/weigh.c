@@ -41,6 +41,7 @@ weigh_function(struct session *s, const char *name, enum function_class class)
 	case FUNCTION_USER_VOLATILE:
 	case FUNCTION_UNKNOWN:
 		txn_degrade(t, CAPTURE_INCOMPLETE, "function");
+		session_doubt(s);
 		break;
 	}
 	txn_add_warning(t, "non_deterministic", name,
@@ -91,8 +92,10 @@ weigh_statement(struct session *s, const struct capture *c)
 			weigh_function(s, f->name, class);
 	}
 	weigh_defaults(s, c);
-	if (c->table->user_code)
+	if (c->table->user_code) {
 		txn_unverifiable(s->txn, "user_function");
+		session_doubt(s);
+	}
 	if (st->system_columns)
 		txn_unverifiable(s->txn, "environment");
 	if (st->reads_relations || st->has_sublinks)

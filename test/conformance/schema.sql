@@ -37,6 +37,10 @@ create function noted(text) returns text language plpgsql as $$ begin
 	raise notice 'noted %', $1;
 	return $1;
 end $$;
+create function deallocates() returns text language plpgsql as $$ begin
+	execute 'deallocate all';
+	return 'gone';
+end $$;
 create function bad(int) returns int language plpgsql as $$ begin
 	raise exception 'bad %', $1 using errcode = 'XX123', detail = 'some',
 		hint = 'none', table = 't', column = 'v', schema = 'public';
