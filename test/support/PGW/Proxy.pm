@@ -13,6 +13,7 @@ use strict;
 use warnings;
 use parent 'PGW::Endpoint';
 use Carp qw(croak);
+use Encode qw(decode);
 use IO::Socket::INET;
 use JSON::PP ();
 use PGW::Util qw(wait_until nap slurp spew new_dir free_port run spawn reap
@@ -214,7 +215,7 @@ sub _add_line
 		records => [], outcomes => [], verdicts => [] };
 	if ($l->{type} eq 'StateCommitmentRecord') {
 		push @{ $t->{records} }, $t->{record} = $l;
-		my $queries = $self->_part($l->{query_sequence});
+		my $queries = $self->part($l->{query_sequence});
 		$t->{query} = join '; ', map { ref $_->{sql}
 			? JSON::PP::encode_json($_->{sql}) : $_->{sql} }
 			@$queries;
@@ -225,13 +226,17 @@ sub _add_line
 	}
 }
 
-# Part of a line that may be too long for it: then it is in a file.
+# Part of a line that may be too long for it: then it is in a file, a string as
+# its text.
+sub part { return $_[0]->_part($_[1], sub { $json->decode($_[0]) }) }
+sub text { return $_[0]->_part($_[1], sub { decode('UTF-8', $_[0]) }) }
+
 sub _part
 {
-	my ($self, $part) = @_;
+	my ($self, $part, $read) = @_;
 	return $part unless ref $part eq 'HASH' && exists $part->{sha256};
 	my $hash = $part->{sha256};
-	return $json->decode(slurp("$self->{dir}/log/blob/"
+	return $read->(slurp("$self->{dir}/log/blob/"
 		. substr($hash, 0, 2) . "/$hash"));
 }
 

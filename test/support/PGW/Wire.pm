@@ -103,7 +103,7 @@ sub new
 			PeerPort => $endpoint->port)) or croak "$host: $!";
 	$self->{sock}->autoflush(1);
 	$self->start_tls(%{ $o{tls} }) if $o{tls};
-	$self->startup(%{ $o{startup} // {} }, user => $endpoint->user)
+	$self->startup(user => $endpoint->user, %{ $o{startup} // {} })
 		unless $o{raw};
 	return $self;
 }
