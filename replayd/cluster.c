@@ -35,6 +35,8 @@
 #define SOCKET_PATH_MAX 107
 #define START_TIMEOUT_MS 60000
 #define STOP_TIMEOUT_MS 30000
+/* Of each process of the cluster: a job that wants more is out of memory. */
+#define MEMORY_BYTES ((size_t)2 << 30)
 #define SECRET_BYTES 24
 #define SECRET_HEX (2 * SECRET_BYTES + 1)
 
@@ -282,9 +284,10 @@ run_postgres(const struct config *c, const char *log_path)
 		/* no row values in the log: errors are the worker's matter */
 		"-c", "log_min_messages=fatal", "-c", "log_statement=none",
 		"-c", "log_error_verbosity=terse", NULL };
-	struct program p = {
-		.argv = argv, .err = log_path, .death_signal = SIGQUIT
-	};
+	struct program p = { .argv = argv,
+		.err = log_path,
+		.death_signal = SIGQUIT,
+		.memory = MEMORY_BYTES };
 
 	snprintf(sockets, sizeof(sockets), "unix_socket_directories=%s",
 	    cluster.socket);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,9 +111,12 @@ static PGW_NORETURN void
 child(const struct program *p, pid_t parent, const char *path,
     const struct strings *argv, const struct strings *env)
 {
+	struct rlimit memory = { p->memory, p->memory };
 	sigset_t none;
 
 	sigemptyset(&none);
+	if (p->memory > 0 && setrlimit(RLIMIT_AS, &memory) != 0)
+		_exit(127);
 	prctl(PR_SET_PDEATHSIG, p->death_signal);
 	if (getppid() != parent)
 		_exit(127);

@@ -7,6 +7,7 @@
 #define PGW_PROGRAM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 #include "attr.h"
@@ -25,6 +26,7 @@ struct program {
 	const char *out;		/* stdout: path, NULL for /dev/null */
 	const char *err;		/* stderr: path, appended; NULL: none */
 	int death_signal;		/* when its parent dies */
+	size_t memory;			/* RLIMIT_AS, for each process; 0: none */
 };
 
 /*

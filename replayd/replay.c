@@ -238,6 +238,8 @@ judge_statement_error(const struct job *j, struct arena *a, struct verdict *v)
 		conclude(v, VERDICT_UNVERIFIABLE, pinned);
 	} else if (strcmp(j->sqlstate, "57014") == 0) {
 		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
+	} else if (class_is(j->sqlstate, "53") || class_is(j->sqlstate, "54")) {
+		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
 	} else if (strcmp(j->sqlstate, "22P03") == 0) {
 		/* A binary value may hold OIDs of the server's own. */
 		conclude(v, VERDICT_UNVERIFIABLE, "parameter_type");
@@ -327,9 +329,13 @@ enum attempt {
 };
 
 static enum attempt
-after_wait(enum session_wait w, struct schema_copy *copy, struct verdict *v)
+after_wait(const struct replay *p, enum session_wait w,
+    struct schema_copy *copy, struct verdict *v)
 {
-	session_close(copy);
+	if (w == SESSION_TIMEOUT)
+		session_kill(p->config, copy);
+	else
+		session_close(copy);
 	switch (w) {
 	case SESSION_STOPPED:
 		return ATTEMPT_STOPPED;
@@ -380,7 +386,7 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
 	}
 	w = job_receive(&j);
 	if (w != SESSION_READY)
-		return after_wait(w, copy, v);
+		return after_wait(p, w, copy, v);
 	if (j.failure == JOB_OWN || j.spent)
 		session_close(copy); /* someone deallocated what we prepared */
 	if (strcmp(j.sqlstate, "26000") == 0 && j.failure != JOB_STATEMENT)

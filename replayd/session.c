@@ -23,6 +23,7 @@
 #include "procsig.h"
 
 #define JOBS_BETWEEN_CLEANINGS 300
+#define TERMINATE_MS "5000"
 
 static bool
 prepare(PGconn *conn, const char *name, const char *sql)
@@ -132,6 +133,48 @@ session_close(struct schema_copy *copy)
 	PQfreeCancel(cancel);
 	PQfinish(copy->conn);
 	copy->conn = NULL;
+}
+
+/* The server waits for the end itself, and says if there was none. */
+static bool
+terminate(PGconn *loader, int pid)
+{
+	char text[16];
+	const char *values[1] = { text };
+	PGresult *res;
+	bool ok;
+
+	snprintf(text, sizeof(text), "%d", pid);
+	res = PQexecParams(loader,
+	    "SELECT pg_catalog.pg_terminate_backend($1::pg_catalog.int4,"
+	    " " TERMINATE_MS ") FROM pg_catalog.pg_stat_activity"
+	    " WHERE pid OPERATOR(pg_catalog.=) $1::pg_catalog.int4"
+	    " AND datname OPERATOR(pg_catalog.=) pg_catalog.current_database()",
+	    1, NULL, values, NULL, NULL, 0);
+	ok = PQresultStatus(res) == PGRES_TUPLES_OK &&
+	     (PQntuples(res) == 0 || PQgetvalue(res, 0, 0)[0] == 't');
+	PQclear(res);
+	return ok;
+}
+
+void
+session_kill(const struct config *c, struct schema_copy *copy)
+{
+	char conninfo[2 * PATH_MAX];
+	PGconn *loader;
+	int pid;
+
+	if (copy->conn == NULL)
+		return;
+	pid = PQbackendPID(copy->conn);
+	session_close(copy);
+	cluster_conninfo(c, true, copy->name, conninfo, sizeof(conninfo));
+	loader = PQconnectdb(conninfo);
+	explicit_bzero(conninfo, sizeof(conninfo));
+	if (PQstatus(loader) != CONNECTION_OK || !terminate(loader, pid))
+		log_error("replay_stuck",
+		    "process %d of the verification cluster does not end", pid);
+	PQfinish(loader);
 }
 
 /* TRUNCATE of all touched tables as one statement; false: none is touched. */

@@ -32,6 +32,12 @@ PGW_MUSTCHECK bool session_open(const struct config *c,
 void session_close(struct schema_copy *copy);
 
 /*
+ * As session_close(), and what runs is ended even if it heeds no cancel: a
+ * client's code can catch that.
+ */
+void session_kill(const struct config *c, struct schema_copy *copy);
+
+/*
  * Counts a job; every few hundred it truncates the tables that were touched,
  * as rows of rolled back inserts are still in the way of later ones.
  */

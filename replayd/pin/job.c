@@ -31,6 +31,7 @@ void _PG_init(void);
 
 static char secret[TOKEN_BYTES + 1];	/* "": not armed yet */
 static bool running;
+static bool in_expression;
 static int refusal;			/* SQLSTATE, 0: none */
 static char refused[128];
 static Oid *relations;			/* of the job, in TopMemoryContext */
@@ -62,10 +63,16 @@ void
 job_refuse(int sqlstate, const char *what)
 {
 	if (refusal == 0) {
-		refusal = sqlstate;
+		refusal = in_expression ? PIN_UNPINNED_EXPRESSION : sqlstate;
 		strlcpy(refused, what, sizeof(refused));
 	}
 	ereport(ERROR, (errcode(refusal), errmsg("%s", refused)));
+}
+
+void
+job_in_expression(bool begins)
+{
+	in_expression = begins;
 }
 
 void
@@ -83,6 +90,7 @@ job_end(XactEvent event, void *arg)
 	if (event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT)
 		return;
 	running = false;
+	in_expression = false;
 	refusal = 0;
 	n_relations = 0;
 	if (relations != NULL)

@@ -32,6 +32,8 @@ bool job_has_relation(Oid relid);
  * of the client's code makes it undone.
  */
 void job_refuse(int sqlstate, const char *what) pg_attribute_noreturn();
+/* What is refused from here on is of no statement, but of a table. */
+void job_in_expression(bool begins);
 /* Fails if job_refuse() was called in this job. */
 void job_check(void);
 /* The worker's secret, without which none of the functions does anything. */

@@ -150,10 +150,11 @@ relation_check(Oid relid)
 
 	if (good != NULL && hash_search(good, &relid, HASH_FIND, NULL) != NULL)
 		return;
-	/* Its own definition first: what it calls may bring invalidations. */
 	all = find_all_inheritors(relid, AccessShareLock, NULL);
+	job_in_expression(true);
 	foreach (lc, all)
 		check_one(lfirst_oid(lc));
+	job_in_expression(false);
 	list_free(all);
 	remember(relid);
 }

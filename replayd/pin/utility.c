@@ -7,6 +7,7 @@
 #include "pin.h"
 
 #include "catalog/namespace.h"
+#include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
 static ProcessUtility_hook_type next_utility;
@@ -21,21 +22,45 @@ check_copy(const CopyStmt *s)
 		    RangeVarGetRelid(s->relation, AccessShareLock, false));
 }
 
-/* Names are compared as SET compares them. */
 static void
-check_set(const VariableSetStmt *s)
+check_truncate(const TruncateStmt *s)
 {
-	static const char *const names[] = { "role", "session_authorization",
-		"statement_timeout", "lock_timeout",
-		"idle_in_transaction_session_timeout",
-		"client_connection_check_interval", "temp_file_limit",
-		"session_replication_role" };
+	ListCell *lc;
 
-	for (size_t i = 0; s->name != NULL && i < lengthof(names); i++)
-		if (pg_strcasecmp(s->name, names[i]) == 0)
-			job_refuse(PIN_ENVIRONMENT, names[i]);
-	if (s->kind == VAR_RESET_ALL)
-		job_refuse(PIN_ENVIRONMENT, "RESET ALL");
+	foreach (lc, s->relations) {
+		RangeVar *rv = lfirst_node(RangeVar, lc);
+
+		if (!job_has_relation(
+			RangeVarGetRelid(rv, AccessExclusiveLock, false)))
+			job_refuse(PIN_READ_SET, rv->relname);
+	}
+}
+
+/*
+ * Inside of functions: nothing that the rows could be read back by afterwards
+ * may change, be it a setting, a name or a definition.
+ */
+static void
+check_nested(Node *s)
+{
+	switch (nodeTag(s)) {
+	case T_CallStmt:
+	case T_ClosePortalStmt:
+	case T_ConstraintsSetStmt:
+	case T_DoStmt:
+	case T_ExplainStmt:
+	case T_FetchStmt:
+		break;
+	case T_TruncateStmt:
+		check_truncate((TruncateStmt *)s);
+		break;
+	case T_DeclareCursorStmt:
+		if (((DeclareCursorStmt *)s)->options & CURSOR_OPT_HOLD)
+			job_refuse(PIN_ENVIRONMENT, "WITH HOLD");
+		break;
+	default:
+		job_refuse(PIN_ENVIRONMENT, GetCommandTagName(CreateCommandTag(s)));
+	}
 }
 
 static void
@@ -45,9 +70,6 @@ check_utility(Node *s)
 	case T_CopyStmt:
 		check_copy((CopyStmt *)s);
 		break;
-	case T_VariableSetStmt:
-		check_set((VariableSetStmt *)s);
-		break;
 	case T_CallStmt:
 		plan_check_expression((Node *)((CallStmt *)s)->funcexpr);
 		break;
@@ -55,11 +77,11 @@ check_utility(Node *s)
 	case T_ExecuteStmt:
 	case T_DeallocateStmt:
 	case T_DiscardStmt:
+	case T_VariableSetStmt:
 	case T_LoadStmt:
 	case T_ListenStmt:
 	case T_UnlistenStmt:
 	case T_NotifyStmt:
-	case T_LockStmt:
 	case T_CheckPointStmt:
 	case T_AlterSystemStmt:
 	case T_CreateRoleStmt:
@@ -71,13 +93,6 @@ check_utility(Node *s)
 	case T_DropdbStmt:
 	case T_AlterDatabaseStmt:
 	case T_AlterDatabaseSetStmt:
-	case T_CreateExtensionStmt:
-	case T_CreatePLangStmt:
-	case T_CreateTableSpaceStmt:
-	case T_CreateSubscriptionStmt:
-	case T_CreatePublicationStmt:
-	case T_CreateForeignServerStmt:
-	case T_CreateUserMappingStmt:
 		job_refuse(PIN_ENVIRONMENT, GetCommandTagName(CreateCommandTag(s)));
 	default:
 		break;
@@ -93,6 +108,8 @@ utility(PlannedStmt *p, const char *text, bool read_only,
 	if (job_is_running() && !IsA(p->utilityStmt, TransactionStmt)) {
 		job_check();
 		check_utility(p->utilityStmt);
+		if (context != PROCESS_UTILITY_TOPLEVEL)
+			check_nested(p->utilityStmt);
 	}
 	if (next_utility != NULL)
 		next_utility(p, text, read_only, context, params, environment,

@@ -1,7 +1,7 @@
 /*
  * replay_fixture.h: a server, and records made on it by plain SQL.
  *
- * Included by test_replay.c alone.  Captures rows as the backend would.
+ * Included by test_replay.c and test_pins.c.  Captures rows as the backend would.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -37,6 +37,12 @@
 #include "log.h"
 #include "procsig.h"
 
+/* Each of the programs uses what it needs. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
+#ifndef FIXTURE_TIMEOUT
+#define FIXTURE_TIMEOUT "3s"
+#endif
 #define MAX_TABLES 8
 #define MAX_STATEMENTS 8
 
@@ -403,5 +409,140 @@ static const char accounts[] =
     " twice numeric GENERATED ALWAYS AS (balance * 2) STORED);"
     " INSERT INTO t VALUES (1, 'ann', NULL, 10), (2, 'bob', '', 20),"
     " (3, 'eve', 'a \"quoted\", (text)\\', 30)";
+
+/* --- set-up --- */
+
+static void
+write_config(void)
+{
+	char path[PATH_MAX + 32];
+	char text[PATH_MAX + 256];
+	int n = snprintf(text, sizeof(text),
+	    "[backend]\nhost = %s\n"
+	    "port = 5432\ndbname = postgres\nuser = witness\n"
+	    "[replay]\nstatement_timeout = " FIXTURE_TIMEOUT "\n[log]\nlevel = debug\n",
+	    base);
+
+	io_path(path, sizeof(path), "%s/data/pgwitness.conf", base);
+	assert_true(io_replace_file(path, text, (size_t)n, 0600));
+}
+
+static int
+set_up(void **state)
+{
+	char path[PATH_MAX + 32];
+	char error[1024];
+
+	(void)state;
+	procsig_init();
+	procsig_catch(SIGTERM);
+	arena = arena_new(0);
+	io_path(path, sizeof(path), "%s/data", base);
+	if (mkdir(path, 0700) != 0)
+		return -1;
+	write_config();
+	config = config_load(path, NULL, error, sizeof(error));
+	if (config == NULL) {
+		print_error("%s\n", error);
+		return -1;
+	}
+	io_path(path, sizeof(path), "%s/data/log", base);
+	(void)mkdir(path, 0700);
+	io_path(path, sizeof(path), "%s/data/spool", base);
+	(void)mkdir(path, 0700);
+	config_log_path(config, "pgwitness.log", path, sizeof(path));
+	if (!log_open(path) || !start_server() || !connect_server())
+		return -1;
+	tell("CREATE ROLE witness LOGIN; GRANT pg_read_all_data TO witness");
+	if (!cluster_start(config, &cluster_pid, error, sizeof(error))) {
+		print_error("%s\n", error);
+		return -1;
+	}
+	replay = replay_new(config, 0);
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	char command[PATH_MAX + 32];
+
+	(void)state;
+	if (replay != NULL)
+		replay_free(replay);
+	cluster_stop(cluster_pid);
+	PQfinish(server);
+	if (server_pid > 0) {
+		kill(server_pid, SIGQUIT);
+		waitpid(server_pid, NULL, 0);
+	}
+	if (arena != NULL)
+		arena_free(arena);
+	config_free(config);
+	if (getenv("KEEP") == NULL) {
+		snprintf(command, sizeof(command), "rm -rf '%s'", base);
+		return system(command);
+	}
+	print_message("kept %s\n", base);
+	return 0;
+}
+
+/* As root: a copy of this program and of the pins, run as user postgres. */
+static int
+run_unprivileged(char *self, const struct passwd *pw)
+{
+	char command[1024];
+	char program[PATH_MAX + 32];
+	int status;
+	pid_t pid;
+
+	io_path(command, sizeof(command),
+	    "set -e; mkdir -p %s/test %s/pin;"
+	    " cp /proc/%d/exe %s/test/program;"
+	    " cp \"$(dirname \"$(readlink /proc/%d/exe)\")\"/../pin/*.so"
+	    " %s/pin; chmod -R a+rX %s; chown -R %s %s",
+	    base, base, (int)getpid(), base, (int)getpid(), base, base,
+	    pw->pw_name, base);
+	if (system(command) != 0)
+		return 1;
+	io_path(program, sizeof(program), "%s/test/program", base);
+	pid = fork();
+	if (pid == 0) {
+		char *argv[] = { self, base, NULL };
+
+		if (setgroups(0, NULL) != 0 || setgid(pw->pw_gid) != 0 ||
+		    setuid(pw->pw_uid) != 0 || chdir(base) != 0)
+			_exit(126);
+		execv(program, argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return 1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+static int
+fixture_main(
+    int argc, char **argv, const struct CMUnitTest *tests, size_t n)
+{
+	const struct passwd *pw = getpwnam("postgres");
+
+	if (access(PROGRAM_BINDIR "/initdb", X_OK) != 0 ||
+	    (getuid() == 0 && pw == NULL)) {
+		printf("SKIP: it needs the PostgreSQL 15 server programs in "
+		       PROGRAM_BINDIR " and, as root, the user postgres\n");
+		return 0;
+	}
+	if (argc > 1) {
+		snprintf(base, sizeof(base), "%s", argv[1]);
+	} else {
+		strcpy(base, "/tmp/test_replay.XXXXXX");
+		if (mkdtemp(base) == NULL)
+			return 1;
+	}
+	if (getuid() == 0)
+		return run_unprivileged(argv[0], pw);
+	return _cmocka_run_group_tests("tests", tests, n, set_up, tear_down);
+}
 
 #endif

@@ -683,56 +683,6 @@ test_a_new_enum_value_is_no_mismatch(void **state)
 	assert_verified();
 }
 
-/* No statement gets further than a refusal; the replay role may do nothing. */
-static void
-test_hostile_statements_have_no_effect(void **state)
-{
-	static const char *const never_sent[] = { "COMMIT",
-		"/* */ -- \n COMMIT", "COPY t TO PROGRAM 'touch /tmp/x'",
-		"ALTER SYSTEM SET port = 1", "DO $$ BEGIN END $$",
-		"PREPARE x AS SELECT 1", "SET a.b = 1" };
-	static const struct {
-		const char *sql;
-		const char *reason;
-	} refused[] = {
-		{ "SELECT pg_read_file('/etc/passwd')", "volatile_function" },
-		{ "SELECT pg_terminate_backend(pg_backend_pid())",
-		    "volatile_function" },
-		{ "SELECT set_config('role', 'pgwitness_loader', true)",
-		    "volatile_function" },
-		{ "SELECT lo_import('/etc/passwd')", "volatile_function" },
-		{ "SELECT pgwitness_pin.set('', 'a.b', 'c')", "replay_error" },
-		{ "SELECT pgwitness_pin.take(1)", "replay_error" },
-		{ "SELECT current_setting('port')", "environment" },
-		{ "SELECT * FROM pg_prepared_statements", "environment" },
-		{ "SELECT ctid FROM t", "environment" },
-		{ "SELECT 't'::regclass::oid", "environment" },
-		{ "SELECT nextval('s')", "sequence" },
-		{ "SELECT * FROM elsewhere", "read_set" },
-		{ "SELECT 1; COMMIT", "replay_error" },
-	};
-	struct verdict v;
-
-	(void)state;
-	fresh(accounts);
-	for (size_t i = 0; i < sizeof(never_sent) / sizeof(char *); i++) {
-		begin_record();
-		(void)add_table("public", "t");
-		note(never_sent[i]);
-		v = finish();
-		assert_verdict(&v, VERDICT_UNVERIFIABLE, "unsupported");
-	}
-	tell("CREATE SEQUENCE public.s; CREATE TABLE public.elsewhere (a int)");
-	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++) {
-		begin_record();
-		(void)add_table("public", "t");
-		note(refused[i].sql);
-		v = finish();
-		assert_verdict(&v, VERDICT_UNVERIFIABLE, refused[i].reason);
-	}
-	test_update_is_verified(state);
-}
-
 /* The role's own rights, past the worker's choice of statements. */
 static void
 test_the_replay_role_cannot_leave(void **state)
@@ -778,47 +728,6 @@ test_the_replay_role_cannot_leave(void **state)
 	assert_int_equal(PQstatus(conn), CONNECTION_BAD);
 	PQfinish(conn);
 	PQfinish(loader);
-}
-
-/* What a function's body asks of this server is not asked. */
-static void
-test_bodies_do_not_look_around(void **state)
-{
-	struct record_table *t;
-	struct verdict v;
-
-	(void)state;
-	fresh(
-	    "CREATE TABLE t (id int PRIMARY KEY, who text, super bool);"
-	    " CREATE OR REPLACE FUNCTION f() RETURNS bool LANGUAGE sql SECURITY"
-	    " DEFINER AS 'SELECT rolsuper FROM pg_roles"
-	    " WHERE rolname = current_user'");
-	begin_record();
-	t = add_table("public", "t");
-	execute("INSERT INTO t VALUES (1, 'x', f())");
-	after(t, "id = 1");
-	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "environment");
-}
-
-static void
-test_endless_statement_times_out(void **state)
-{
-	struct verdict v;
-	int64_t start;
-
-	(void)state;
-	fresh(accounts);
-	begin_record();
-	(void)add_table("public", "t");
-	tell("CREATE OR REPLACE FUNCTION public.spin() RETURNS int LANGUAGE plpgsql"
-	     " AS 'BEGIN LOOP END LOOP; END'");
-	note("SELECT spin()");
-	start = io_monotonic_us();
-	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "timeout");
-	assert_true(io_monotonic_us() - start < 20000000);
-	test_update_is_verified(state);
 }
 
 static void
@@ -871,136 +780,6 @@ test_what_is_known_is_not_tried(void **state)
 	note("SELECT 1");
 	v = finish();
 	assert_verdict(&v, VERDICT_UNVERIFIABLE, "server_unreachable");
-}
-
-/* A handler in the client's code does not undo a refusal. */
-static void
-test_our_statements_stay(void **state)
-{
-	struct record_table *t;
-	struct verdict v;
-
-	(void)state;
-	fresh(accounts);
-	tell("CREATE OR REPLACE FUNCTION evil() RETURNS int LANGUAGE plpgsql"
-	     " AS 'BEGIN DEALLOCATE ALL; RETURN 1;"
-	     " EXCEPTION WHEN OTHERS THEN RETURN 1; END'");
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id = 1");
-	note("UPDATE t SET note = evil()::text WHERE id = 1");
-	after_lie(t, "1, 'ann', '1', 10.00, 20.00");
-	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "environment");
-	test_update_is_verified(state);
-}
-
-/* --- recorded inputs --- */
-
-/* As the server's rows show them, in the order of n. */
-static void
-note_input(const char *what, const char *column)
-{
-	static struct record_input inputs[8];
-	struct record_value *values;
-	PGresult *res = ask(
-	    sql_of("SELECT %s::text FROM public.t ORDER BY n", column));
-	size_t n = (size_t)PQntuples(res);
-
-	values = arena_zalloc(arena, (n + 1) * sizeof(*values));
-	assert_non_null(values);
-	for (size_t i = 0; i < n; i++) {
-		values[i].value = (const uint8_t *)arena_strdup(
-		    arena, PQgetvalue(res, (int)i, 0));
-		values[i].len = strlen((const char *)values[i].value);
-	}
-	PQclear(res);
-	inputs[rec.n_inputs] = (struct record_input){ .what = what,
-		.origin = INPUT_CLAIM,
-		.schema = "public",
-		.table = "t",
-		.column = column,
-		.values = values,
-		.n_values = n };
-	rec.inputs = inputs;
-	rec.n_inputs++;
-}
-
-/* Three rows with what defaults and VALUES call; the inputs but the last. */
-static struct record_table *
-insert_calls(void)
-{
-	struct record_table *t;
-
-	fresh("CREATE TABLE t (id serial PRIMARY KEY,"
-	      " u uuid DEFAULT gen_random_uuid(), r float8,"
-	      " i smallint GENERATED ALWAYS AS IDENTITY, n int,"
-	      " c timestamptz(3) DEFAULT clock_timestamp())");
-	tell("SELECT nextval('t_id_seq'), setval('t_i_seq', 500)");
-	begin_record();
-	t = add_table("public", "t");
-	execute("INSERT INTO t (n, r) VALUES (1, random()), (2, random()),"
-		" (3, random())");
-	after(t, "true");
-	note_input("nextval", "id");
-	note_input("gen_random_uuid", "u");
-	note_input("random", "r");
-	note_input("nextval", "i");
-	return t;
-}
-
-static void
-test_recorded_inputs(void **state)
-{
-	(void)state;
-	(void)insert_calls();
-	note_input("clock_timestamp", "c");
-	assert_verified();
-}
-
-static void
-test_an_input_that_is_missing(void **state)
-{
-	struct verdict v;
-
-	(void)state;
-	(void)insert_calls();
-	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "not_pinned");
-}
-
-/* Rows and values of the same false story. */
-static void
-test_a_row_that_was_not_claimed(void **state)
-{
-	struct record_table *t = insert_calls();
-	struct verdict v;
-
-	(void)state;
-	note_input("clock_timestamp", "c");
-	for (size_t i = 0; i < rec.n_inputs; i++)
-		rec.inputs[i].n_values--;
-	t->n_after--;
-	v = finish();
-	assert_verdict(&v, VERDICT_MISMATCH, "rows_differ");
-	assert_int_equal(v.n_mismatches, 1);
-	assert_string_equal(v.mismatches[0].calculated, "present");
-}
-
-static void
-test_a_doubt_is_no_mismatch(void **state)
-{
-	struct verdict v;
-
-	(void)state;
-	fresh(accounts);
-	begin_record();
-	(void)add_table("public", "t");
-	execute("UPDATE t SET note = 'a' WHERE id = 1");
-	rec.doubt = "order";
-	after_lie(&tables[0], "1, 'ann', 'b', 10.00, 20.00");
-	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "order");
 }
 
 /* --- the worker process --- */
@@ -1340,117 +1119,6 @@ test_tpcb_jobs(void **state)
 	buf_free(&b);
 }
 
-/* --- set-up --- */
-
-static void
-write_config(void)
-{
-	char path[PATH_MAX + 32];
-	char text[PATH_MAX + 256];
-	int n = snprintf(text, sizeof(text),
-	    "[backend]\nhost = %s\n"
-	    "port = 5432\ndbname = postgres\nuser = witness\n"
-	    "[replay]\nstatement_timeout = 3s\n[log]\nlevel = debug\n",
-	    base);
-
-	io_path(path, sizeof(path), "%s/data/pgwitness.conf", base);
-	assert_true(io_replace_file(path, text, (size_t)n, 0600));
-}
-
-static int
-set_up(void **state)
-{
-	char path[PATH_MAX + 32];
-	char error[1024];
-
-	(void)state;
-	procsig_init();
-	procsig_catch(SIGTERM);
-	arena = arena_new(0);
-	io_path(path, sizeof(path), "%s/data", base);
-	if (mkdir(path, 0700) != 0)
-		return -1;
-	write_config();
-	config = config_load(path, NULL, error, sizeof(error));
-	if (config == NULL) {
-		print_error("%s\n", error);
-		return -1;
-	}
-	io_path(path, sizeof(path), "%s/data/log", base);
-	(void)mkdir(path, 0700);
-	io_path(path, sizeof(path), "%s/data/spool", base);
-	(void)mkdir(path, 0700);
-	config_log_path(config, "pgwitness.log", path, sizeof(path));
-	if (!log_open(path) || !start_server() || !connect_server())
-		return -1;
-	tell("CREATE ROLE witness LOGIN; GRANT pg_read_all_data TO witness");
-	if (!cluster_start(config, &cluster_pid, error, sizeof(error))) {
-		print_error("%s\n", error);
-		return -1;
-	}
-	replay = replay_new(config, 0);
-	return 0;
-}
-
-static int
-tear_down(void **state)
-{
-	char command[PATH_MAX + 32];
-
-	(void)state;
-	if (replay != NULL)
-		replay_free(replay);
-	cluster_stop(cluster_pid);
-	PQfinish(server);
-	if (server_pid > 0) {
-		kill(server_pid, SIGQUIT);
-		waitpid(server_pid, NULL, 0);
-	}
-	if (arena != NULL)
-		arena_free(arena);
-	config_free(config);
-	if (getenv("KEEP") == NULL) {
-		snprintf(command, sizeof(command), "rm -rf '%s'", base);
-		return system(command);
-	}
-	print_message("kept %s\n", base);
-	return 0;
-}
-
-/* As root: a copy of this program and of the pins, run as user postgres. */
-static int
-run_unprivileged(char *self, const struct passwd *pw)
-{
-	char command[1024];
-	char program[PATH_MAX + 32];
-	int status;
-	pid_t pid;
-
-	io_path(command, sizeof(command),
-	    "set -e; mkdir -p %s/test %s/pin;"
-	    " cp /proc/%d/exe %s/test/test_replay;"
-	    " cp \"$(dirname \"$(readlink /proc/%d/exe)\")\"/../pin/*.so"
-	    " %s/pin; chmod -R a+rX %s; chown -R %s %s",
-	    base, base, (int)getpid(), base, (int)getpid(), base, base,
-	    pw->pw_name, base);
-	if (system(command) != 0)
-		return 1;
-	io_path(program, sizeof(program), "%s/test/test_replay", base);
-	pid = fork();
-	if (pid == 0) {
-		char *argv[] = { self, base, NULL };
-
-		if (setgroups(0, NULL) != 0 || setgid(pw->pw_gid) != 0 ||
-		    setuid(pw->pw_uid) != 0 || chdir(base) != 0)
-			_exit(126);
-		execv(program, argv);
-		_exit(127);
-	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
-		return 1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -1479,17 +1147,9 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_identity_rows_load_as_they_were),
 		cmocka_unit_test(test_a_changed_table_is_copied_again),
 		cmocka_unit_test(test_a_new_enum_value_is_no_mismatch),
-		cmocka_unit_test(test_hostile_statements_have_no_effect),
 		cmocka_unit_test(test_the_replay_role_cannot_leave),
-		cmocka_unit_test(test_bodies_do_not_look_around),
-		cmocka_unit_test(test_endless_statement_times_out),
 		cmocka_unit_test(test_wrong_roots_are_an_inconsistent_record),
 		cmocka_unit_test(test_what_is_known_is_not_tried),
-		cmocka_unit_test(test_our_statements_stay),
-		cmocka_unit_test(test_recorded_inputs),
-		cmocka_unit_test(test_an_input_that_is_missing),
-		cmocka_unit_test(test_a_row_that_was_not_claimed),
-		cmocka_unit_test(test_a_doubt_is_no_mismatch),
 		cmocka_unit_test(test_what_cannot_be_copied_harms_nobody_else),
 		cmocka_unit_test(test_worker_answers_in_order),
 		cmocka_unit_test(test_cluster_dies_with_its_parent),
@@ -1497,23 +1157,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_tpcb_jobs),
 		cmocka_unit_test(test_cluster_survives_a_killed_postmaster),
 	};
-	const struct passwd *pw = getpwnam("postgres");
 
-	if (access(PROGRAM_BINDIR "/initdb", X_OK) != 0 ||
-	    (getuid() == 0 && pw == NULL)) {
-		printf("SKIP test_replay: it needs the PostgreSQL 15 server"
-		       " programs in " PROGRAM_BINDIR
-		       " and, as root, the user postgres\n");
-		return 0;
-	}
-	if (argc > 1) {
-		snprintf(base, sizeof(base), "%s", argv[1]);
-	} else {
-		strcpy(base, "/tmp/test_replay.XXXXXX");
-		if (mkdtemp(base) == NULL)
-			return 1;
-	}
-	if (getuid() == 0)
-		return run_unprivileged(argv[0], pw);
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return fixture_main(
+	    argc, argv, tests, sizeof(tests) / sizeof(*tests));
 }

@@ -1,0 +1,112 @@
+# Code that clients wrote does to the verification cluster what it may do there:
+# nothing.  It hangs nobody, and is never verified or accused wrongly.  (What
+# capture keeps away from replay is tried in unit/test_pins.)
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(slurp new_dir);
+
+my $dir = new_dir('ho');
+chmod 0777, $dir;
+my $c = PGW::Cluster->new(sql => q{
+	create table t (id int primary key, v text);
+	create table other (id int primary key, v text);
+	insert into t select i, 'v' || i from generate_series(1, 99) i;
+});
+my $p = PGW::Proxy->new($c, conf => { replay => { statement_timeout => '2s' } });
+my $id = 0;
+
+# Bodies of functions, run for real on the server, whose superuser may do all
+# of it; the verification cluster would leave a second trace.
+my @evil = (
+	['program', "copy (select 1) to program 'pwd >> $dir/program'"],
+	['file', "copy (select clock_timestamp()) to '$dir/file'"],
+	['read a file', "v := pg_read_file('postmaster.pid')"],
+	['large object', "v := lo_import('$dir/lo')::text"],
+	['system', "v := set_config('port', '1', true)", 'refused'],
+	['role', 'set local role pg_monitor'],
+	['session user', "execute 'reset session authorization'"],
+	['commit', "execute 'do \$x\$ begin commit; end \$x\$'", 'refused'],
+	['deallocate', 'deallocate all'],
+	['prepare', 'prepare evil as select 1'],
+	['no timeout', 'set local statement_timeout = 0'],
+	['session lock', 'perform pg_advisory_lock(42)'],
+	['listen', 'listen evil'],
+	['elsewhere', "insert into other values (1, 'x') on conflict do nothing"],
+	['rename', 'alter table other rename to another; '
+		. 'alter table another rename to other'],
+	['extension', 'create extension if not exists dblink'],
+	['own role', 'create role evil; drop role evil'],
+	['port', "v := current_setting('port')"],
+	['process', 'v := pg_backend_pid()'],
+	['clock', 'v := clock_timestamp()'],
+	['who', 'v := current_user'],
+	['catalog', 'v := (select count(*) from pg_class)'],
+	['pins', "perform pgwitness_pin.set('', 'a.b', 'c')", 'refused']);
+
+open my $lo, '>', "$dir/lo" or die $!;
+close $lo;
+for my $label (qw(volatile stable immutable)) {
+	my $i = 0;
+	$p->safe_psql(join ';', map { "create function ${label}_" . $i++
+		. "() returns text language plpgsql $label as \$f\$declare v text "
+		. ":= 'evil'; begin begin $_->[1]; exception when others then v "
+		. ":= 'caught'; end; return v; end\$f\$" } @evil);
+	for $i (0 .. $#evil) {
+		my $name = "$evil[$i][0], $label";
+		$id++;
+		my @tx = $p->witness("update t set v = ${label}_$i() "
+			. "where id = $id");
+		cmp_ok(scalar @tx, '>', 0, "$name: has a record");
+		is_named($_, $name) for @tx;
+		isnt($_->{verdict}{verdict}, 'verified', "$name: not verified")
+			for $evil[$i][2] ? () : grep { $label ne 'immutable' } @tx;
+	}
+}
+is(() = slurp("$dir/program") =~ /^.+$/mg, 1,
+	'only the server has run a program');
+like(slurp("$dir/program"), qr/^\Q$c->{dir}\E/, 'and where it was');
+
+# --- the same behind defaults, constraints, indexes and triggers ---
+
+$p->safe_psql(q{
+	create table hidden (id int primary key, a text default volatile_17(),
+		b text check (b is null or immutable_17() is not null),
+		c text generated always as (immutable_18()) stored);
+	create index on hidden (immutable_0());
+	create function fire() returns trigger language plpgsql as
+		$f$begin new.a := volatile_0(); return new; end$f$;
+	create table fired (id int primary key, a text);
+	create trigger evil before insert on fired for each row
+		execute function fire();
+	alter table fired enable always trigger evil;
+	create domain answer as text check (stable_17() <> value);
+	create table asked (id int primary key, a answer);
+});
+for (['default', "insert into hidden (id) values (1)"],
+	['constraint', "insert into hidden (id, a, b) values (2, 'a', 'b')"],
+	['update', "update hidden set b = 'c' where id = 2"],
+	['trigger', "insert into fired values (1, 'x')"],
+	['domain', "insert into asked values (1, 'x')"],
+	['a function of the name', q{create schema mine; create function
+		mine.now() returns timestamptz language sql as
+		'select pg_catalog.clock_timestamp()'; set search_path = mine,
+		pg_catalog, public; insert into t values (1000, now())}]) {
+	my ($name, $sql) = @$_;
+	my @tx = $p->witness($sql);
+	is_named($_, $name) for @tx;
+}
+
+# --- nothing of it is left, nobody hangs ---
+
+is_verified($_, 'an honest statement') for $p->witness(
+	"update t set v = 'honest' where id = 99");
+no_mismatches($p);
+one_outcome_and_verdict($p);
+ok(!(grep { ($_->{event} // '') =~ /replay_stuck|verification_leftover/ }
+	$p->operator_log), 'no process of the verification cluster is stuck');
+is($p->stop('TERM'), 0, 'stops');
+done_testing;
