@@ -194,7 +194,13 @@ torture: deps
 	$(Q)$(MAKE) --no-print-directory all
 	@BUILD=$(BUILD) SEED="$(SEED)" KILLS="$(KILLS)" MINUTES="$(MINUTES)" \
 	    LEVEL="$(LEVEL)" STORM="$(STORM)" SPOOL="$(SPOOL)" KEEP="$(KEEP)" \
-	    KILLPOINTS="$(KILLPOINTS)" test/torture/run.sh
+	    KILLPOINTS="$(KILLPOINTS)" test/alone.sh torture/torture.pl
+
+# TX=200000 CLIENTS=16 LEVEL=before_commit KEEP=1: test/truth/README.
+truth: deps
+	$(Q)$(MAKE) --no-print-directory all
+	@BUILD=$(BUILD) TX="$(TX)" CLIENTS="$(CLIENTS)" LEVEL="$(LEVEL)" \
+	    KEEP="$(KEEP)" test/alone.sh truth/truth.pl
 
 lint:
 	@etc/layers.sh
@@ -213,6 +219,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench benches spoolbench torture lint format install uninstall clean
+.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench benches spoolbench torture truth lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

@@ -1,10 +1,10 @@
 #!/bin/bash
-# Runs test/torture/torture.pl where the programs of $BUILD can run: as root,
-# as user postgres on copies (as test/run.sh does).
+# alone.sh torture/torture.pl: runs one program of test/ where those of $BUILD
+# can run: as root, as user postgres on copies (as test/run.sh does).
 #
 # SPDX-License-Identifier: PostgreSQL
 set -u
-src=$(cd "$(dirname "$0")/../.." && pwd)
+src=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD:-build}
 case $build in /*) ;; *) build=$src/$build ;; esac
 export PG_BINDIR=${PG_BINDIR:-/usr/lib/postgresql/15/bin}
@@ -22,7 +22,7 @@ if [ "$(id -u)" = 0 ]; then
 	chown -R postgres:postgres "$home"
 	cd "$home/src" && setpriv --reuid=postgres --regid=postgres \
 		--init-groups env HOME="$home" USER=postgres LOGNAME=postgres \
-		BUILD="$home/src/build" PGW_TOP="$home" test/torture/run.sh
+		BUILD="$home/src/build" PGW_TOP="$home" test/alone.sh "$1"
 	status=$?
 	exit $status
 fi
@@ -33,7 +33,7 @@ done
 export PGW_SRC=$src PGW_BUILD=$build LC_ALL=C.UTF-8 TZ=UTC
 PGW_RUN=$(mktemp -d "${PGW_TOP:-${TMPDIR:-/tmp}}/r.XXXXXX") && export PGW_RUN
 ulimit -c 0
-perl -I "$src/test/support" "$src/test/torture/torture.pl"
+perl -I "$src/test/support" "$src/test/$1"
 status=$?
 [ -n "${KEEP:-}" ] && [ $status -ne 0 ] || rm -rf "$PGW_RUN"
 exit $status
