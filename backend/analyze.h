@@ -121,6 +121,10 @@ struct analyzed_statement {
 	bool with_clause;	/* any WITH on the top level */
 	bool reads_relations;	/* relations other than the target, sublinks,
 				 * or the target once more */
+	bool reads_target;	/* that, under the same name and alias */
+	bool order_matters;	/* LIMIT, DISTINCT ON, window functions, aggregates
+				 * that depend on the order of their input */
+	bool sums;		/* sum() and its kin, where floats would do so */
 	bool has_params;	/* $1 ... */
 	bool has_sublinks;
 	bool system_columns;	/* ctid, xmin ... are read */

@@ -186,6 +186,8 @@ find_mention(struct walk *w, const struct analyzed_relation *r)
 		    !same_name(have->schema, r->schema) ||
 		    !same_name(have->alias, r->alias))
 			continue;
+		if (have->target != r->target)
+			w->st->reads_target = true;
 		have->target = have->target || r->target;
 		return true;
 	}
@@ -341,6 +343,12 @@ walk_select(struct walk *w, const ProtobufCMessage *m)
 {
 	const PgQuery__SelectStmt *s = (const PgQuery__SelectStmt *)m;
 
+	/* A plain DISTINCT has one empty member. */
+	if (s->limit_count != NULL || s->limit_offset != NULL ||
+	    (s->n_distinct_clause > 0 &&
+		s->distinct_clause[0]->node_case !=
+		    PG_QUERY__NODE__NODE__NOT_SET))
+		w->st->order_matters = true;
 	walk_scoped(w, m, s->with_clause);
 }
 
@@ -400,11 +408,44 @@ walk_cte(struct walk *w, const ProtobufCMessage *m)
 	walk_fields(w, m);
 }
 
+static bool
+is_one_of(const char *name, const char *const *list)
+{
+	for (; *list != NULL; list++)
+		if (strcmp(*list, name) == 0)
+			return true;
+	return false;
+}
+
+/* Where the order of rows shows in the result. */
+static void
+note_order(struct walk *w, const PgQuery__FuncCall *f)
+{
+	static const char *const lists[] = { "array_agg", "string_agg",
+		"json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg",
+		"xmlagg", NULL };
+	static const char *const sums[] = { "sum", "avg", "stddev",
+		"stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp",
+		"corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy",
+		"regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
+		"regr_sxy", "regr_syy", NULL };
+	const char *name = f->n_funcname > 0
+			       ? node_string(f->funcname[f->n_funcname - 1])
+			       : "";
+
+	if (f->over != NULL ||
+	    (f->n_agg_order == 0 && is_one_of(name, lists)))
+		w->st->order_matters = true;
+	if (f->n_agg_order == 0 && is_one_of(name, sums))
+		w->st->sums = true;
+}
+
 static void
 walk_func_call(struct walk *w, const ProtobufCMessage *m)
 {
 	const PgQuery__FuncCall *f = (const PgQuery__FuncCall *)m;
 
+	note_order(w, f);
 	add_named(w, f->funcname, f->n_funcname, !is_call(w, m));
 	walk_fields(w, m);
 }

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "inputs.h"
+#include "log.h"
 #include "rowtext.h"
+#include "statement.h"
 #include "txn.h"
 
 static bool
@@ -151,43 +153,47 @@ pre_may_fail(const struct session *s, const struct capture *c)
 		   (!c->autocommit && !read_write(s)));
 }
 
-/*
- * A set of rows is safe from other sessions only in a block of ours.  Its end
- * is ours, too: the statement is all there is, and a portal ends with it.
- */
-static void
-plan_block(struct capture *c)
+static bool
+is_dml(enum stmt_kind kind)
 {
-	const struct capture_bind *b = c->bind;
-
-	if (!c->alone || c->stmt->kind == STMT_INSERT || c->key_equality)
-		return;
-	if (b != NULL && (!b->first || b->check ||
-			     (c->stmt->returning.len > 0 && b->max_rows > 0)))
-		return;
-	c->own_block = c->hold = true;
-	c->sync_sent = false;
+	return kind == STMT_INSERT || kind == STMT_UPDATE ||
+	       kind == STMT_DELETE;
 }
 
-const char *
-capture_prepare(struct session *s, struct capture *c,
-    const struct analyzed_statement *stmt, const char *text, size_t len,
-    const struct capture_bind *bind, bool may_block)
+/*
+ * The statement is all there is of its transaction, and its portal ends with
+ * it, so that both may be ours.
+ */
+static bool
+may_block(const struct capture *c)
 {
-	const char *reason = text_refusal(stmt, bind);
-	const struct analyzed_relation *rel = stmt->relations;
+	const struct capture_bind *b = c->bind;
+	bool rows = !is_dml(c->stmt->kind) || c->stmt->returning.len > 0;
 
-	memset(c, 0, sizeof(*c));
-	c->stmt = stmt;
-	c->text = text;
-	c->len = len;
-	c->bind = bind;
-	plan_end(s, c);
+	return c->alone && (b == NULL || (b->first && !b->check &&
+					     !(rows && b->max_rows > 0)));
+}
+
+static void
+take_block(struct capture *c)
+{
+	c->own_block = c->hold = true;
+	c->savepoint = c->sync_sent = false;
+}
+
+/* The target alone, by the statement itself. */
+static const char *
+prepare_narrow(struct session *s, struct capture *c)
+{
+	const struct analyzed_statement *stmt = c->stmt;
+	const char *reason = text_refusal(stmt, c->bind);
+
 	if (reason != NULL)
 		return reason;
 	if (!rowtext_encoding_ok(s))
 		return "client_encoding";
-	c->table = catalog_table(s, rel->schema, rel->name);
+	c->table = catalog_table(
+	    s, stmt->relations[0].schema, stmt->relations[0].name);
 	if (c->table == NULL)
 		return "unknown_table";
 	c->key_changes = stmt->kind == STMT_INSERT ||
@@ -201,11 +207,116 @@ capture_prepare(struct session *s, struct capture *c,
 	c->in_utc = rowtext_needs_utc(s, c->table);
 	c->savepoint = !c->autocommit && pre_may_fail(s, c);
 	/* An error could not be undone without undoing the client's. */
-	if (c->autocommit && bind != NULL && !bind->first && pre_may_fail(s, c))
+	if (c->autocommit && c->bind != NULL && !c->bind->first &&
+	    pre_may_fail(s, c))
 		return "pipeline";
-	if (may_block)
-		plan_block(c);
 	return NULL;
+}
+
+/* Reading all tables that take part would show it. */
+static bool
+is_shown_by_whole(const char *reason)
+{
+	static const char *const reasons[] = { "merge", "truncate",
+		"modifying_cte", "with_clause", "on_conflict", "from_or_using",
+		"partitioned_table", "inheritance", "no_primary_key", "cascade",
+		"privileges" };
+
+	return in_list(reasons, sizeof(reasons) / sizeof(*reasons), reason);
+}
+
+static bool
+make_images(struct session *s, struct capture *c)
+{
+	c->n_images = c->scope.n;
+	c->images = arena_zalloc(
+	    s->txn->arena, (c->n_images + 1) * sizeof(*c->images));
+	for (size_t i = 0; c->images != NULL && i < c->n_images; i++) {
+		struct capture_image *m = &c->images[i];
+
+		m->table = c->scope.tables[i].table;
+		m->write = c->scope.tables[i].write;
+		m->in_utc = rowtext_needs_utc(s, m->table);
+	}
+	return c->images != NULL;
+}
+
+/* Not if it may do again what cannot be undone. */
+static bool
+may_run_again(struct session *s, const struct analyzed_statement *st)
+{
+	for (size_t i = 0; i < st->n_functions; i++)
+		switch (catalog_function(
+		    s, st->functions[i].schema, st->functions[i].name, true)) {
+		case FUNCTION_PURE:
+		case FUNCTION_TIME:
+		case FUNCTION_SEQUENCE:
+		case FUNCTION_VOLATILE:
+		case FUNCTION_ENVIRONMENT:
+		case FUNCTION_USER:
+			break;
+		case FUNCTION_SETTINGS:
+		case FUNCTION_WRITES:
+		case FUNCTION_USER_VOLATILE:
+		case FUNCTION_UNKNOWN:
+			return false;
+		}
+	return true;
+}
+
+/* The tables that it reads, beside its own target. */
+static bool
+plan_reads(struct session *s, struct capture *c)
+{
+	if (c->stmt->reads_target ||
+	    scope_find(s, c->stmt, true, &c->scope) != NULL ||
+	    scope_has(&c->scope, c->table->oid))
+		return false;
+	c->scope.apart = c->table->oid;
+	return make_images(s, c);
+}
+
+static bool
+plan_whole(struct session *s, struct capture *c)
+{
+	const char *why = scope_find(s, c->stmt, false, &c->scope);
+
+	if (why != NULL)
+		log_debug("capture_whole", "not read as a whole: %s", why);
+	c->whole = why == NULL && c->scope.n > 0 && make_images(s, c);
+	return c->whole;
+}
+
+const char *
+capture_prepare(struct session *s, struct capture *c,
+    const struct analyzed_statement *stmt, const char *text, size_t len,
+    const struct capture_bind *bind, enum capture_effort effort)
+{
+	const char *reason;
+	bool reads;
+
+	memset(c, 0, sizeof(*c));
+	c->stmt = stmt;
+	c->text = text;
+	c->len = len;
+	c->bind = bind;
+	plan_end(s, c);
+	reason = is_dml(stmt->kind) ? prepare_narrow(s, c)
+				    : statement_unsupported(s, stmt, true);
+	reads = reason == NULL && (stmt->reads_relations || stmt->has_sublinks);
+	if (effort == CAPTURE_PLAIN || !may_block(c))
+		return reason;
+	if (effort == CAPTURE_WHOLE && rowtext_encoding_ok(s) &&
+	    (reads || (reason != NULL && is_shown_by_whole(reason))) &&
+	    may_run_again(s, stmt) &&
+	    ((reads && plan_reads(s, c)) || plan_whole(s, c))) {
+		c->scoped = true;
+		take_block(c);
+		return NULL;
+	}
+	if (reason == NULL && stmt->kind != STMT_INSERT && !c->key_equality)
+		take_block(c);
+	return reason;
 }
 
 /* Rows that the predicate finds after a DELETE, but not those it deleted
@@ -244,17 +355,30 @@ is_single_row(const struct capture *c)
 					    : c->key_equality;
 }
 
-void
-capture_apply(struct session *s, const struct capture *c, uint32_t statement)
+static void
+apply_images(struct txn *t, const struct capture *c, uint32_t statement)
+{
+	for (size_t i = 0; i < c->n_images; i++) {
+		const struct capture_image *m = &c->images[i];
+
+		if (m->write)
+			txn_apply(t, m->table, statement, m->pre, m->n_pre,
+			    m->post, m->n_post, true);
+		else
+			txn_read(t, m->table, statement, m->pre, m->n_pre);
+	}
+	if (c->whole && c->check.sequences)
+		txn_unverifiable(t, "sequence");
+}
+
+/* The target's own rows, found and left. */
+static void
+apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 {
 	struct txn *t = s->txn;
 	size_t n_post = c->n_post;
 	size_t want = c->stmt->kind == STMT_INSERT ? c->n_post : c->n_pre;
 
-	if (c->undecodable) {
-		txn_degrade(t, CAPTURE_INCOMPLETE, "undecodable_row");
-		catalog_flush(s->catalog);
-	}
 	if (c->suspended && !is_single_row(c))
 		txn_degrade(t, CAPTURE_INCOMPLETE, "portal_suspended");
 	else if ((!c->suspended && tag_rows(c) != want) ||
@@ -266,6 +390,18 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 		n_post = c->own_block ? 0 : still_there(c, c->post);
 	txn_apply(t, c->table, statement, c->pre, c->n_pre, c->post, n_post,
 	    c->key_changes);
+}
+
+void
+capture_apply(struct session *s, const struct capture *c, uint32_t statement)
+{
+	if (c->undecodable) {
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "undecodable_row");
+		catalog_flush(s->catalog);
+	}
+	apply_images(s->txn, c, statement);
+	if (!c->whole)
+		apply_narrow(s, c, statement);
 }
 
 void

@@ -26,6 +26,7 @@
 #include "attr.h"
 #include "catalog.h"
 #include "facts.h"
+#include "scope.h"
 #include "session.h"
 
 /* How the client executes the statement in the extended protocol. */
@@ -42,8 +43,20 @@ struct capture_bind {
 	bool sync_follows;	/* the client's Sync is there already */
 };
 
-struct capture {
+/* A table of the scope, read as a whole before and after. */
+struct capture_image {
 	const struct catalog_table *table;
+	bool write;
+	bool in_utc;
+	struct rowenc_row *pre, *post;
+	size_t n_pre, cap_pre, n_post, cap_post;
+};
+
+/* What may be tried for exactness; each includes the ones before it. */
+enum capture_effort { CAPTURE_PLAIN, CAPTURE_BLOCK, CAPTURE_WHOLE };
+
+struct capture {
+	const struct catalog_table *table; /* NULL: whole, and no one target */
 	const struct analyzed_statement *stmt;
 	const char *text;	/* the whole message's text */
 	size_t len;
@@ -58,13 +71,27 @@ struct capture {
 	bool savepoint;		/* the pre-capture stands under a savepoint */
 	bool in_utc;		/* timestamptz columns need conversion */
 
+	/*
+	 * In a block of ours, tables that are read as a whole: those that the
+	 * statement reads; or all that it may touch, its target too (`whole`),
+	 * and then it runs as the client wrote it.
+	 */
+	bool scoped;		/* the scope is known, and looked at */
+	struct scope scope;
+	struct capture_image *images;
+	size_t n_images;
+	size_t n_locks;		/* statements that lock it */
+	bool whole;
+
 	/* What was read, in the transaction's arena. */
 	struct rowenc_row *pre, *post;
 	size_t n_pre, cap_pre, n_post, cap_post;
+	struct scope_check check;
 	bool undecodable;	/* a row was not of the table's shape */
 	bool forwarded;		/* something of the answer is on its way */
 	struct wire answer;	/* own_block: what of it waits for the end */
 	bool too_long;		/* own_block: more than may wait */
+	bool serializable;	/* by default: no block of ours may be less */
 	bool suspended;		/* PortalSuspended instead of an end */
 	/* RowDescription: notices of the statement itself come before it. */
 	struct buf description;
@@ -76,13 +103,12 @@ struct capture {
 
 /*
  * Looks the target up and fills *c.  NULL: it can be captured; otherwise the
- * reason why not (for `capture_reason`).  may_block: in a block of ours, if it
- * is of use.
+ * reason why not (for `capture_reason`).
  */
 PGW_MUSTCHECK const char *capture_prepare(struct session *s,
 	struct capture *c, const struct analyzed_statement *stmt,
 	const char *text, size_t len, const struct capture_bind *bind,
-	bool may_block);
+	enum capture_effort effort);
 
 /*
  * Queues all of it.  timeout_ms: what is left of statement_timeout for a block
@@ -102,9 +128,10 @@ enum capture_end {
 	 * it was autocommit, portals are gone. */
 	CAPTURE_UNDONE,
 	/* Our block was rolled back and nobody was told of anything: try it
-	 * again, or without a block. */
+	 * again, or with less effort. */
 	CAPTURE_SERIALIZATION,
-	CAPTURE_NO_BLOCK,
+	CAPTURE_WIDER,
+	CAPTURE_LESS,
 	CAPTURE_CONNECTION_LOST
 };
 

@@ -1,10 +1,12 @@
 /*
  * capture_put.c: the one write of a capture.
  *
- *	[our block begins]
+ *	[our block begins; locks; all rows of the scope's tables]
  *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
- *	the client's statement with RETURNING ROW(t.*)
+ *	the client's statement with RETURNING ROW(t.*), or, if its target is in
+ *	the scope, as it is
  *	DELETE: the same predicate once more, without locks
+ *	[all rows of those that it may write; what it has locked]
  *	if the transaction ends with it: facts
  *	Flush, if the commit is held for the record; else Sync
  *	(in the extended protocol Sync only if the client's follows)
@@ -105,17 +107,21 @@ put_select(struct session *s, const struct capture *c, bool lock)
 	buf_free(&sql);
 }
 
-/* The client's statement with our column. */
+/* The client's statement, with our column if its target is read by that. */
 static void
 put_spliced(struct session *s, const struct capture *c, const char *name)
 {
 	const struct analyzed_statement *st = c->stmt;
+	size_t splice = c->whole ? c->len : st->splice;
 	struct buf sql = { 0 };
 
-	buf_put(&sql, c->text, st->splice);
-	buf_put_str(&sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
-	put_returned_row(&sql, c);
-	buf_put(&sql, c->text + st->splice, c->len - st->splice);
+	buf_put(&sql, c->text, splice);
+	if (!c->whole) {
+		buf_put_str(
+		    &sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
+		put_returned_row(&sql, c);
+	}
+	buf_put(&sql, c->text + splice, c->len - splice);
 	exchange_put_parse(&s->server, name, (const char *)sql.data, sql.len,
 	    c->bind != NULL ? c->bind->params : NULL,
 	    c->bind != NULL ? c->bind->n_params : 0);
@@ -138,7 +144,10 @@ put_formats(struct buf *b, const struct capture *c)
 {
 	const struct capture_bind *bind = c->bind;
 
-	if (c->stmt->returning.len == 0 || bind->n_formats == 0) {
+	if (c->whole) {
+		buf_put_u16(b, bind->n_formats);
+		buf_put(b, bind->formats, 2 * (size_t)bind->n_formats);
+	} else if (c->stmt->returning.len == 0 || bind->n_formats == 0) {
 		buf_put_u16(b, 0);
 	} else if (bind->n_formats == 1) {
 		buf_put_u16(b, 1);
@@ -196,24 +205,68 @@ put_query(struct session *s, struct capture *c)
 }
 
 static void
-put_block(struct session *s, const struct capture *c, int64_t timeout_ms)
+put_block(struct session *s, struct capture *c, int64_t timeout_ms)
 {
 	const struct analyzed_statement *st = c->stmt;
 
 	block_put_begin(s, c->bind != NULL, timeout_ms);
-	block_put_lock(s, c->text + st->target.at, st->target.len, st->only);
+	if (!c->whole)
+		block_put_lock(
+		    s, c->text + st->target.at, st->target.len, st->only);
+	if (c->scoped)
+		c->n_locks = scope_put_locks(s, &c->scope, st->kind);
 }
 
-void
-capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
+static void
+put_image(struct session *s, const struct capture_image *m)
 {
-	bool pre = c->stmt->kind != STMT_INSERT;
+	struct buf sql = { 0 };
 
-	if (c->own_block)
-		put_block(s, c, timeout_ms);
+	buf_put_str(&sql, "SELECT ");
+	rowtext_put(&sql, m->table, "t", m->in_utc);
+	buf_put_str(&sql, " FROM ONLY ");
+	catalog_put_name(&sql, m->table->schema, m->table->name);
+	buf_put_cstr(&sql, " AS t");
+	exchange_put(s, (const char *)sql.data, NULL, 0);
+	buf_free(&sql);
+}
+
+static void
+put_images_after(struct session *s, const struct capture *c)
+{
+	for (size_t i = 0; i < c->n_images; i++)
+		if (c->images[i].write)
+			put_image(s, &c->images[i]);
+	if (c->scoped)
+		scope_put_check(s);
+}
+
+/* The statement's tables as far as the transaction does not hold them yet. */
+static void
+put_facts(struct session *s, const struct capture *c)
+{
+	const struct catalog_table **tables = calloc(
+	    c->n_images + 1, sizeof(const struct catalog_table *));
+	size_t n = 0;
+
+	if (tables == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < c->n_images; i++)
+		tables[n++] = c->images[i].table;
+	if (!c->whole)
+		tables[n++] = c->table;
+	facts_put(s, s->txn, tables, n);
+	free(tables);
+}
+
+static void
+put_statement(struct session *s, struct capture *c)
+{
+	bool narrow = !c->whole && c->stmt->kind != STMT_INSERT;
+
 	if (c->savepoint)
 		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
-	if (pre)
+	if (narrow)
 		put_select(s, c, !c->own_block);
 	if (c->savepoint)
 		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
@@ -223,8 +276,19 @@ capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
 		put_query(s, c);
 	if (c->stmt->kind == STMT_DELETE && !c->own_block)
 		put_select(s, c, false);
+}
+
+void
+capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
+{
+	if (c->own_block)
+		put_block(s, c, timeout_ms);
+	for (size_t i = 0; i < c->n_images; i++)
+		put_image(s, &c->images[i]);
+	put_statement(s, c);
+	put_images_after(s, c);
 	if (c->alone)
-		facts_put(s, s->txn, c->table);
+		put_facts(s, c);
 	if (c->sync_sent || (c->bind == NULL && !c->hold))
 		exchange_put_sync(s);
 	else

@@ -19,9 +19,26 @@
 struct reading {
 	struct session *s;
 	struct capture *c;
+	const struct catalog_table *table;
+	bool in_utc;
 	struct rowenc_row **rows;
 	size_t *n, *cap;
 };
+
+/* Rows of the target. */
+static struct reading
+reading_target(struct session *s, struct capture *c, bool post)
+{
+	struct reading r = { s, c, c->table, c->in_utc, &c->pre, &c->n_pre,
+		&c->cap_pre };
+
+	if (post) {
+		r.rows = &c->post;
+		r.n = &c->n_post;
+		r.cap = &c->cap_post;
+	}
+	return r;
+}
 
 static bool
 add_row(struct reading *r, const struct exchange_value *text)
@@ -33,7 +50,7 @@ add_row(struct reading *r, const struct exchange_value *text)
 	if (list != NULL) {
 		*r->rows = list;
 		if (rowtext_decode(
-			a, a, r->c->table, r->c->in_utc, text, &list[*r->n])) {
+			a, a, r->table, r->in_utc, text, &list[*r->n])) {
 			++*r->n;
 			return true;
 		}
@@ -78,9 +95,11 @@ static void
 returned_row(struct reading *r, const struct message *m)
 {
 	struct exchange_value own = { NULL, 0 };
-	bool queued = false;
+	bool queued = r->c->whole;
 
-	if (!strip_row(client_of(r), m, &own, &queued))
+	if (r->c->whole)
+		wire_put(client_of(r), m->raw, m->raw_len);
+	else if (!strip_row(client_of(r), m, &own, &queued))
 		r->c->undecodable = true;
 	else if (!r->c->undecodable)
 		(void)add_row(r, &own);
@@ -99,7 +118,10 @@ relay_description(struct reading *r)
 	m.raw_len = b->len;
 	m.body = b->data + 5;
 	m.len = b->len - 5;
-	strip_description(client_of(r), &m, false);
+	if (r->c->whole)
+		wire_put(client_of(r), m.raw, m.raw_len);
+	else
+		strip_description(client_of(r), &m, false);
 	buf_reset(&r->c->description);
 }
 
@@ -186,17 +208,40 @@ read_statement(struct session *s, struct reading *r)
 /* Which step of capture_put() an answer belongs to. */
 enum step { BLOCK, BEFORE, STATEMENT, AFTER };
 
+/* All rows of each image, or after the statement of those it may write. */
 static enum exchange_end
-read_block(struct session *s, struct capture *c, int64_t timeout_ms,
-    bool *serializable)
+read_images(struct session *s, struct capture *c, bool post)
 {
 	enum exchange_end end = EXCHANGE_DONE;
 
+	for (size_t i = 0; i < c->n_images && end == EXCHANGE_DONE; i++) {
+		struct capture_image *m = &c->images[i];
+		struct reading r = { s, c, m->table, m->in_utc, &m->pre,
+			&m->n_pre, &m->cap_pre };
+
+		if (post) {
+			r.rows = &m->post;
+			r.n = &m->n_post;
+			r.cap = &m->cap_post;
+		}
+		if (!post || m->write)
+			end = exchange_read(
+			    s, select_row, &r, &c->why, &c->error);
+	}
+	return end;
+}
+
+static enum exchange_end
+read_block(struct session *s, struct capture *c, int64_t timeout_ms)
+{
+	enum exchange_end end = EXCHANGE_DONE;
+	size_t locks = c->n_locks + (c->whole ? 0 : 1);
+
 	if (!c->own_block)
 		return end;
-	end = block_read_begin(
-	    s, c->bind != NULL, timeout_ms, serializable, &c->why, &c->error);
-	if (end == EXCHANGE_DONE)
+	end = block_read_begin(s, c->bind != NULL, timeout_ms, &c->serializable,
+	    &c->why, &c->error);
+	for (size_t i = 0; i < locks && end == EXCHANGE_DONE; i++)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
 	return end;
 }
@@ -204,12 +249,12 @@ read_block(struct session *s, struct capture *c, int64_t timeout_ms,
 static enum exchange_end
 read_before(struct session *s, struct capture *c)
 {
-	struct reading r = { s, c, &c->pre, &c->n_pre, &c->cap_pre };
-	enum exchange_end end = EXCHANGE_DONE;
+	struct reading r = reading_target(s, c, false);
+	enum exchange_end end = read_images(s, c, false);
 
-	if (c->savepoint)
+	if (end == EXCHANGE_DONE && c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
-	if (end == EXCHANGE_DONE && c->stmt->kind != STMT_INSERT)
+	if (end == EXCHANGE_DONE && !c->whole && c->stmt->kind != STMT_INSERT)
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
@@ -219,13 +264,19 @@ read_before(struct session *s, struct capture *c)
 static enum exchange_end
 read_after(struct session *s, struct capture *c)
 {
-	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
+	struct reading r = reading_target(s, c, true);
 	enum exchange_end end = EXCHANGE_DONE;
 
 	if (c->stmt->kind == STMT_DELETE && !c->own_block) {
 		c->n_post = 0; /* RETURNING gave what was deleted */
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	}
+	if (end == EXCHANGE_DONE)
+		end = read_images(s, c, true);
+	if (end == EXCHANGE_DONE && c->scoped)
+		end = scope_read_check(s, &c->scope,
+		    s->txn->unverifiable[0] != '\0', &c->check, &c->why,
+		    &c->error);
 	if (end == EXCHANGE_DONE && c->alone)
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	return end;
@@ -314,7 +365,7 @@ after_block(
 {
 	struct buf undo_error = { 0 };
 	enum exchange_end end = block_undo(s, timeout_ms, &undo_error);
-	enum capture_end what = CAPTURE_NO_BLOCK;
+	enum capture_end what = CAPTURE_LESS;
 
 	log_debug("capture_block", "rolled back: %s (step %d)", c->why.sqlstate,
 	    (int)step);
@@ -325,7 +376,8 @@ after_block(
 		buf_put(&c->error, undo_error.data, undo_error.len);
 		what = CAPTURE_STATEMENT_ERROR;
 	} else if (c->error.len == 0) {
-		what = CAPTURE_NO_BLOCK; /* we did not want it any more */
+		/* we did not want it any more */
+		what = c->check.wider ? CAPTURE_WIDER : CAPTURE_LESS;
 	} else if (strcmp(c->why.sqlstate, SERIALIZATION_FAILURE) == 0) {
 		what = CAPTURE_SERIALIZATION;
 	} else if (meant_for_client(c) ||
@@ -341,12 +393,11 @@ after_block(
 enum capture_end
 capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 {
-	struct reading r = { s, c, &c->post, &c->n_post, &c->cap_post };
-	bool serializable = false;
+	struct reading r = reading_target(s, c, true);
 	enum step step = BLOCK;
 	enum exchange_end end;
 
-	end = read_block(s, c, *timeout_ms, &serializable);
+	end = read_block(s, c, *timeout_ms);
 	if (end == EXCHANGE_DONE) {
 		step = BEFORE;
 		end = read_before(s, c);
@@ -361,8 +412,8 @@ capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 	}
 	if (end == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
-	if (c->own_block &&
-	    (end == EXCHANGE_ERROR || serializable || c->too_long))
+	if (c->own_block && (end == EXCHANGE_ERROR || c->serializable ||
+				c->too_long || c->check.wider))
 		return after_block(s, c, step, timeout_ms);
 	if (end == EXCHANGE_ERROR)
 		return after_error(s, c, step);

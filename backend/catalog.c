@@ -210,6 +210,30 @@ catalog_quote(struct buf *b, const char *name)
 	buf_put_u8(b, '"');
 }
 
+void
+catalog_put_name(struct buf *b, const char *schema, const char *name)
+{
+	if (schema != NULL) {
+		catalog_quote(b, schema);
+		buf_put_u8(b, '.');
+	}
+	catalog_quote(b, name);
+}
+
+void
+catalog_put_element(struct buf *b, const char *v)
+{
+	if (b->len > 1)
+		buf_put_u8(b, ',');
+	buf_put_u8(b, '"');
+	for (; *v != '\0'; v++) {
+		if (*v == '"' || *v == '\\')
+			buf_put_u8(b, '\\');
+		buf_put_u8(b, (uint8_t)*v);
+	}
+	buf_put_u8(b, '"');
+}
+
 /* The catalog's arena has no limit, so these cannot fail. */
 static char *
 keep(struct catalog *c, const struct exchange_value *v)
@@ -249,29 +273,37 @@ struct table_lookup {
 };
 
 static const char *
-unsupported_reason(const struct exchange_value *v)
+unreadable_reason(const struct exchange_value *v)
 {
-	if (first(&v[T_KIND]) == 'p')
-		return "partitioned_table";
-	if (first(&v[T_KIND]) == 'v')
+	char kind = first(&v[T_KIND]);
+
+	if (kind == 'v')
 		return "view";
-	if (first(&v[T_KIND]) == 'f')
+	if (kind == 'f')
 		return "foreign_table";
-	if (first(&v[T_KIND]) != 'r')
+	if (kind != 'r' && kind != 'p')
 		return "not_a_table";
 	if (first(&v[T_PERSISTENCE]) == 't')
 		return "temporary_table";
-	if (is_true(&v[T_INHERITS]))
-		return "inheritance";
 	if (is_true(&v[T_RULES]))
 		return "rules";
 	if (is_true(&v[T_RLS]))
 		return "row_security";
+	return is_true(&v[T_SELECT]) ? NULL : "privileges";
+}
+
+static const char *
+unsupported_reason(const struct exchange_value *v, const char *unreadable)
+{
+	if (unreadable != NULL)
+		return unreadable;
+	if (first(&v[T_KIND]) == 'p')
+		return "partitioned_table";
+	if (is_true(&v[T_INHERITS]))
+		return "inheritance";
 	if (is_true(&v[T_TRIGGERS]))
 		return "triggers";
-	if (!is_true(&v[T_SELECT]) || !is_true(&v[T_UPDATE]))
-		return "privileges";
-	return NULL;
+	return is_true(&v[T_UPDATE]) ? NULL : "privileges";
 }
 
 static bool
@@ -289,7 +321,10 @@ table_row(void *arg, const struct message *row)
 	l->t->fingerprint = keep(c, &v[T_FINGERPRINT]);
 	l->t->cascades = is_true(&v[T_CASCADES]);
 	l->t->user_code = is_true(&v[T_USER_CODE]);
-	l->t->unsupported = unsupported_reason(v);
+	l->t->triggers = is_true(&v[T_TRIGGERS]);
+	l->t->may_lock = is_true(&v[T_UPDATE]);
+	l->t->unreadable = unreadable_reason(v);
+	l->t->unsupported = unsupported_reason(v, l->t->unreadable);
 	l->found = true;
 	return true;
 }
@@ -451,11 +486,7 @@ catalog_table(struct session *s, const char *schema, const char *name)
 			return c->tables[i].table;
 	if (c->n_tables == MAX_TABLES)
 		catalog_flush(c);
-	if (schema != NULL) {
-		catalog_quote(&written, schema);
-		buf_put_u8(&written, '.');
-	}
-	catalog_quote(&written, name);
+	catalog_put_name(&written, schema, name);
 	buf_put_u8(&written, 0);
 	t = look_up_table(s, (const char *)written.data);
 	buf_free(&written);

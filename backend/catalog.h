@@ -55,8 +55,15 @@ struct catalog_table {
 	struct rowenc_shape shape;
 	struct catalog_column *columns;	/* as shape.columns */
 	unsigned sensitive;	/* of all columns */
-	/* Why its rows cannot be captured exactly; NULL: they can. */
+	/*
+	 * Why rows that a statement changes in it cannot be captured by that
+	 * statement alone; NULL: they can.
+	 */
 	const char *unsupported;
+	/* Why they cannot even where all of the table is read; or NULL. */
+	const char *unreadable;
+	bool triggers;		/* that users made */
+	bool may_lock;		/* in ROW EXCLUSIVE MODE */
 	bool cascades;		/* foreign keys act when a row is deleted */
 	/* Constraints, domains, indexes or generated columns call functions
 	 * that users made. */
@@ -91,5 +98,9 @@ PGW_MUSTCHECK bool catalog_recordable(
 
 /* name as a quoted identifier into b. */
 void catalog_quote(struct buf *b, const char *name);
+/* The maybe qualified name, quoted; schema may be NULL. */
+void catalog_put_name(struct buf *b, const char *schema, const char *name);
+/* One more element of the text array literal that b is. */
+void catalog_put_element(struct buf *b, const char *v);
 
 #endif

@@ -141,7 +141,7 @@ commit_hold(struct session *s, const struct message *m,
 		case PUBLISH_DONE:
 			break;
 		}
-	facts_put(s, s->txn, NULL);
+	facts_put(s, s->txn, NULL, 0);
 	if (!s->batch_open)
 		exchange_put_sync(s);
 	if (sent)

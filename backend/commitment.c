@@ -46,7 +46,7 @@ fill_tables(struct txn *t, struct record *r)
 
 		rt->schema = c->schema;
 		rt->table = c->name;
-		rt->write = true;
+		rt->write = t->tables[i].write;
 		rt->oid = c->oid;
 		rt->fingerprint = c->fingerprint;
 		rt->shape = c->shape;

@@ -424,7 +424,7 @@ finish_own_block(struct copy *c)
 	enum exchange_end answer;
 	struct facts f;
 
-	facts_put(s, s->txn, NULL);
+	facts_put(s, s->txn, NULL, 0);
 	/* Without Sync the server is not idle while the record is written. */
 	wire_put_empty(&s->server, PqMsg_Flush);
 	answer = facts_read(s, s->txn, &f, NULL, &c->error);

@@ -16,6 +16,9 @@
 #include "txn.h"
 #include "weigh.h"
 
+/* How often what a statement touched beyond its scope is added to that. */
+#define MAX_WIDENED 4
+
 /* The transaction of this statement alone ends with it. */
 static bool
 is_alone(const struct dml *d, const struct capture *c)
@@ -168,10 +171,13 @@ time_left(const struct dml *d)
 
 /* Nobody was told of anything, and nothing is left on the server. */
 static enum statement_step
-again(struct session *s, struct dml *d, bool may_block)
+again(struct session *s, struct dml *d, bool less)
 {
 	d->rebind = d->bind != NULL;
-	d->no_block = !may_block || ++d->attempts >= BLOCK_MAX_ATTEMPTS;
+	if (less && d->effort > CAPTURE_PLAIN)
+		d->effort--;
+	if (++d->attempts >= BLOCK_MAX_ATTEMPTS)
+		d->effort = CAPTURE_PLAIN;
 	d->again = true;
 	txn_reset(s->txn);
 	return STATEMENT_DONE;
@@ -212,9 +218,14 @@ capture(struct session *s, struct dml *d, struct capture *c)
 		return statement_error(s, d, c);
 	case CAPTURE_SERIALIZATION:
 		d->timeout_ms = d->attempts == 0 ? timeout_ms : d->timeout_ms;
-		return again(s, d, true);
-	case CAPTURE_NO_BLOCK:
 		return again(s, d, false);
+	case CAPTURE_WIDER:
+		return again(s, d, ++d->widened > MAX_WIDENED);
+	case CAPTURE_LESS:
+		/* Without the scope's tables it was the last such try. */
+		if (!c->scoped || c->serializable)
+			d->effort = CAPTURE_BLOCK;
+		return again(s, d, true);
 	case CAPTURE_UNDONE:
 		s->txn->n_statements = statement;
 		d->rebind = d->bind != NULL && c->autocommit;
@@ -231,7 +242,7 @@ run_once(struct session *s, struct dml *d)
 	struct capture c;
 	enum statement_step step;
 	const char *reason = capture_prepare(
-	    s, &c, d->stmt, d->text, d->len, d->bind, !d->no_block);
+	    s, &c, d->stmt, d->text, d->len, d->bind, d->effort);
 
 	if (reason == NULL && weigh_runs_twice_badly(s, &c))
 		reason = "volatile_predicate";
@@ -262,12 +273,30 @@ run_once(struct session *s, struct dml *d)
 	return step;
 }
 
+bool
+dml_takes(const struct analyzed_statement *st)
+{
+	switch ((int)st->kind) {
+	case STMT_INSERT:
+	case STMT_UPDATE:
+	case STMT_DELETE:
+	case STMT_MERGE:
+	case STMT_TRUNCATE:
+		return true;
+	case STMT_SELECT:
+		return st->writes;
+	default:
+		return false;
+	}
+}
+
 enum statement_step
 dml_run(struct session *s, struct dml *d)
 {
 	enum statement_step step;
 
 	d->started_us = io_monotonic_us();
+	d->effort = CAPTURE_WHOLE;
 	do {
 		d->again = false;
 		step = run_once(s, d);

@@ -1,5 +1,5 @@
 /*
- * dml.h: one INSERT, UPDATE or DELETE of the client's, from its text to its
+ * dml.h: one statement of the client's that changes rows, from its text to its
  * answer.
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -23,7 +23,8 @@ struct dml {
 	const struct capture_bind *bind;
 	/* dml.c's own: how often it was tried in a block of ours */
 	unsigned attempts;
-	bool no_block;		/* it is not to be tried so any more */
+	unsigned widened;
+	enum capture_effort effort;
 	bool again;
 	int64_t started_us;	/* monotonic */
 	int64_t timeout_ms;	/* statement_timeout, once it was tried */
@@ -33,6 +34,9 @@ struct dml {
 	bool done;		/* it ran, under the portal's name */
 	bool suspended;		/* PortalSuspended: more rows are there */
 };
+
+/* INSERT, UPDATE, DELETE, MERGE, TRUNCATE, and a SELECT with one in a CTE. */
+PGW_MUSTCHECK bool dml_takes(const struct analyzed_statement *st);
 
 /* Captures and answers it, or adds it to the record as unsupported. */
 PGW_MUSTCHECK enum statement_step dml_run(struct session *s, struct dml *d);

@@ -29,13 +29,6 @@ forward(struct session *s, const struct message *m)
 	wire_put(&s->server, m->raw, m->raw_len);
 }
 
-static bool
-is_dml(enum stmt_kind kind)
-{
-	return kind == STMT_INSERT || kind == STMT_UPDATE ||
-	       kind == STMT_DELETE;
-}
-
 /* --- prepared statements --- */
 
 /* What it would do, as far as text and catalog tell. */
@@ -64,7 +57,9 @@ weigh(struct session *s, struct prepared *p, bool standard_strings)
 	p->kind = st->kind;
 	p->type = st->type;
 	p->chain = st->chain;
-	p->noted = !is_dml(st->kind) &&
+	p->dml = dml_takes(st);
+	p->noted = st->kind != STMT_INSERT && st->kind != STMT_UPDATE &&
+		   st->kind != STMT_DELETE &&
 		   (st->kind != STMT_SELECT || st->n_functions > 0);
 	p->weighed = may_ask || st->n_functions == 0;
 	p->reason = statement_unsupported(s, st, may_ask);
@@ -76,7 +71,7 @@ warm(struct session *s, const struct prepared *p)
 {
 	const struct analysis *a;
 
-	if (!is_dml(p->kind) || !pipeline_in_sync(s) || s->status == PQ_FAILED)
+	if (!p->dml || !pipeline_in_sync(s) || s->status == PQ_FAILED)
 		return;
 	a = analyze(s->analyzer, p->sql, p->len, true);
 	if (!a->parsed || a->n_statements != 1)
@@ -208,7 +203,7 @@ bind(struct session *s, const struct message *m)
 
 		portal->bound_at = s->executions;
 		portal->doubts = s->doubts;
-		if (p != NULL && is_dml(p->kind)) {
+		if (p != NULL && p->dml) {
 			buf_put(&portal->bind, m->body, m->len);
 			warm(s, p);
 		}
@@ -578,7 +573,7 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 		return run_again(s, m, name);
 	if (portal->ours)
 		return fetch(s, m);
-	if (is_dml(p->kind))
+	if (p->dml)
 		return execute_dml(s, m, name, max_rows, sync_follows);
 	if (p->reason != NULL && !s->txn->published)
 		return run_unsupported(s, m, p, p->reason);

@@ -70,33 +70,18 @@ enum {
 	F_COLUMNS
 };
 
-/* One element of a text array literal. */
 static void
-put_element(struct buf *b, const char *v)
-{
-	if (b->len > 1)
-		buf_put_u8(b, ',');
-	buf_put_u8(b, '"');
-	for (; *v != '\0'; v++) {
-		if (*v == '"' || *v == '\\')
-			buf_put_u8(b, '\\');
-		buf_put_u8(b, (uint8_t)*v);
-	}
-	buf_put_u8(b, '"');
-}
-
-static void
-put_many(
-    struct session *s, const struct txn *t, const struct catalog_table *table)
+put_many(struct session *s, const struct txn *t,
+    const struct catalog_table *const *tables, size_t n)
 {
 	struct buf names = { 0 };
 	const char *params[1];
 
 	buf_put_u8(&names, '{');
 	for (size_t i = 0; i < t->n_tables; i++)
-		put_element(&names, t->tables[i].catalog->written);
-	if (table != NULL)
-		put_element(&names, table->written);
+		catalog_put_element(&names, t->tables[i].catalog->written);
+	for (size_t i = 0; i < n; i++)
+		catalog_put_element(&names, tables[i]->written);
 	buf_put_cstr(&names, "}");
 	params[0] = (const char *)names.data;
 	exchange_put(s, many_sql, params, 1);
@@ -104,20 +89,20 @@ put_many(
 }
 
 void
-facts_put(
-    struct session *s, const struct txn *t, const struct catalog_table *table)
+facts_put(struct session *s, const struct txn *t,
+    const struct catalog_table *const *tables, size_t n)
 {
 	const char *names[FEW] = { NULL };
-	size_t n = t->n_tables + (table != NULL ? 1 : 0);
+	size_t k = 0;
 
-	if (n > FEW) {
-		put_many(s, t, table);
+	if (t->n_tables + n > FEW) {
+		put_many(s, t, tables, n);
 		return;
 	}
 	for (size_t i = 0; i < t->n_tables; i++)
-		names[i] = t->tables[i].catalog->written;
-	if (table != NULL)
-		names[n - 1] = table->written;
+		names[k++] = t->tables[i].catalog->written;
+	for (size_t i = 0; i < n; i++)
+		names[k++] = tables[i]->written;
 	kept_put(s, KEPT_FACTS, few_sql, names, FEW);
 }
 

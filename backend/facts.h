@@ -25,12 +25,9 @@ struct facts {
 	const char *tables;	/* "oid=fingerprint,..." */
 };
 
-/*
- * Queues the question; `table` is one more table than the transaction holds
- * yet, or NULL.
- */
+/* Queues the question; tables are those that the transaction will hold, too. */
 void facts_put(struct session *s, const struct txn *t,
-	const struct catalog_table *table);
+	const struct catalog_table *const *tables, size_t n);
 PGW_MUSTCHECK enum exchange_end facts_read(struct session *s, struct txn *t,
 	struct facts *f, struct exchange_error *error,
 	struct buf *raw_error);

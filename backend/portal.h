@@ -32,6 +32,7 @@ struct prepared {
 	const char *reason;
 	bool weighed;		/* reason was found with look-ups */
 	bool parsed;		/* one statement that analysis understands */
+	bool dml;		/* dml_takes() */
 	bool noted;		/* running it means something: statement_note() */
 	bool seen;		/* the server has it still (extended.c) */
 	uint64_t doubts;	/* the session's, when it was last sure */

@@ -1,7 +1,7 @@
 /*
  * query.c: what happens to a simple Query.
  *
- *	one INSERT, UPDATE or DELETE	captured (dml.c)
+ *	INSERT, UPDATE, DELETE and kin	captured (dml.c)
  *	COPY FROM STDIN			captured (copy.c)
  *	COMMIT of a transaction with any	held until the record is durable
  *	anything else that may change rows	recorded as unsupported
@@ -86,9 +86,10 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 		statement_note(s, st);
 		return commit_block(s, m);
 	}
-	if (st->kind == STMT_INSERT || st->kind == STMT_UPDATE ||
-	    st->kind == STMT_DELETE)
+	if (dml_takes(st)) {
+		statement_note(s, st);
 		return dml_run(s, &d);
+	}
 	reason = statement_unsupported(s, st, true);
 	statement_note(s, st);
 	if (st->kind == STMT_COPY_FROM)

@@ -20,6 +20,7 @@
 #include "wire.h"
 
 struct catalog;
+struct extras;
 struct pipeline;
 struct portals;
 struct txn;
@@ -36,6 +37,7 @@ struct session {
 	struct shmq_producer *producer;
 	struct analyzer *analyzer;
 	struct catalog *catalog;
+	struct extras *extras;	/* scope.c's; NULL: none yet */
 	struct txn *txn;
 
 	/* From the StartupMessage; malloc()ed. */

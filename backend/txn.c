@@ -310,12 +310,11 @@ left_row(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
 	return true;
 }
 
-void
-txn_apply(struct txn *t, const struct catalog_table *table, uint32_t statement,
+static void
+apply(struct txn *t, struct txn_table *tt, uint32_t statement,
     const struct rowenc_row *pre, size_t n_pre, const struct rowenc_row *post,
     size_t n_post, bool key_changes)
 {
-	struct txn_table *tt = table_of(t, table);
 	bool ok = tt != NULL;
 
 	for (size_t i = 0; ok && i < n_pre; i++)
@@ -324,6 +323,25 @@ txn_apply(struct txn *t, const struct catalog_table *table, uint32_t statement,
 		ok = left_row(t, tt, &post[i], statement, key_changes);
 	if (!ok)
 		over_limit(t);
+}
+
+void
+txn_apply(struct txn *t, const struct catalog_table *table, uint32_t statement,
+    const struct rowenc_row *pre, size_t n_pre, const struct rowenc_row *post,
+    size_t n_post, bool key_changes)
+{
+	struct txn_table *tt = table_of(t, table);
+
+	if (tt != NULL)
+		tt->write = true;
+	apply(t, tt, statement, pre, n_pre, post, n_post, key_changes);
+}
+
+void
+txn_read(struct txn *t, const struct catalog_table *table, uint32_t statement,
+    const struct rowenc_row *rows, size_t n)
+{
+	apply(t, table_of(t, table), statement, rows, n, rows, n, true);
 }
 
 bool

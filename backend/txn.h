@@ -28,6 +28,7 @@ struct txn_row {
 
 struct txn_table {
 	const struct catalog_table *catalog;
+	bool write;		/* by a statement that may change it */
 	struct txn_row *rows;
 	size_t n_rows;
 	size_t cap_rows;
@@ -100,6 +101,10 @@ PGW_MUSTCHECK bool txn_add_input(struct txn *t, const struct record_input *in);
 void txn_apply(struct txn *t, const struct catalog_table *table,
 	uint32_t statement, const struct rowenc_row *pre, size_t n_pre,
 	const struct rowenc_row *post, size_t n_post, bool key_changes);
+
+/* Rows of a table that a statement only read: they stay what they are. */
+void txn_read(struct txn *t, const struct catalog_table *table,
+	uint32_t statement, const struct rowenc_row *rows, size_t n);
 
 /*
  * True if an earlier statement may have left this row there: it has its key

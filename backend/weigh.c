@@ -76,6 +76,60 @@ weigh_defaults(struct session *s, const struct capture *c)
 	}
 }
 
+static void
+weigh_user_code(struct session *s, const struct catalog_table *t)
+{
+	if (!t->user_code)
+		return;
+	txn_unverifiable(s->txn, "user_function");
+	session_doubt(s);
+}
+
+/*
+ * Which defaults are used where is not known, but that a sequence was shows in
+ * its lock.
+ */
+static void
+weigh_image(struct session *s, const struct capture_image *m)
+{
+	for (unsigned i = 0; m->write && i < m->table->shape.n_columns; i++) {
+		const struct catalog_column *col = &m->table->columns[i];
+
+		if (col->has_default && col->default_function != NULL &&
+		    col->default_class != FUNCTION_SEQUENCE)
+			weigh_function(
+			    s, col->default_function, col->default_class);
+	}
+	weigh_user_code(s, m->table);
+}
+
+static bool
+has_floats(const struct capture *c)
+{
+	for (size_t i = 0; i < c->n_images; i++) {
+		const struct rowenc_shape *sh = &c->images[i].table->shape;
+
+		for (unsigned k = 0; k < sh->n_columns; k++)
+			if (strcmp(sh->columns[k].type, "real") == 0 ||
+			    strcmp(sh->columns[k].type, "double precision") ==
+				0)
+				return true;
+	}
+	return false;
+}
+
+/* What replay finds another way may be PostgreSQL's choice. */
+static void
+weigh_order(struct session *s, const struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+
+	if (st->order_matters || st->modifying_cte ||
+	    (st->sums && has_floats(c)) ||
+	    (st->kind == STMT_UPDATE && st->from_or_using))
+		txn_doubt(s->txn, "order");
+}
+
 void
 weigh_statement(struct session *s, const struct capture *c)
 {
@@ -86,26 +140,29 @@ weigh_statement(struct session *s, const struct capture *c)
 		enum function_class class = catalog_function(
 		    s, f->schema, f->name, true);
 
-		if (!f->nested && catalog_recordable(f->name, class))
+		if (!c->whole && !f->nested &&
+		    catalog_recordable(f->name, class))
 			weigh_recorded(s, f->name);
 		else
 			weigh_function(s, f->name, class);
 	}
-	weigh_defaults(s, c);
-	if (c->table->user_code) {
-		txn_unverifiable(s->txn, "user_function");
-		session_doubt(s);
+	if (!c->whole) {
+		weigh_defaults(s, c);
+		weigh_user_code(s, c->table);
 	}
-	if (st->system_columns)
+	for (size_t i = 0; i < c->n_images; i++)
+		weigh_image(s, &c->images[i]);
+	weigh_order(s, c);
+	if (st->system_columns || c->scope.catalogs)
 		txn_unverifiable(s->txn, "environment");
-	if (st->reads_relations || st->has_sublinks)
+	if (!c->scoped && (st->reads_relations || st->has_sublinks))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "read_set");
 }
 
 bool
 weigh_runs_twice_badly(struct session *s, const struct capture *c)
 {
-	if (c->stmt->kind == STMT_INSERT || c->key_equality)
+	if (c->whole || c->stmt->kind == STMT_INSERT || c->key_equality)
 		return false;
 	for (size_t i = 0; i < c->stmt->n_functions; i++)
 		switch (catalog_function(s, c->stmt->functions[i].schema,

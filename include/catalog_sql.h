@@ -4,8 +4,8 @@
  * same answer for the same definition.
  *
  * The fingerprint covers the catalog rows that decide what a statement on the
- * table does, its columns' own types included, by (xmin, ctid): each DDL gives
- * new ones, ANALYZE, VACUUM and TRUNCATE do not.  Functions that defaults or
+ * table does, its partitions and its columns' own types included, by (xmin,
+ * ctid): each DDL gives new ones, ANALYZE, VACUUM and TRUNCATE do not.  Functions that defaults or
  * checks call are not in it.
  *
  * It runs under any search_path: every name and operator is qualified.
@@ -41,6 +41,8 @@
 	CATALOG_ROWS("pg_trigger", "r.tgrelid" CATALOG_EQ "c.oid")           \
 	CATALOG_ROWS("pg_rewrite", "r.ev_class" CATALOG_EQ "c.oid")          \
 	CATALOG_ROWS("pg_policy", "r.polrelid" CATALOG_EQ "c.oid")           \
+	CATALOG_ROWS("pg_inherits", "r.inhparent" CATALOG_EQ "c.oid"         \
+	    " OR r.inhrelid" CATALOG_EQ "c.oid")                             \
 	CATALOG_ROWS("pg_type", "r.oid" CATALOG_EQ CATALOG_TYPES)            \
 	CATALOG_ROWS("pg_constraint", "r.contypid" CATALOG_EQ CATALOG_TYPES) \
 	CATALOG_ROWS("pg_enum", "r.enumtypid" CATALOG_EQ CATALOG_TYPES)      \

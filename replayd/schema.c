@@ -608,6 +608,32 @@ restore(struct schema *s, struct schema_copy *copy)
 	return ok;
 }
 
+/*
+ * Foreign keys act in replay, but never check: parents of rows that nobody
+ * changed are not there.  Replay sessions are replicas, where only what is
+ * enabled ALWAYS fires.  As the loader: the triggers are the system's.
+ */
+static bool
+set_key_triggers(struct schema *s, struct schema_copy *copy)
+{
+	PGconn *loader = loader_connect(s->config, copy->name);
+	bool ok = loader != NULL &&
+		  run(loader, "schema_restore",
+		      "SET allow_system_table_mods = on;"
+		      " UPDATE pg_catalog.pg_trigger t SET tgenabled ="
+		      " CASE WHEN p.proname LIKE 'RI\\_FKey\\_check\\_%'"
+		      " THEN 'D'::\"char\" ELSE 'A'::\"char\" END"
+		      " FROM pg_catalog.pg_proc p WHERE p.oid = t.tgfoid"
+		      " AND t.tgisinternal AND p.pronamespace ="
+		      " 'pg_catalog'::pg_catalog.regnamespace AND (p.proname"
+		      " LIKE 'RI\\_FKey\\_check\\_%' OR p.proname LIKE"
+		      " 'RI\\_FKey\\_cascade\\_%' OR p.proname LIKE"
+		      " 'RI\\_FKey\\_set%')");
+
+	PQfinish(loader);
+	return ok;
+}
+
 static void
 forget(struct schema_copy *copy)
 {
@@ -635,7 +661,7 @@ make_from(struct schema *s, struct schema_copy *copy, PGconn *conn,
 		*reason = "verification_cluster";
 		copy->ready = create_database(s, copy, server) &&
 			      prepare_database(s, copy, extensions) &&
-			      restore(s, copy);
+			      restore(s, copy) && set_key_triggers(s, copy);
 	}
 	PQclear(server);
 	PQclear(extensions);

@@ -1,0 +1,67 @@
+/*
+ * scope.h: all the tables that one statement may write or read, and whether it
+ * kept to them.
+ *
+ * They follow from its text and the catalog: what it names, partitions and
+ * children of that, and where it writes, tables whose foreign keys act.  What
+ * the statement locked shows what it really touched; what is not in the scope
+ * then is remembered, and the statement is to run once more.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_SCOPE_H
+#define PGW_SCOPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "analyze.h"
+#include "attr.h"
+#include "catalog.h"
+#include "exchange.h"
+#include "session.h"
+
+struct scope_table {
+	const struct catalog_table *table;
+	bool write;
+};
+
+struct scope {
+	struct scope_table *tables; /* in the transaction's arena */
+	size_t n;
+	bool catalogs;		/* system catalogs are read, too */
+	const char *target;	/* under which more is remembered */
+	uint32_t apart;		/* a table that is captured otherwise, or 0 */
+};
+
+/*
+ * Which tables; only_reads: but for those that it names as its target.  NULL,
+ * or why they cannot be read as a whole: one of them is of a kind, or all
+ * together are too large.
+ */
+PGW_MUSTCHECK const char *scope_find(struct session *s,
+	const struct analyzed_statement *st, bool only_reads,
+	struct scope *scope);
+
+PGW_MUSTCHECK bool scope_has(const struct scope *scope, uint32_t oid);
+
+/*
+ * Queues their locks, which a block of ours takes before its first snapshot;
+ * how many statements.
+ */
+size_t scope_put_locks(struct session *s, const struct scope *scope,
+	enum stmt_kind kind);
+
+/* Queues the question what was locked, and reads the answer. */
+void scope_put_check(struct session *s);
+
+struct scope_check {
+	bool wider;		/* it went beyond: to be run again */
+	bool sequences;		/* nextval() or setval() */
+};
+/* The statement's transaction is not verifiable anyway: reads do not count. */
+PGW_MUSTCHECK enum exchange_end scope_read_check(struct session *s,
+	const struct scope *scope, bool only_writes, struct scope_check *check,
+	struct exchange_error *error, struct buf *raw_error);
+
+#endif
