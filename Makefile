@@ -142,6 +142,13 @@ $(BUILD)/bench/%: $(BUILD)/obj/test/bench/%.o $(BACKEND) $(REPLAYD) $(COMMON)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_test)
 
+# Jobs per second of one replay worker, and how far verdicts are behind: JOBS=
+replaybench: all $(BUILD)/bench/replay_bench
+	@BUILD=$(BUILD) JOBS="$(JOBS)" KEEP="$(KEEP)" test/bench/replay.sh
+$(BUILD)/bench/replay_bench: $(BUILD)/obj/test/bench/replay_bench.o $(REPLAYD) $(COMMON)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDHARD) $(LDFLAGS) -o $@ $^ $(LDLIBS_replayd)
+
 tests: $(TESTS) $(FUZZ) $(BUILD)/test/faultdisk.so pin
 unit: tests
 	@BUILD=$(BUILD) UNIT_ONLY=1 T="$(T)" test/run.sh
@@ -219,6 +226,6 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench benches spoolbench torture truth lint format install uninstall clean
+.PHONY: all pin deps run check tests unit fuzz fuzzers drivers conformance suites bench benches spoolbench replaybench torture truth lint format install uninstall clean
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

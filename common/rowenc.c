@@ -218,13 +218,19 @@ compare_rows(const void *a, const void *b)
 }
 
 void
+rowenc_sort(struct rowenc_row *rows, size_t n)
+{
+	if (n > 1)
+		qsort(rows, n, sizeof(*rows), compare_rows);
+}
+
+void
 rowenc_table_root(struct rowenc_row *rows, size_t n, struct merkle_hash *out)
 {
 	struct merkle_tree tree;
 	struct merkle_hash leaf;
 
-	if (n > 1)
-		qsort(rows, n, sizeof(*rows), compare_rows);
+	rowenc_sort(rows, n);
 	merkle_tree_init(&tree, MERKLE_STATE);
 	for (size_t i = 0; i < n; i++) {
 		merkle_leaf(

@@ -70,6 +70,9 @@ PGW_MUSTCHECK bool rowenc_decode(const struct rowenc_shape *s,
 /* Orders by (row_id, row_bytes), bytewise. */
 int rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b);
 
+/* By rowenc_compare(), in place. */
+void rowenc_sort(struct rowenc_row *rows, size_t n);
+
 /* Sorts rows in place and gives the table's root. */
 void rowenc_table_root(struct rowenc_row *rows, size_t n,
 	struct merkle_hash *out);

@@ -28,7 +28,8 @@ struct compare_table {
 PGW_MUSTCHECK bool compare_record_roots(struct record *r, struct arena *a);
 
 /*
- * calculated[] is parallel to r->tables.  Sets the verdict's kind, root and
+ * calculated[] is parallel to r->tables, of which compare_record_roots() has
+ * been true: where rows are the same, so are the roots over them.  Sets the verdict's kind, root and
  * mismatches.  False: arena limit.
  */
 PGW_MUSTCHECK bool compare_tables(const struct record *r,

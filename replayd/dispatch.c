@@ -119,7 +119,7 @@ lose(struct dispatch *d, struct lane *l)
 	l->fd = -1;
 }
 
-/* 16 jobs fit into any socket buffer: a short write means it is gone. */
+/* So few jobs fit into any socket buffer: a short write means it is gone. */
 static bool
 send_job(const struct lane *l, const struct worker_job *job)
 {

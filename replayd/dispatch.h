@@ -13,7 +13,7 @@
 #include "attr.h"
 #include "spool.h"
 
-#define DISPATCH_MAX_OUTSTANDING 16	/* jobs at one worker */
+#define DISPATCH_MAX_OUTSTANDING 64	/* jobs at one worker */
 
 struct dispatch;
 

@@ -438,8 +438,8 @@ send_inputs(struct job *j)
 	return true;
 }
 
-bool
-job_send(struct job *j)
+static bool
+plan(struct job *j)
 {
 	const struct record *r = j->record;
 
@@ -448,12 +448,62 @@ job_send(struct job *j)
 	j->loaded = arena_zalloc(j->arena, r->n_tables + 1);
 	return j->calculated != NULL && j->loaded != NULL &&
 	       settings_plan(r, schema_has_namespace(j->copy, r->user),
-		   j->copy->token, j->arena, &j->settings) &&
-	       send_own(j, SESSION_BEGIN, NULL, 0) && send_begin_job(j) &&
-	       send_inputs(j) &&
-	       (j->settings.canonical.sql == NULL ||
-		   send_settings(j, &j->settings.canonical)) &&
-	       send_part(j);
+		   j->copy->token, j->arena, &j->settings);
+}
+
+static bool
+send_begin(struct job *j)
+{
+	return send_own(j, SESSION_BEGIN, NULL, 0) && send_begin_job(j) &&
+	       send_inputs(j) && send_settings(j, &j->settings.canonical);
+}
+
+/* What a batch left open, or another one's session state. */
+static bool
+send_clean(struct job *j)
+{
+	return send_own(j, SESSION_ROLLBACK, NULL, 0) &&
+	       send_own(j, SESSION_CLEAN, NULL, 0);
+}
+
+bool
+job_send(struct job *j)
+{
+	return plan(j) && send_clean(j) && send_begin(j) && send_part(j);
+}
+
+bool
+job_fits_batch(const struct record *r, const struct schema_copy *copy)
+{
+	if (!copy->pinned)
+		return false;
+	for (size_t i = 0; i < r->n_statements; i++) {
+		if (job_is_copy(&r->statements[i]))
+			return false;
+	}
+	for (size_t i = 0; i < r->n_tables; i++) {
+		const struct schema_table *t = schema_find(
+		    copy, r->tables[i].oid);
+
+		if (t == NULL || !t->read_prepared ||
+		    (r->tables[i].n_before > 0 && !t->load_prepared))
+			return false;
+	}
+	return true;
+}
+
+bool
+job_send_in_batch(struct job *j, bool first, bool last)
+{
+	if (!plan(j) || (first && !send_clean(j)) || !send_begin(j))
+		return false;
+	for (unsigned i = 0; i < j->record->n_statements; i++) {
+		if (!send_loads(j, i) || !send_statement(j, i))
+			return false;
+	}
+	j->all_sent = true;
+	return send_settings(j, &j->settings.canonical) && send_reads(j) &&
+	       send_own(j, SESSION_ROLLBACK, NULL, 0) && (!last || send_sync(j));
 }
 
 /* --- receiving --- */
@@ -540,6 +590,8 @@ take_result(struct job *j, const struct job_step *s, const PGresult *res)
 {
 	ExecStatusType status = PQresultStatus(res);
 
+	if (status == PGRES_PIPELINE_ABORTED)
+		j->skipped = j->failure == JOB_FINE;
 	if (status == PGRES_PIPELINE_ABORTED || status == PGRES_SINGLE_TUPLE)
 		return;
 	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK &&
@@ -591,6 +643,12 @@ receive_part(struct job *j)
 			return SESSION_LOST;
 	}
 	return SESSION_READY;
+}
+
+enum session_wait
+job_receive_in_batch(struct job *j)
+{
+	return receive_part(j);
 }
 
 /* --- COPY FROM STDIN --- */

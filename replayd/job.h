@@ -6,6 +6,9 @@
  *	SELECT of all rows of the job's tables
  *	Sync  ROLLBACK  Sync
  *
+ * In a batch (batch.c) the ROLLBACK comes before the Sync, and only the last of
+ * a group has one.
+ *
  * libpq does not do COPY in a pipeline.  A COPY FROM STDIN is run by itself,
  * with its text and its data as they were recorded; what is before and behind
  * it goes in a write each.
@@ -48,6 +51,7 @@ struct job {
 	char sqlstate[6];
 	const char *message;
 	bool spent;			/* the session is of no more use */
+	bool skipped;			/* behind another one's failure */
 	/* job.c's */
 	struct settings settings;
 	bool *loaded;			/* per table: send_prepare() was */
@@ -71,5 +75,18 @@ PGW_MUSTCHECK bool job_send(struct job *j);
 /* Receives all answers, and sends the rest.  After anything but SESSION_READY
  * the session is of no more use. */
 PGW_MUSTCHECK enum session_wait job_receive(struct job *j);
+
+/* All it needs is prepared in the session, and there is no COPY in it. */
+PGW_MUSTCHECK bool job_fits_batch(const struct record *r,
+	const struct schema_copy *copy);
+
+/*
+ * Queues all of it.  first: whatever is open in the session is rolled back
+ * before.  last: with a Sync.  False: the session is of no more use.
+ */
+PGW_MUSTCHECK bool job_send_in_batch(struct job *j, bool first, bool last);
+
+/* As job_receive(), its answers alone. */
+PGW_MUSTCHECK enum session_wait job_receive_in_batch(struct job *j);
 
 #endif

@@ -53,6 +53,12 @@ replay_free(struct replay *p)
 	free(p);
 }
 
+struct schema *
+replay_schema(const struct replay *p)
+{
+	return p->schema;
+}
+
 /* --- may it be replayed at all --- */
 
 static void
@@ -160,9 +166,8 @@ rows_name_statements(const struct record *r)
 	return true;
 }
 
-/* False: *v says why there is nothing to replay. */
-static bool
-may_replay(const struct replay *p, struct record *r, struct arena *a,
+bool
+replay_is_wanted(const struct replay *p, struct record *r, struct arena *a,
     struct verdict *v)
 {
 	const char *refused = NULL;
@@ -349,11 +354,9 @@ after_wait(const struct replay *p, enum session_wait w,
 	}
 }
 
-static void
-verdict_init(struct verdict *v)
+void
+replay_verdict_init(struct verdict *v, uint64_t tx_id)
 {
-	uint64_t tx_id = v->tx_id;
-
 	memset(v, 0, sizeof(*v));
 	v->tx_id = tx_id;
 	v->kind = VERDICT_UNVERIFIABLE;
@@ -372,7 +375,7 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
 	};
 	enum session_wait w;
 
-	verdict_init(v);
+	replay_verdict_init(v, v->tx_id);
 	if (!session_open(p->config, copy))
 		return ATTEMPT_AGAIN;
 	j.deadline = io_monotonic_us() +
@@ -392,7 +395,9 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
 	if (strcmp(j.sqlstate, "26000") == 0 && j.failure != JOB_STATEMENT)
 		return ATTEMPT_AGAIN;
 	judge(&j, a, v);
-	session_job_done(copy);
+	copy->jobs++;
+	if (session_is_due(copy))
+		session_clean(copy);
 	return ATTEMPT_DONE;
 }
 
@@ -406,12 +411,12 @@ run_on_copy(struct replay *p, struct record *r, struct arena *a,
 
 	*used = schema_copy_for(p->schema, r, &reason);
 	if (*used == NULL) {
-		verdict_init(v);
+		replay_verdict_init(v, v->tx_id);
 		conclude(v, VERDICT_UNVERIFIABLE, reason);
 		return reason[0] != '\0';
 	}
 	if (!(*used)->pinned) {
-		verdict_init(v);
+		replay_verdict_init(v, v->tx_id);
 		conclude(v, VERDICT_UNVERIFIABLE, "pin_missing");
 		return true;
 	}
@@ -429,8 +434,8 @@ replay_run(
 	int64_t start = io_monotonic_us();
 	struct schema_copy *copy = NULL;
 
-	verdict_init(v);
-	if (may_replay(p, r, a, v)) {
+	replay_verdict_init(v, v->tx_id);
+	if (replay_is_wanted(p, r, a, v)) {
 		if (!run_on_copy(p, r, a, v, &copy))
 			return false;
 		/* an enum value or a domain's check may be younger */

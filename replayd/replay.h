@@ -12,6 +12,7 @@
 #include "attr.h"
 #include "config.h"
 #include "record.h"
+#include "schema.h"
 #include "verdict.h"
 
 struct replay;
@@ -20,6 +21,13 @@ struct replay;
 PGW_MUSTCHECK struct replay *replay_new(const struct config *c,
 	unsigned index);
 void replay_free(struct replay *p);
+
+/* For batch.c, which runs many at once: what replay_run() does first. */
+struct schema *replay_schema(const struct replay *p);
+void replay_verdict_init(struct verdict *v, uint64_t tx_id);
+/* False: *v says why there is nothing to replay.  Sorts the rows of r. */
+PGW_MUSTCHECK bool replay_is_wanted(const struct replay *p, struct record *r,
+	struct arena *a, struct verdict *v);
 
 /*
  * Fills *v but for tx_id; its strings live in the arena, in r, or for ever.

@@ -775,6 +775,15 @@ missing_fingerprint(const struct schema_copy *copy, const struct record *r)
 	return NULL;
 }
 
+struct schema_copy *
+schema_copy_ready(struct schema *s, const struct record *r)
+{
+	struct schema_copy *copy = copy_of(s, r->database);
+
+	return copy->ready && missing_fingerprint(copy, r) == NULL ? copy
+								   : NULL;
+}
+
 /* Could another dump have what this one has not? */
 static bool
 worth_another_dump(

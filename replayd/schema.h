@@ -73,6 +73,10 @@ void schema_free(struct schema *s);
 PGW_MUSTCHECK struct schema_copy *schema_copy_for(struct schema *s,
 	const struct record *r, const char **reason);
 
+/* The same if it is there and fits already, else NULL; never blocks. */
+PGW_MUSTCHECK struct schema_copy *schema_copy_ready(struct schema *s,
+	const struct record *r);
+
 /*
  * True if types or functions that r may have seen are not those of the dump, or
  * nobody can say; the copy is then made anew by the next schema_copy_for().

@@ -207,15 +207,19 @@ truncate_sql(struct schema_copy *copy, struct buf *sql)
 	return true;
 }
 
+bool
+session_is_due(const struct schema_copy *copy)
+{
+	return copy->jobs >= JOBS_BETWEEN_CLEANINGS && copy->conn != NULL;
+}
+
 void
-session_job_done(struct schema_copy *copy)
+session_clean(struct schema_copy *copy)
 {
 	struct buf sql = { 0 };
 	PGresult *res;
 	bool ok;
 
-	if (++copy->jobs < JOBS_BETWEEN_CLEANINGS || copy->conn == NULL)
-		return;
 	copy->jobs = 0;
 	ok = PQexitPipelineMode(copy->conn) &&
 	     PQsetnonblocking(copy->conn, 0) == 0;

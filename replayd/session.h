@@ -38,10 +38,13 @@ void session_close(struct schema_copy *copy);
 void session_kill(const struct config *c, struct schema_copy *copy);
 
 /*
- * Counts a job; every few hundred it truncates the tables that were touched,
- * as rows of rolled back inserts are still in the way of later ones.
+ * True once a few hundred jobs were run: rows of rolled back inserts are still
+ * in the way of later ones.
  */
-void session_job_done(struct schema_copy *copy);
+bool session_is_due(const struct schema_copy *copy);
+
+/* Truncates the tables that were touched; nothing may be unanswered. */
+void session_clean(struct schema_copy *copy);
 
 enum session_wait {
 	SESSION_READY,		/* PQgetResult() will not block */

@@ -33,6 +33,7 @@
 #define SEGMENT_BYTES ((uint64_t)64 << 20)
 #endif
 #define WINDOW ((uint64_t)64 << 10) /* bytes a reader reads at once */
+#define WINDOW_ONE ((uint64_t)4 << 10) /* for one frame; most are shorter */
 #define KEEP_GROUP ((size_t)16 << 20)
 #define MAX_LANES 65536u
 #define STATE_VERSION 0x50475332u /* "PGS2" */
@@ -71,6 +72,7 @@ struct spool_reader {
 	int fd;                   /* of `segment`, -1 if none */
 	uint64_t segment;
 	uint64_t offset; /* in the segment, of window's bytes */
+	uint64_t ahead;  /* bytes to read at once */
 	struct buf window;
 };
 
@@ -350,7 +352,7 @@ get_bytes(struct spool_reader *r, uint64_t offset, uint64_t n, uint64_t limit)
 	if (w->len > 0 && offset >= r->offset &&
 	    offset + n <= r->offset + w->len)
 		return w->data + (offset - r->offset);
-	want = n > WINDOW ? n : WINDOW;
+	want = n > r->ahead ? n : r->ahead;
 	if (want > limit - offset)
 		want = limit - offset;
 	buf_reset(w);
@@ -391,6 +393,7 @@ reader_new(const char *spool_dir)
 		return NULL;
 	io_path(r->dir, sizeof(r->dir), "%s", spool_dir);
 	r->fd = -1;
+	r->ahead = WINDOW;
 	return r;
 }
 
@@ -477,7 +480,9 @@ spool_read(
 	if (!open_segment(r, at.segment))
 		return false;
 	size = segment_size(r);
+	r->ahead = WINDOW_ONE;
 	found = get_frame(r, at, size, f) && f->kind != SPOOL_STATE;
+	r->ahead = WINDOW;
 	/* It may have read what the writer is still writing: not for later. */
 	r->window.len = 0;
 	return found;

@@ -1,9 +1,9 @@
 /*
  * worker.c: the loop of a replay worker process.
  *
- * Takes jobs from the recorder, reads their records from the spool, gives back
- * verdicts in the same order.  Owns its end of the socketpair, a spool reader
- * and its copies of the databases.  Never writes to the server.
+ * Takes jobs from the recorder, gives back verdicts in the same order.  Owns its
+ * end of the socketpair and its copies of the databases.  Never writes to the
+ * server.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -14,25 +14,23 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include "arena.h"
+#include "batch.h"
+#include "buf.h"
 #include "killpoint.h"
 #include "log.h"
 #include "procsig.h"
-#include "record.h"
 #include "replay.h"
 #include "verdict.h"
 
-/* A record and what its replay makes of it, in captures of the largest. */
-#define ARENA_PER_CAPTURE 8
+#define READ_JOBS 64
 
 struct worker {
-	const struct config *config;
 	int fd;
-	struct spool_reader *spool;
-	struct arena *arena;
-	struct replay *replay;
+	struct batch *batch;
+	struct buf in; /* jobs not yet taken */
 	struct buf out;
 };
 
@@ -59,37 +57,54 @@ wait_for_input(const struct worker *w)
 	return false;
 }
 
-/* False at the end of file, or when asked to stop. */
+/* False at the end of file. */
 static bool
-read_job(const struct worker *w, struct worker_job *job)
+read_jobs(struct worker *w)
 {
-	char *p = (char *)job;
-	size_t have = 0;
+	size_t room = READ_JOBS * sizeof(struct worker_job);
+	ssize_t n = recv(w->fd, buf_reserve(&w->in, room), room, MSG_DONTWAIT);
 
-	while (have < sizeof(*job)) {
-		ssize_t n;
-
-		if (!wait_for_input(w))
-			return false;
-		n = read(w->fd, p + have, sizeof(*job) - have);
-		if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
-			return false;
-		have += n > 0 ? (size_t)n : 0;
-	}
+	if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
+		return false;
+	w->in.len += n > 0 ? (size_t)n : 0;
 	return true;
 }
 
 static bool
-write_verdict(struct worker *w, const struct verdict *v)
+take_job(struct worker *w)
+{
+	struct worker_job job;
+
+	if (w->in.len < sizeof(job) || !batch_has_room(w->batch))
+		return false;
+	memcpy(&job, w->in.data, sizeof(job));
+	buf_consume(&w->in, sizeof(job));
+	batch_push(w->batch, &job);
+	return true;
+}
+
+/* What has come; waits for it if there is nothing to do.  False: the end. */
+static bool
+take_jobs(struct worker *w)
+{
+	do {
+		if (batch_is_empty(w->batch) && w->in.len == 0 &&
+		    !wait_for_input(w))
+			return false;
+		if (w->in.len < sizeof(struct worker_job) && !read_jobs(w))
+			return false;
+		while (take_job(w))
+			continue;
+	} while (batch_is_empty(w->batch));
+	return true;
+}
+
+static bool
+write_out(struct worker *w)
 {
 	struct pollfd pfd = { .events = POLLOUT };
 	size_t done = 0;
 
-	buf_reset(&w->out);
-	buf_put_u32(&w->out, 0);
-	verdict_encode(v, &w->out);
-	buf_set_u32(&w->out, 0, (uint32_t)(w->out.len - 4));
-	KILLPOINT("worker_verdict");
 	pfd.fd = w->fd;
 	while (done < w->out.len) {
 		ssize_t n = write(w->fd, w->out.data + done, w->out.len - done);
@@ -100,54 +115,34 @@ write_verdict(struct worker *w, const struct verdict *v)
 			return false;
 		done += n > 0 ? (size_t)n : 0;
 	}
+	buf_reset(&w->out);
 	return true;
 }
 
-/* --- one job --- */
-
-static bool
-read_record(struct worker *w, const struct worker_job *job, struct record *r)
+static void
+put_verdicts(struct worker *w)
 {
-	struct spool_frame frame;
+	const struct verdict *v;
 
-	if (w->spool == NULL)
-		w->spool = spool_reader_open(w->config->data_dir);
-	return w->spool != NULL && spool_read(w->spool, job->at, &frame) &&
-	       frame.tx_id == job->tx_id && frame.kind == SPOOL_RECORD &&
-	       record_decode(frame.payload, frame.payload_len, w->arena, r);
-}
+	while ((v = batch_verdict(w->batch)) != NULL) {
+		size_t at = w->out.len;
 
-/* False: no verdict, we are to stop. */
-static bool
-run_job(struct worker *w, const struct worker_job *job, struct verdict *v)
-{
-	struct record r;
-
-	KILLPOINT("worker_job");
-	memset(v, 0, sizeof(*v));
-	v->tx_id = job->tx_id;
-	v->statement = -1;
-	if (read_record(w, job, &r))
-		return replay_run(w->replay, &r, w->arena, v);
-	log_error("job_unreadable",
-	    "the record of transaction %llu cannot be"
-	    " read from the spool",
-	    (unsigned long long)job->tx_id);
-	v->kind = VERDICT_ERROR;
-	v->reason = "record_unreadable";
-	v->detail = "";
-	return true;
+		KILLPOINT("worker_verdict");
+		buf_put_u32(&w->out, 0);
+		verdict_encode(v, &w->out);
+		buf_set_u32(&w->out, at, (uint32_t)(w->out.len - at - 4));
+		batch_pop(w->batch);
+	}
 }
 
 static void
 run_jobs(struct worker *w)
 {
-	struct worker_job job;
-	struct verdict v;
-
-	while (
-	    read_job(w, &job) && run_job(w, &job, &v) && write_verdict(w, &v))
-		arena_reset(w->arena);
+	while (take_jobs(w) && batch_step(w->batch)) {
+		put_verdicts(w);
+		if (!write_out(w))
+			return;
+	}
 }
 
 /* libpq must take nothing but what it is given. */
@@ -168,24 +163,20 @@ clear_environment(void)
 void
 worker_main(const struct config *config, unsigned index, int jobs_fd)
 {
-	size_t limit = config->max_capture_bytes > 0
-			   ? (size_t)config->max_capture_bytes *
-				 ARENA_PER_CAPTURE
-			   : 0;
-	struct worker w = { .config = config, .fd = jobs_fd };
+	struct worker w = { .fd = jobs_fd };
+	struct replay *replay;
 
 	log_set_process("replay_worker");
 	procsig_init();
 	procsig_catch(SIGTERM);
 	procsig_catch(SIGINT);
 	clear_environment();
-	w.arena = arena_new(limit);
-	w.replay = replay_new(config, index);
+	replay = replay_new(config, index);
+	w.batch = batch_new(config, replay);
 	run_jobs(&w);
-	replay_free(w.replay);
-	arena_free(w.arena);
-	if (w.spool != NULL)
-		spool_reader_close(w.spool);
+	batch_free(w.batch);
+	replay_free(replay);
+	buf_free(&w.in);
 	buf_free(&w.out);
 	close(jobs_fd);
 	exit(0);
