@@ -44,8 +44,7 @@ exchange_put_parse(struct wire *w, const char *name, const char *sql,
 }
 
 void
-exchange_put_params(
-    struct wire *w, const struct record_param *params, size_t n)
+exchange_put_params(struct wire *w, const struct record_param *params, size_t n)
 {
 	struct buf *b = &w->out;
 
@@ -130,8 +129,7 @@ exchange_put_kept(struct session *s, const char *name, const char *sql,
 
 	take_texts(own, params, n_params);
 	/* Maybe it is there after all. */
-	exchange_put_close_one(
-	    w, 'S', sql != NULL ? name : EXCHANGE_NAME);
+	exchange_put_close_one(w, 'S', sql != NULL ? name : EXCHANGE_NAME);
 	if (sql != NULL)
 		exchange_put_parse(w, name, sql, strlen(sql), own, n_params);
 	put_run(w, name, own, n_params);

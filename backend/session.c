@@ -81,7 +81,9 @@ session_wait(struct session *s, int want)
 		return false;
 	for (int i = 0; i < 2 && n >= 0; i++)
 		wire_serve(w[i], read[i], p[i].revents);
-	take_signals(s);
+	/* A signal makes its descriptor readable, or interrupts. */
+	if (n < 0 || p[2].revents != 0)
+		take_signals(s);
 	return !s->terminate || s->committing;
 }
 

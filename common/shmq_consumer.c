@@ -122,13 +122,13 @@ shmq_wait(struct shmq *q, int timeout_ms)
 		return true;
 	if (timeout_ms <= 0)
 		return false;
-	atomic_store(&h->sleeping, 1);
+	atomic_store(&h->sleeping, SLEEPS);
 	pending = any_pending(q);
 	if (!pending) {
 		shmq_wait_for(&h->doorbell, timeout_ms);
 		pending = any_pending(q);
 	}
-	atomic_store(&h->sleeping, 0);
+	atomic_store(&h->sleeping, AWAKE);
 	return pending;
 }
 
@@ -362,9 +362,27 @@ shmq_refuse_offers(struct shmq *q)
 void
 shmq_nap(struct shmq *q, int timeout_ms)
 {
-	atomic_store(&q->header->sleeping, 1);
+	atomic_store(&q->header->sleeping, SLEEPS);
 	shmq_wait_for(&q->header->doorbell, timeout_ms);
-	atomic_store(&q->header->sleeping, 0);
+	atomic_store(&q->header->sleeping, AWAKE);
+}
+
+bool
+shmq_is_awaited(struct shmq *q)
+{
+	for (unsigned i = 0; i < q->n_lanes; i++)
+		if (atomic_load(&lane_at(q, i)->waiting) != 0)
+			return true;
+	return false;
+}
+
+void
+shmq_doze(struct shmq *q, int timeout_ms)
+{
+	atomic_store(&q->header->sleeping, DOZES);
+	if (!shmq_is_awaited(q))
+		shmq_wait_for(&q->header->doorbell, timeout_ms);
+	atomic_store(&q->header->sleeping, AWAKE);
 }
 
 bool

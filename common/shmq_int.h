@@ -77,16 +77,23 @@ enum lane_state { LANE_FREE, LANE_OWNED, LANE_DEAD };
  * the new consumer will see all it writes from then on; one that reads the old
  * value meets the new one while it waits for the acknowledgement.
  *
- * sleeping: set by the consumer before it looks at all lanes a last time and
- * sleeps on `doorbell`; cleared by whoever takes the duty to post (a producer
- * or the postmaster), or by the consumer.  Stores and loads of it, of `head`
- * and of `state` around it are sequentially consistent: either the consumer's
- * last look sees the new head, or the producer's look at `sleeping` sees 1.
+ * sleeping: enum sleep, set by the consumer before it looks at all lanes a last
+ * time and sleeps on `doorbell`; cleared by whoever takes the duty to post (a
+ * producer or the postmaster), or by the consumer.  Stores and loads of it, of
+ * `head`, `state` and `waiting` around it are sequentially consistent: either
+ * the consumer's last look sees the new head, or the producer's look at
+ * `sleeping` sees that it sleeps.
  *
  * gate: enum shmq_gate, by the consumer; read by producers before they send
  * what can wait or be refused.  A producer that misses a change finds it on
  * its next look, at most WAIT_MS later.
  */
+enum sleep {
+	AWAKE,
+	SLEEPS, /* until there is anything */
+	DOZES   /* until somebody waits */
+};
+
 struct header {
 	uint32_t magic;
 	uint32_t version;
@@ -306,6 +313,14 @@ wake_if(_Atomic uint32_t *flag, sem_t *s)
 {
 	if (atomic_load(flag) != 0 && atomic_exchange(flag, 0) != 0)
 		(void)sem_post(s);
+}
+
+/* The consumer's bell: for a message, or (urgent) by one who waits. */
+static inline void
+ring_bell(struct header *h, bool urgent)
+{
+	if (urgent || atomic_load(&h->sleeping) == SLEEPS)
+		wake_if(&h->sleeping, &h->doorbell);
 }
 
 /* Sleeps until s is posted, or for ms. */

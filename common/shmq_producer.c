@@ -71,7 +71,7 @@ publish(struct shmq_producer *p)
 	KILLPOINT("lane_written");
 	atomic_store(&p->lane->head, p->head);
 	KILLPOINT("lane_published");
-	wake_if(&p->header->sleeping, &p->header->doorbell);
+	ring_bell(p->header, atomic_load(&p->lane->waiting) != 0);
 }
 
 /*
@@ -161,6 +161,8 @@ wait_until(struct shmq_producer *p, const struct wait *w)
 		if (w->stop != NULL && w->stop(w->arg))
 			return WAIT_STOPPED;
 		atomic_store(&p->lane->waiting, 1);
+		if (atomic_load(&p->header->sleeping) == DOZES)
+			ring_bell(p->header, true);
 		if (!wait_over(p, w, &r))
 			shmq_wait_for(&p->lane->wake, WAIT_MS);
 		atomic_store(&p->lane->waiting, 0);
@@ -295,11 +297,14 @@ shmq_offer(struct shmq_producer *p, uint8_t kind, const void *data, size_t len,
 	if (len > SHMQ_MAX_MESSAGE)
 		return SHMQ_TOO_LONG;
 	w.offer = ++p->sequence;
+	/* It will: the consumer need not be woken twice. */
+	atomic_store(&p->lane->waiting, 1);
 	r = send_message(p, kind, data, len, &w);
 	if (r == WAIT_ROOM) {
 		w.acked = w.offer;
 		r = wait_until(p, &w);
 	}
+	atomic_store(&p->lane->waiting, 0);
 	return answer_of(r);
 }
 

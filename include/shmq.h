@@ -173,6 +173,11 @@ void shmq_refuse_offers(struct shmq *q);
 /* Sleeps until a producer rings, whatever the lanes hold, or timeout_ms. */
 void shmq_nap(struct shmq *q, int timeout_ms);
 
+/* The same until one rings who waits, for an acknowledgement or for room. */
+void shmq_doze(struct shmq *q, int timeout_ms);
+/* One waits. */
+bool shmq_is_awaited(struct shmq *q);
+
 /* Nothing is in the lanes that is not acknowledged. */
 bool shmq_is_empty(struct shmq *q);
 

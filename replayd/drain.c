@@ -35,7 +35,8 @@
 
 #define GROUP_MESSAGES 256
 #define GROUP_BYTES ((size_t)8 << 20)
-#define OUTCOME_DELAY_US 10000
+/* What nobody waits for shares the next sync, if one comes so soon. */
+#define DELAY_US 10000
 /* A sender of a message this long may wait in shmq_send() for the ack. */
 #define LONG_MESSAGE ((size_t)32 << 10)
 #define MAX_DEAD 64 /* lanes freed per step */
@@ -59,7 +60,7 @@ struct drain {
 	int wake_fd;
 	uint64_t *taken; /* by lane: last sequence of the group, or 0 */
 	unsigned n_taken;
-	bool urgent;      /* somebody waits for the group */
+	bool urgent;      /* somebody will wait for the group */
 	int64_t since_us; /* when the group got its first message */
 	struct drain_policy policy;
 	bool run_due; /* the spool does not know of this run */
@@ -237,7 +238,6 @@ take_record(struct drain *d, const struct shmq_message *m,
 	else
 		put_in_doubt(d, m->lane);
 	spool_append_from(d->spool, SPOOL_RECORD, tx_id, from, m->data, m->len);
-	d->urgent = true;
 	d->counts.records++;
 }
 
@@ -322,7 +322,7 @@ take_dead(struct drain *d, struct dead_lanes *dead)
 	}
 }
 
-/* How long the next wait may be: outcomes do not wait longer than they may. */
+/* How long the next wait may be: a group does not wait longer than it may. */
 static int
 wait_ms(const struct drain *d, int timeout_ms)
 {
@@ -330,20 +330,32 @@ wait_ms(const struct drain *d, int timeout_ms)
 
 	if (d->n_taken == 0)
 		return timeout_ms;
-	left = d->since_us + OUTCOME_DELAY_US - io_monotonic_us();
+	left = d->since_us + DELAY_US - io_monotonic_us();
 	left = left <= 0 ? 0 : (left + 999) / 1000;
 	return left < timeout_ms ? (int)left : timeout_ms;
 }
 
 /*
- * Outcomes alone are left to share the next record's sync.  If the wait ended
- * and yet nothing could be read, a long message waits behind them.
+ * If the wait ended and yet nothing could be read, a long message waits behind
+ * those that were.
  */
 static bool
 group_is_due(const struct drain *d, unsigned n, bool woken)
 {
 	return d->urgent || n >= GROUP_MESSAGES || (woken && n == 0) ||
-	       io_monotonic_us() - d->since_us >= OUTCOME_DELAY_US;
+	       shmq_is_awaited(d->q) ||
+	       io_monotonic_us() - d->since_us >= DELAY_US;
+}
+
+/* True if there may be something to take. */
+static bool
+wait_for_messages(struct drain *d, int timeout_ms)
+{
+	if (d->n_taken == 0)
+		return shmq_wait(d->q, timeout_ms);
+	/* More of what nobody waits for is no reason to wake up. */
+	shmq_doze(d->q, wait_ms(d, timeout_ms));
+	return shmq_wait(d->q, 0);
 }
 
 static bool take_over(struct drain *d);
@@ -381,7 +393,7 @@ drain_is_stuck(const struct drain *d)
 static bool
 step(struct drain *d, int timeout_ms)
 {
-	bool woken = shmq_wait(d->q, wait_ms(d, timeout_ms));
+	bool woken = wait_for_messages(d, timeout_ms);
 	unsigned n = take_group(d), i;
 	bool busy = woken || d->n_taken > 0;
 	struct dead_lanes dead;

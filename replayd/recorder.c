@@ -40,6 +40,8 @@
 #define RESOLVER_AGAIN_US INT64_C(1000000)
 #define ASK_AGAIN_MS 200
 #define FRAMES_PER_ROUND 1000
+/* Records are not taken one by one: a round costs as much as many of them. */
+#define PACE_US 10000
 #define SEQLOCK_TRIES 100000
 
 enum { POLL_WAKE, POLL_SIGNAL, POLL_RESOLVER, POLL_WORKERS };
@@ -58,6 +60,7 @@ struct recorder {
 	bool finishing;                /* end of file on wake_fd */
 	uint64_t recycled;             /* segments below are deleted */
 	int64_t next_checkpoint_us;
+	int64_t next_look_us; /* into the spool */
 	struct pollfd *poll;
 	int64_t resolver_due_us; /* when to start another; 0: never */
 };
@@ -382,9 +385,16 @@ sign_if_due(struct recorder *r)
 	r->next_checkpoint_us = now + r->config->checkpoint_interval * 1000;
 }
 
+/* It was read to its end a moment ago. */
+static bool
+is_early(const struct recorder *r)
+{
+	return !r->finishing && io_monotonic_us() < r->next_look_us;
+}
+
 /* How long poll() may wait; -1: until something comes. */
 static int
-wait_ms(const struct recorder *r, bool more)
+wait_ms(const struct recorder *r, bool more, bool early)
 {
 	int64_t left = r->next_checkpoint_us - io_monotonic_us();
 	int ms = command_wait_ms(r->command);
@@ -400,6 +410,8 @@ wait_ms(const struct recorder *r, bool more)
 		ms = ASK_AGAIN_MS;
 	if (r->finishing && (ms < 0 || ms > ASK_AGAIN_MS))
 		ms = ASK_AGAIN_MS;
+	if (early && (ms < 0 || ms > PACE_US / 1000))
+		ms = PACE_US / 1000;
 	return ms;
 }
 
@@ -407,16 +419,17 @@ static void
 wait_and_read(struct recorder *r, bool more)
 {
 	struct pollfd *p = r->poll;
+	bool early = is_early(r);
 	unsigned n;
 
 	resolver_again(r);
-	p[POLL_WAKE].fd = r->finishing ? -1 : r->wake_fd;
+	p[POLL_WAKE].fd = r->finishing || early ? -1 : r->wake_fd;
 	p[POLL_SIGNAL].fd = procsig_fd();
 	p[POLL_RESOLVER].fd = r->track.resolver_fd;
 	for (n = 0; n < POLL_WORKERS; n++)
 		p[n].events = POLLIN;
 	n += dispatch_poll(r->track.dispatch, p + POLL_WORKERS);
-	if (poll(p, n, wait_ms(r, more)) <= 0)
+	if (poll(p, n, wait_ms(r, more, early)) <= 0)
 		return;
 	if (p[POLL_SIGNAL].revents != 0) {
 		procsig_drain();
@@ -437,8 +450,14 @@ wait_and_read(struct recorder *r, bool more)
 static bool
 one_round(struct recorder *r, bool more)
 {
+	uint64_t size = evidence_size(r->track.evidence);
+
 	wait_and_read(r, more);
-	more = follow_spool(r);
+	if (more || !is_early(r)) {
+		more = follow_spool(r);
+		if (evidence_size(r->track.evidence) != size)
+			r->next_look_us = io_monotonic_us() + PACE_US;
+	}
 	doubt_ask(&r->track);
 	dispatch_send(r->track.dispatch);
 	evidence_flush(r->track.evidence);

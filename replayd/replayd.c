@@ -85,6 +85,7 @@ struct replayd {
 	struct drain *drain;
 	struct helpers helpers;
 	int64_t orphaned_us; /* 0: the postmaster lives */
+	int64_t next_look_us;
 	bool said;           /* that its children do not end */
 	char boot_id[40];
 };
@@ -427,6 +428,20 @@ is_over(struct replayd *r)
 	return false;
 }
 
+/* What need not be looked at for each group. */
+static bool
+look_around(struct replayd *r)
+{
+	int64_t now = io_monotonic_us();
+
+	if (r->orphaned_us == 0 && now < r->next_look_us)
+		return false;
+	r->next_look_us = now + TICK_MS * 1000;
+	procsig_drain();
+	watch_helpers(r);
+	return is_over(r);
+}
+
 static void
 run(struct replayd *r)
 {
@@ -434,9 +449,7 @@ run(struct replayd *r)
 		(void)drain_step(r->drain, TICK_MS);
 		if (procsig_take(SIGHUP))
 			reload(r);
-		procsig_drain();
-		watch_helpers(r);
-		if (procsig_pending(SIGTERM) || is_over(r))
+		if (procsig_pending(SIGTERM) || look_around(r))
 			return;
 	}
 }
