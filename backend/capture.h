@@ -127,8 +127,9 @@ enum capture_end {
 	/* The capture failed and left no trace: forward the statement.  Where
 	 * it was autocommit, portals are gone. */
 	CAPTURE_UNDONE,
-	/* Our block was rolled back and nobody was told of anything: try it
-	 * again, or with less effort. */
+	/* All of it was rolled back and nobody was told of anything: try it
+	 * again, or with less effort.  Behind 40001 and 40P01 its error is in
+	 * c->error, if that shall be the end. */
 	CAPTURE_SERIALIZATION,
 	CAPTURE_WIDER,
 	CAPTURE_LESS,

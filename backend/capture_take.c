@@ -203,7 +203,13 @@ read_statement(struct session *s, struct reading *r)
 	return EXCHANGE_LOST;
 }
 
-#define SERIALIZATION_FAILURE "40001"
+/* serialization_failure, and deadlock_detected: ours holds nothing any more. */
+static bool
+may_go_on_again(const struct capture *c)
+{
+	return strcmp(c->why.sqlstate, "40001") == 0 ||
+	       strcmp(c->why.sqlstate, "40P01") == 0;
+}
 
 /* Which step of capture_put() an answer belongs to. */
 enum step { BLOCK, BEFORE, STATEMENT, AFTER };
@@ -337,10 +343,12 @@ static enum capture_end
 after_error(struct session *s, struct capture *c, enum step step)
 {
 	bool undo = c->autocommit && may_undo(c, step);
+	bool again = c->alone && c->hold && !c->forwarded &&
+		     (c->bind == NULL || c->bind->first) && may_go_on_again(c);
 	bool back = !c->autocommit && step == BEFORE && c->savepoint &&
 		    !meant_for_client(c);
 	bool own_sync = !c->sync_sent &&
-			(c->bind == NULL ? c->hold : undo || back);
+			(c->bind == NULL ? c->hold : undo || back || again);
 
 	log_debug("capture_error", "%s while capturing (step %d)",
 	    c->why.sqlstate, (int)step);
@@ -351,6 +359,10 @@ after_error(struct session *s, struct capture *c, enum step step)
 		return CAPTURE_STATEMENT_ERROR;
 	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
+	if (again) {
+		c->sync_sent = true;
+		return CAPTURE_SERIALIZATION;
+	}
 	if (undo)
 		return CAPTURE_UNDONE;
 	if (back && s->status == PQ_FAILED)
@@ -378,7 +390,7 @@ after_block(
 	} else if (c->error.len == 0) {
 		/* we did not want it any more */
 		what = c->check.wider ? CAPTURE_WIDER : CAPTURE_LESS;
-	} else if (strcmp(c->why.sqlstate, SERIALIZATION_FAILURE) == 0) {
+	} else if (may_go_on_again(c)) {
 		what = CAPTURE_SERIALIZATION;
 	} else if (meant_for_client(c) ||
 		   (step == STATEMENT && !class_is(c, "42"))) {

@@ -217,6 +217,8 @@ capture(struct session *s, struct dml *d, struct capture *c)
 	case CAPTURE_STATEMENT_ERROR:
 		return statement_error(s, d, c);
 	case CAPTURE_SERIALIZATION:
+		if (d->attempts >= BLOCK_MAX_ATTEMPTS)
+			return statement_error(s, d, c);
 		d->timeout_ms = d->attempts == 0 ? timeout_ms : d->timeout_ms;
 		return again(s, d, false);
 	case CAPTURE_WIDER:
