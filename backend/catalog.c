@@ -80,13 +80,14 @@ static const char table_sql[] =
 	"  WHERE i.inhparent" CATALOG_EQ "c.oid),"
 	" EXISTS (SELECT 1 FROM " REFERENCES("c.oid") " AND "
 	ACTS("confdeltype") "),"
-	" " CATALOG_FINGERPRINT ", " USER_CODE
+	" " CATALOG_FINGERPRINT ", " CATALOG_QUICK ", " CATALOG_PLAIN ","
+	" " USER_CODE
 	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	" ON n.oid" CATALOG_EQ "c.relnamespace"
 	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
 enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
 	T_RULES, T_RLS, T_TRIGGERS, T_INHERITS, T_CASCADES, T_FINGERPRINT,
-	T_USER_CODE, T_COLUMNS };
+	T_QUICK, T_PLAIN, T_USER_CODE, T_COLUMNS };
 
 /*
  * Types outside pg_catalog are printed with their schema, as under an empty
@@ -319,6 +320,7 @@ table_row(void *arg, const struct message *row)
 	l->t->schema = keep(c, &v[T_SCHEMA]);
 	l->t->name = keep(c, &v[T_NAME]);
 	l->t->fingerprint = keep(c, &v[T_FINGERPRINT]);
+	l->t->quick = is_true(&v[T_PLAIN]) ? keep(c, &v[T_QUICK]) : NULL;
 	l->t->cascades = is_true(&v[T_CASCADES]);
 	l->t->user_code = is_true(&v[T_USER_CODE]);
 	l->t->triggers = is_true(&v[T_TRIGGERS]);

@@ -33,7 +33,7 @@ enum {
 
 /* SQL, broken where it reads. */
 /* clang-format off */
-#define FACTS_OF(tables)                                                     \
+#define FACTS_OF(fingerprint, tables)                                                     \
 	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"            \
 	" AS pg_catalog.text),"                                              \
 	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"   \
@@ -46,7 +46,7 @@ enum {
 	SETTING("standard_conforming_strings") SETTING("client_encoding")    \
 	SETTING("synchronous_commit")                                        \
 	" (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
-	" '=', " CATALOG_FINGERPRINT ") FROM pg_catalog.pg_class c"          \
+	" '=', " fingerprint ") FROM pg_catalog.pg_class c"                  \
 	" WHERE c.oid" CATALOG_EQ "w.oid), ',') FROM " tables " AS w(oid))"
 #define NAMED(n) "(pg_catalog.to_regclass($" n "))"
 
@@ -54,10 +54,12 @@ enum {
  * Kept, so it must be planned once for good: with an array of unknown length,
  * or tables that the plan could read as a whole, it would not be.
  */
-static const char few_sql[] = FACTS_OF("(VALUES " NAMED("1") ", " NAMED("2")
-	", " NAMED("3") ", " NAMED("4") ")");
 #define FEW 4
-static const char many_sql[] = FACTS_OF("(SELECT pg_catalog.to_regclass("
+#define FEW_NAMES                                                            \
+	"(VALUES " NAMED("1") ", " NAMED("2") ", " NAMED("3") ", " NAMED("4") ")"
+static const char few_sql[] = FACTS_OF(CATALOG_FINGERPRINT, FEW_NAMES);
+static const char quick_sql[] = FACTS_OF(CATALOG_QUICK, FEW_NAMES);
+static const char many_sql[] = FACTS_OF(CATALOG_FINGERPRINT, "(SELECT pg_catalog.to_regclass("
 	"n.name) FROM pg_catalog.unnest(CAST($1 AS pg_catalog.text[]))"
 	" AS n(name))");
 /* clang-format on */
@@ -93,17 +95,27 @@ facts_put(struct session *s, const struct txn *t,
     const struct catalog_table *const *tables, size_t n)
 {
 	const char *names[FEW] = { NULL };
+	bool quick = true;
 	size_t k = 0;
 
+	s->txn->quick = false;
 	if (t->n_tables + n > FEW) {
 		put_many(s, t, tables, n);
 		return;
 	}
-	for (size_t i = 0; i < t->n_tables; i++)
+	for (size_t i = 0; i < t->n_tables; i++) {
 		names[k++] = t->tables[i].catalog->written;
-	for (size_t i = 0; i < n; i++)
+		quick = quick && t->tables[i].catalog->quick != NULL;
+	}
+	for (size_t i = 0; i < n; i++) {
 		names[k++] = tables[i]->written;
-	kept_put(s, KEPT_FACTS, few_sql, names, FEW);
+		quick = quick && tables[i]->quick != NULL;
+	}
+	s->txn->quick = quick;
+	if (quick)
+		kept_put(s, KEPT_QUICK_FACTS, quick_sql, names, FEW);
+	else
+		kept_put(s, KEPT_FACTS, few_sql, names, FEW);
 }
 
 struct reading {
@@ -126,17 +138,18 @@ keep(struct txn *t, const struct exchange_value *v)
 	return "";
 }
 
-/* "oid=fingerprint" is in the answer for each table. */
+/* "oid=fingerprint" is in the answer for each table; one kind for all. */
 static void
 check_tables(struct txn *t, const struct exchange_value *answer)
 {
 	const char *text = keep(t, answer);
 
 	for (size_t i = 0; i < t->n_tables; i++) {
+		const struct catalog_table *c = t->tables[i].catalog;
 		char want[80];
 
-		snprintf(want, sizeof(want), "%u=%s", t->tables[i].catalog->oid,
-		    t->tables[i].catalog->fingerprint);
+		snprintf(want, sizeof(want), "%u=%s", c->oid,
+		    t->quick ? c->quick : c->fingerprint);
 		if (strstr(text, want) == NULL)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "schema_changed");
 	}
@@ -171,7 +184,8 @@ facts_read(struct session *s, struct txn *t, struct facts *f,
 
 	memset(f, 0, sizeof(*f));
 	end = exchange_read(s, facts_row, &r, error, raw_error);
-	kept_answered(s, KEPT_FACTS, end == EXCHANGE_DONE);
+	kept_answered(s, t->quick ? KEPT_QUICK_FACTS : KEPT_FACTS,
+	    end == EXCHANGE_DONE);
 	return end == EXCHANGE_DONE && !r.whole ? EXCHANGE_LOST : end;
 }
 

@@ -11,7 +11,8 @@
 #include "exchange.h"
 #include "pipeline.h"
 
-static const char *const names[KEPT_NAMES] = { "pgwitness_facts" };
+static const char *const names[KEPT_NAMES] = { "pgwitness_facts",
+	"pgwitness_quick_facts" };
 
 void
 kept_put(struct session *s, enum kept_name name, const char *sql,

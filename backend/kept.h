@@ -19,7 +19,7 @@
 
 struct session;
 
-enum kept_name { KEPT_FACTS, KEPT_NAMES };
+enum kept_name { KEPT_FACTS, KEPT_QUICK_FACTS, KEPT_NAMES };
 
 struct kept {
 	struct {

@@ -65,6 +65,7 @@ struct txn {
 	bool mixed;
 	/* CALL or DO outside a block: parts of it may have committed. */
 	bool may_commit;
+	bool quick;		/* its tables' catalog_table.quick was asked */
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;

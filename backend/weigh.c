@@ -153,6 +153,9 @@ weigh_statement(struct session *s, const struct capture *c)
 	for (size_t i = 0; i < c->n_images; i++)
 		weigh_image(s, &c->images[i]);
 	weigh_order(s, c);
+	/* Triggers may run, and deallocate what is kept prepared. */
+	if (c->whole || c->table->triggers)
+		session_doubt(s);
 	if (st->system_columns || c->scope.catalogs)
 		txn_unverifiable(s->txn, "environment");
 	if (!c->scoped && (st->reads_relations || st->has_sublinks))
