@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -106,6 +107,22 @@ io_read_file(const char *path, struct buf *b, size_t max)
 		b->len = len;
 	io_close(fd);
 	return ok;
+}
+
+static int
+remove_entry(
+    const char *path, const struct stat *st, int flag, struct FTW *where)
+{
+	(void)st;
+	(void)where;
+	return flag == FTW_DP ? rmdir(path) : unlink(path);
+}
+
+bool
+io_remove_tree(const char *path)
+{
+	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 ||
+	       errno == ENOENT;
 }
 
 bool

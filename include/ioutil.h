@@ -27,6 +27,8 @@ PGW_MUSTCHECK bool io_read_file(const char *path, struct buf *b, size_t max);
  */
 PGW_MUSTCHECK bool io_replace_file(const char *path, const void *p, size_t n,
 	mode_t mode);
+/* A directory and all in it; true if there is none.  False with errno. */
+bool io_remove_tree(const char *path);
 PGW_MUSTCHECK bool io_fsync_dir(const char *path);
 PGW_MUSTCHECK bool io_set_nonblock(int fd);
 PGW_MUSTCHECK bool io_set_cloexec(int fd, bool on);

@@ -11,7 +11,6 @@
 #include "cluster.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <libpq-fe.h>
 #include <limits.h>
 #include <signal.h>
@@ -127,23 +126,7 @@ secret_load(void)
 	return ok;
 }
 
-/* --- removing --- */
-
-static int
-remove_entry(
-    const char *path, const struct stat *st, int flag, struct FTW *where)
-{
-	(void)st;
-	(void)where;
-	return flag == FTW_DP ? rmdir(path) : unlink(path);
-}
-
-static bool
-remove_tree(const char *path)
-{
-	return nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0 ||
-	       errno == ENOENT;
-}
+/* --- the socket --- */
 
 static bool
 socket_is_temporary(void)
@@ -156,7 +139,7 @@ static bool
 socket_directory(char *error, size_t size)
 {
 	if (socket_is_temporary())
-		(void)remove_tree(cluster.socket);
+		(void)io_remove_tree(cluster.socket);
 	io_path(cluster.socket, PATH_MAX, "%s/socket", cluster.root);
 	if (strlen(cluster.socket) + strlen(SOCKET_NAME) > SOCKET_PATH_MAX) {
 		strcpy(cluster.socket, "/tmp/pgwitness-XXXXXX");
@@ -239,7 +222,7 @@ cluster_make(const char *log_path, char *error, size_t size)
 	char pwfile[PATH_MAX + 16];
 	bool ok;
 
-	if (!remove_tree(cluster.data))
+	if (!io_remove_tree(cluster.data))
 		return fail(error, size, "cannot remove %s: %m", cluster.data);
 	secret_draw(cluster.loader);
 	io_path(pwfile, sizeof(pwfile), "%s/pwfile", cluster.root);
@@ -523,7 +506,7 @@ cluster_stop(pid_t pid)
 	if (clean && !io_replace_file(path, "", 0, 0600))
 		log_warning("verification_stop", "cannot write %s: %m", path);
 	if (socket_is_temporary())
-		(void)remove_tree(cluster.socket);
+		(void)io_remove_tree(cluster.socket);
 }
 
 /* --- connection strings --- */

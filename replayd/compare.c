@@ -269,3 +269,128 @@ compare_tables(const struct record *r, struct compare_table *calculated,
 	v->kind = same ? VERDICT_VERIFIED : VERDICT_MISMATCH;
 	return ok;
 }
+
+/* --- which statement --- */
+
+/* What one table was after each statement. */
+struct history {
+	const struct record *record;
+	struct compare_table *states;
+	struct compare_table *calculated;
+	size_t table;
+};
+
+static const struct compare_table *
+history_after(const struct history *h, size_t statement)
+{
+	return statement + 1 == h->record->n_statements
+		   ? &h->calculated[h->table]
+		   : &h->states[statement * h->record->n_tables + h->table];
+}
+
+/* The row of this identity; NULL: there is none. */
+static const struct rowenc_row *
+find_row(const struct compare_table *c, const struct rowenc_row *id)
+{
+	size_t low = 0, high = c->n_rows;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int order = compare_bytes(
+		    c->rows[mid].id, c->rows[mid].id_len, id->id, id->id_len);
+
+		if (order == 0)
+			return &c->rows[mid];
+		if (order < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+/* The row that is loaded just before the statement. */
+static const struct rowenc_row *
+loaded_row(
+    const struct record_table *t, size_t statement, const struct rowenc_row *id)
+{
+	for (size_t i = 0; i < t->n_before; i++) {
+		const struct rowenc_row *row = &t->before[i].row;
+
+		if (t->before[i].statement == statement &&
+		    compare_bytes(row->id, row->id_len, id->id, id->id_len) ==
+			0)
+			return row;
+	}
+	return NULL;
+}
+
+static int32_t
+first_change(const struct history *h, const struct rowenc_row *id)
+{
+	const struct record_table *t = &h->record->tables[h->table];
+	const struct rowenc_row *was = NULL;
+
+	for (size_t i = 0; i < h->record->n_statements; i++) {
+		const struct rowenc_row *loaded = loaded_row(t, i, id);
+		const struct rowenc_row *is = find_row(history_after(h, i), id);
+
+		if (loaded != NULL)
+			was = loaded;
+		if ((was == NULL) != (is == NULL) ||
+		    (was != NULL && rowenc_compare(was, is) != 0))
+			return (int32_t)i;
+		was = is;
+	}
+	return -1;
+}
+
+/* Of the rows that differ, as many as a verdict names. */
+static int32_t
+first_in_table(const struct history *h, int32_t best)
+{
+	const struct record_table *t = &h->record->tables[h->table];
+	const struct compare_table *c = &h->calculated[h->table];
+	size_t i = 0, k = 0;
+
+	for (unsigned n = 0;
+	     n < VERDICT_MAX_MISMATCHES && (i < t->n_after || k < c->n_rows);) {
+		const struct rowenc_row *a = i < t->n_after ? &t->after[i].row
+							    : NULL;
+		const struct rowenc_row *b = k < c->n_rows ? &c->rows[k] : NULL;
+		int order = a == NULL   ? 1
+			    : b == NULL ? -1
+					: compare_identity(&t->shape, a, b);
+		int32_t first;
+
+		i += order <= 0;
+		k += order >= 0;
+		if (order == 0 && rowenc_compare(a, b) == 0)
+			continue;
+		n++;
+		first = first_change(h, order > 0 ? b : a);
+		if (first >= 0 && (best < 0 || first < best))
+			best = first;
+	}
+	return best;
+}
+
+int32_t
+compare_first_statement(const struct record *r, struct compare_table *states,
+    struct compare_table *calculated)
+{
+	struct history h = { r, states, calculated, 0 };
+	int32_t best = -1;
+
+	for (; h.table < r->n_tables; h.table++) {
+		if (r->tables[h.table].shape.n_key == 0)
+			continue;
+		for (size_t i = 0; i < r->n_statements; i++) {
+			const struct compare_table *c = history_after(&h, i);
+
+			rowenc_sort(c->rows, c->n_rows);
+		}
+		best = first_in_table(&h, best);
+	}
+	return best;
+}

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "arena.h"
 #include "attr.h"
@@ -34,5 +35,14 @@ PGW_MUSTCHECK bool compare_record_roots(struct record *r, struct arena *a);
  */
 PGW_MUSTCHECK bool compare_tables(const struct record *r,
 	struct compare_table *calculated, struct arena *a, struct verdict *v);
+
+/*
+ * The first statement after which a row that differs in the end is another one
+ * than before it; -1: none, as where a claimed row never comes into being, or
+ * tables have no key.  states[statement * r->n_tables + table], for all but
+ * the last statement, after which it is calculated[].  Sorts all of them.
+ */
+int32_t compare_first_statement(const struct record *r,
+	struct compare_table *states, struct compare_table *calculated);
 
 #endif

@@ -211,7 +211,6 @@ dump_restore(const struct dump *d, PGconn *conn)
 	/* 1: some objects failed, and the rest is there */
 	code = program_run(&p);
 	log_errors(d, "schema_restore", d->again ? LOG_DEBUG_ : LOG_WARNING_);
-	unlink(d->archive);
 	unlink(d->list);
 	return code == 0 || code == 1;
 }

@@ -32,7 +32,8 @@ PGW_MUSTCHECK bool dump_take(const struct dump *d, PGconn *conn,
 
 /*
  * Restores the archive over the replay role's connection parameters.  What
- * cannot be restored is left out and logged.  False: nothing was.
+ * cannot be restored is left out and logged; the archive stays.  False: nothing
+ * was restored.
  */
 PGW_MUSTCHECK bool dump_restore(const struct dump *d, PGconn *conn);
 

@@ -32,6 +32,7 @@ struct job_step {
 	size_t table;
 	const struct record_row *row; /* STEP_LOAD */
 	bool *prepared;               /* STEP_PREPARE */
+	bool middle;                  /* STEP_READ after `statement` */
 };
 
 static struct job_step *
@@ -227,12 +228,42 @@ send_row(struct job *j, size_t table, const struct record_row *row)
 				     params, NULL, NULL, 0) == 1;
 }
 
+/* middle: after this statement, to be compared with what it was before. */
+static bool
+send_reads(struct job *j, bool middle, unsigned statement)
+{
+	for (size_t i = 0; i < j->record->n_tables; i++) {
+		uint32_t oid = j->record->tables[i].oid;
+		struct schema_table *own = schema_find(j->copy, oid);
+		struct job_step *s;
+		char name[16];
+
+		own->touched = true;
+		if (!send_prepare(j, i, 'r', &own->read_prepared))
+			return false;
+		s = step_add(j, STEP_READ);
+		if (s == NULL)
+			return false;
+		s->table = i;
+		s->middle = middle;
+		s->statement = statement;
+		statement_name(name, 'r', oid);
+		if (PQsendQueryPrepared(
+			j->copy->conn, name, 0, NULL, NULL, NULL, 0) != 1)
+			return false;
+	}
+	return true;
+}
+
 /* Prepared once per session, even if the rows of several statements wait. */
 static bool
 send_loads(struct job *j, unsigned statement)
 {
-	bool any = false;
+	bool any = j->trace && statement > 0;
 
+	if (any && (!send_settings(j, &j->settings.canonical) ||
+		       !send_reads(j, true, statement - 1)))
+		return false;
 	for (size_t i = 0; i < j->record->n_tables; i++) {
 		const struct record_table *t = &j->record->tables[i];
 		struct schema_table *own = schema_find(j->copy, t->oid);
@@ -307,35 +338,12 @@ send_statement(struct job *j, unsigned i)
 }
 
 static bool
-send_reads(struct job *j)
-{
-	for (size_t i = 0; i < j->record->n_tables; i++) {
-		uint32_t oid = j->record->tables[i].oid;
-		struct schema_table *own = schema_find(j->copy, oid);
-		struct job_step *s;
-		char name[16];
-
-		own->touched = true;
-		if (!send_prepare(j, i, 'r', &own->read_prepared))
-			return false;
-		s = step_add(j, STEP_READ);
-		if (s == NULL)
-			return false;
-		s->table = i;
-		statement_name(name, 'r', oid);
-		if (PQsendQueryPrepared(
-			j->copy->conn, name, 0, NULL, NULL, NULL, 0) != 1)
-			return false;
-	}
-	return true;
-}
-
-static bool
 send_end(struct job *j)
 {
 	j->all_sent = true;
-	return send_settings(j, &j->settings.canonical) && send_reads(j) &&
-	       send_sync(j) && send_own(j, SESSION_ROLLBACK, NULL, 0) &&
+	return send_settings(j, &j->settings.canonical) &&
+	       send_reads(j, false, 0) && send_sync(j) &&
+	       send_own(j, SESSION_ROLLBACK, NULL, 0) &&
 	       send_own(j, SESSION_CLEAN, NULL, 0) && send_sync(j);
 }
 
@@ -446,7 +454,11 @@ plan(struct job *j)
 	j->calculated = arena_zalloc(
 	    j->arena, (r->n_tables + 1) * sizeof(*j->calculated));
 	j->loaded = arena_zalloc(j->arena, r->n_tables + 1);
+	if (j->trace)
+		j->states = arena_zalloc(j->arena,
+		    (r->n_statements * r->n_tables + 1) * sizeof(*j->states));
 	return j->calculated != NULL && j->loaded != NULL &&
+	       (!j->trace || j->states != NULL) &&
 	       settings_plan(r, schema_has_namespace(j->copy, r->user),
 		   j->copy->token, j->arena, &j->settings);
 }
@@ -502,8 +514,10 @@ job_send_in_batch(struct job *j, bool first, bool last)
 			return false;
 	}
 	j->all_sent = true;
-	return send_settings(j, &j->settings.canonical) && send_reads(j) &&
-	       send_own(j, SESSION_ROLLBACK, NULL, 0) && (!last || send_sync(j));
+	return send_settings(j, &j->settings.canonical) &&
+	       send_reads(j, false, 0) &&
+	       send_own(j, SESSION_ROLLBACK, NULL, 0) &&
+	       (!last || send_sync(j));
 }
 
 /* --- receiving --- */
@@ -558,7 +572,10 @@ static void
 take_rows(struct job *j, const struct job_step *s, const PGresult *res)
 {
 	const struct record_table *t = &j->record->tables[s->table];
-	struct compare_table *c = &j->calculated[s->table];
+	struct compare_table *c =
+	    s->middle
+		? &j->states[s->statement * j->record->n_tables + s->table]
+		: &j->calculated[s->table];
 	int n = PQntuples(res);
 
 	c->rows = arena_alloc(j->arena, ((size_t)n + 1) * sizeof(*c->rows));

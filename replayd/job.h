@@ -44,8 +44,10 @@ struct job {
 	struct schema_copy *copy;
 	struct arena *arena;
 	int64_t deadline;		/* monotonic us */
+	bool trace;			/* read back after each statement */
 	/* out */
 	struct compare_table *calculated;	/* parallel to record->tables */
+	struct compare_table *states;	/* compare_first_statement(): trace */
 	enum job_failure failure;
 	unsigned statement;		/* that failed */
 	char sqlstate[6];

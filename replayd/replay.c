@@ -17,6 +17,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "blueprint.h"
 #include "compare.h"
 #include "ioutil.h"
 #include "job.h"
@@ -276,9 +277,9 @@ judge_failure(const struct job *j, struct arena *a, struct verdict *v)
 	case JOB_READ:
 	case JOB_OWN:
 		conclude(v, VERDICT_UNVERIFIABLE,
-		    pinned != NULL ? pinned
+		    pinned != NULL                      ? pinned
 		    : strcmp(j->sqlstate, "57014") == 0 ? "timeout"
-						      : "replay_error");
+							: "replay_error");
 		break;
 	case JOB_TOO_LARGE:
 		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
@@ -365,21 +366,51 @@ replay_verdict_init(struct verdict *v, uint64_t tx_id)
 	v->statement = -1;
 }
 
+static int64_t
+deadline(const struct replay *p)
+{
+	int64_t timeout = p->config->statement_timeout;
+
+	return io_monotonic_us() +
+	       1000 * (timeout > 0 ? timeout : NO_TIMEOUT_MS);
+}
+
+/* Once more, read back after each statement; -1 if it cannot be said. */
+static int32_t
+first_statement(const struct replay *p, struct schema_copy *copy,
+    const struct record *r, struct arena *a)
+{
+	struct job j = { .record = r,
+		.copy = copy,
+		.arena = a,
+		.message = "",
+		.deadline = deadline(p),
+		.trace = true };
+
+	if (!job_send(&j)) {
+		session_close(copy);
+		return -1;
+	}
+	if (job_receive(&j) != SESSION_READY || j.spent) {
+		session_kill(p->config, copy);
+		return -1;
+	}
+	return j.failure == JOB_FINE
+		   ? compare_first_statement(r, j.states, j.calculated)
+		   : -1;
+}
+
 static enum attempt
 attempt(struct replay *p, struct schema_copy *copy, struct record *r,
     struct arena *a, struct verdict *v)
 {
-	int64_t timeout = p->config->statement_timeout;
-	struct job j = {
-		.record = r, .copy = copy, .arena = a, .message = ""
-	};
+	struct job j = { .record = r, .copy = copy, .arena = a, .message = "" };
 	enum session_wait w;
 
 	replay_verdict_init(v, v->tx_id);
 	if (!session_open(p->config, copy))
 		return ATTEMPT_AGAIN;
-	j.deadline = io_monotonic_us() +
-		     1000 * (timeout > 0 ? timeout : NO_TIMEOUT_MS);
+	j.deadline = deadline(p);
 	if (!job_send(&j)) {
 		bool lost = PQstatus(copy->conn) != CONNECTION_OK;
 
@@ -395,6 +426,8 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
 	if (strcmp(j.sqlstate, "26000") == 0 && j.failure != JOB_STATEMENT)
 		return ATTEMPT_AGAIN;
 	judge(&j, a, v);
+	if (v->kind == VERDICT_MISMATCH && v->statement < 0)
+		v->statement = first_statement(p, copy, r, a);
 	copy->jobs++;
 	if (session_is_due(copy))
 		session_clean(copy);
@@ -445,6 +478,9 @@ replay_run(
 		    !run_on_copy(p, r, a, v, &copy))
 			return false;
 	}
+	if (v->kind == VERDICT_MISMATCH && copy != NULL &&
+	    p->config->keep_payload != KEEP_NONE)
+		blueprint_link(p->config, copy->name, v->tx_id);
 	v->replay_ms = (double)(io_monotonic_us() - start) / 1000.0;
 	return true;
 }

@@ -12,12 +12,12 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "blueprint.h"
 #include "buf.h"
 #include "catalog_sql.h"
 #include "cluster.h"
@@ -26,6 +26,7 @@
 #include "log.h"
 #include "merkle.h"
 #include "procsig.h"
+#include "query.h"
 
 /* A dump this much younger than a record must have its definitions. */
 #define MARGIN_US INT64_C(1000000)
@@ -123,61 +124,6 @@ copy_string(const char *s)
 	return copy;
 }
 
-/* --- queries --- */
-
-/* Rows of one query; NULL, logged, if it fails.  event: for the log. */
-static PGresult *
-query(PGconn *conn, const char *event, const char *sql)
-{
-	PGresult *res = PQexec(conn, sql);
-	ExecStatusType status = PQresultStatus(res);
-
-	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
-		return res;
-	log_warning(event, "%s", PQresultErrorMessage(res));
-	PQclear(res);
-	return NULL;
-}
-
-static bool
-run(PGconn *conn, const char *event, const char *sql)
-{
-	PGresult *res = query(conn, event, sql);
-
-	PQclear(res);
-	return res != NULL;
-}
-
-/* Builds a statement in b and runs it; identifiers come quoted in args. */
-static bool runf(PGconn *conn, const char *event, const char *fmt, ...)
-    PGW_PRINTF(3, 4);
-
-static bool
-runf(PGconn *conn, const char *event, const char *fmt, ...)
-{
-	char sql[8192];
-	va_list ap;
-	int n;
-
-	va_start(ap, fmt);
-	n = vsnprintf(sql, sizeof(sql), fmt, ap);
-	va_end(ap);
-	return n > 0 && (size_t)n < sizeof(sql) && run(conn, event, sql);
-}
-
-static bool
-first_value(PGconn *conn, const char *sql, char *out, size_t size)
-{
-	PGresult *res = query(conn, "schema_query", sql);
-	bool ok = res != NULL && PQntuples(res) == 1 &&
-		  strlen(PQgetvalue(res, 0, 0)) < size;
-
-	if (ok)
-		strcpy(out, PQgetvalue(res, 0, 0));
-	PQclear(res);
-	return ok;
-}
-
 /* --- connections --- */
 
 static const char *
@@ -238,7 +184,7 @@ loader_connect(const struct config *c, const char *database)
 	PGconn *conn = cluster_connect(c, true, database);
 
 	if (conn != NULL &&
-	    !run(conn, "verification_connect",
+	    !query_run(conn, "verification_connect",
 		"SET client_min_messages = error; SET search_path = ''")) {
 		PQfinish(conn);
 		return NULL;
@@ -251,7 +197,7 @@ loader_connect(const struct config *c, const char *database)
 static bool
 read_tables(PGconn *conn, struct schema_copy *copy)
 {
-	PGresult *res = query(conn, "schema_query", SCHEMA_TABLES_SQL);
+	PGresult *res = query_rows(conn, "schema_query", SCHEMA_TABLES_SQL);
 	size_t n;
 
 	if (res == NULL)
@@ -316,7 +262,7 @@ schema_has_namespace(struct schema_copy *copy, const char *name)
 static bool
 drop_changed_tables(PGconn *conn, struct schema_copy *copy)
 {
-	PGresult *res = query(conn, "schema_query", SCHEMA_TABLES_SQL);
+	PGresult *res = query_rows(conn, "schema_query", SCHEMA_TABLES_SQL);
 
 	if (res == NULL)
 		return false;
@@ -343,15 +289,15 @@ read_server(struct schema *s, struct schema_copy *copy, PGconn *conn)
 	char snapshot[64];
 	int64_t now = io_now_us();
 
-	if (!run(conn, "schema_query",
+	if (!query_run(conn, "schema_query",
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") ||
-	    !first_value(conn, "SELECT pg_catalog.pg_export_snapshot()",
+	    !query_value(conn, "SELECT pg_catalog.pg_export_snapshot()",
 		snapshot, sizeof(snapshot)) ||
 	    !dump_take(&s->dump, conn, snapshot) ||
 	    !read_tables(conn, copy) ||
-	    !first_value(
+	    !query_value(
 		conn, SCHEMA_STAMP_SQL, copy->stamp, sizeof(copy->stamp)) ||
-	    !run(conn, "schema_query", "COMMIT") ||
+	    !query_run(conn, "schema_query", "COMMIT") ||
 	    !drop_changed_tables(conn, copy))
 		return false;
 	copy->dump_us = copy->stamp_us = now;
@@ -360,27 +306,15 @@ read_server(struct schema *s, struct schema_copy *copy, PGconn *conn)
 
 /* --- making the copy --- */
 
-static char *
-quoted(PGconn *conn, const char *name, bool literal)
-{
-	char *q = literal ? PQescapeLiteral(conn, name, strlen(name))
-			  : PQescapeIdentifier(conn, name, strlen(name));
-
-	if (q == NULL)
-		log_fatal("out_of_memory", "cannot quote a name: %s",
-		    PQerrorMessage(conn));
-	return q;
-}
-
 static bool
 create_database_as(PGconn *loader, const char *name, PGresult *server)
 {
-	char *encoding = quoted(loader, PQgetvalue(server, 0, 0), true);
-	char *collate = quoted(loader, PQgetvalue(server, 0, 1), true);
-	char *ctype = quoted(loader, PQgetvalue(server, 0, 2), true);
-	char *icu = quoted(loader, PQgetvalue(server, 0, 4), true);
+	char *encoding = query_quoted(loader, PQgetvalue(server, 0, 0), true);
+	char *collate = query_quoted(loader, PQgetvalue(server, 0, 1), true);
+	char *ctype = query_quoted(loader, PQgetvalue(server, 0, 2), true);
+	char *icu = query_quoted(loader, PQgetvalue(server, 0, 4), true);
 	bool is_icu = PQgetvalue(server, 0, 3)[0] == 'i';
-	bool ok = runf(loader, "schema_locale",
+	bool ok = query_runf(loader, "schema_locale",
 	    "CREATE DATABASE %s"
 	    " TEMPLATE template0 OWNER pgwitness_replay ENCODING %s"
 	    " LC_COLLATE %s LC_CTYPE %s LOCALE_PROVIDER %s%s",
@@ -408,13 +342,13 @@ create_database(struct schema *s, struct schema_copy *copy, PGresult *server)
 
 	if (loader == NULL)
 		return false;
-	ok = runf(loader, "schema_restore",
+	ok = query_runf(loader, "schema_restore",
 	    "DROP DATABASE IF EXISTS %s WITH (FORCE)", copy->name);
 	copy->same_locale = ok &&
 			    create_database_as(loader, copy->name, server);
 	if (ok && !copy->same_locale) {
-		encoding = quoted(loader, PQgetvalue(server, 0, 0), true);
-		ok = runf(loader, "schema_restore",
+		encoding = query_quoted(loader, PQgetvalue(server, 0, 0), true);
+		ok = query_runf(loader, "schema_restore",
 		    "CREATE DATABASE %s"
 		    " TEMPLATE template0 OWNER pgwitness_replay"
 		    " ENCODING %s LC_COLLATE 'C' LC_CTYPE 'C'",
@@ -451,14 +385,14 @@ create_extension(
 		    "not copied for replay: extension %s", name);
 		return;
 	}
-	qname = quoted(loader, name, false);
-	qschema = quoted(loader, schema, false);
+	qname = query_quoted(loader, name, false);
+	qschema = query_quoted(loader, schema, false);
 	if (strcmp(schema, "pg_catalog") != 0)
-		(void)runf(loader, "schema_extension",
+		(void)query_runf(loader, "schema_extension",
 		    "CREATE SCHEMA IF NOT"
 		    " EXISTS %s AUTHORIZATION pgwitness_replay",
 		    qschema);
-	(void)runf(loader, "schema_extension",
+	(void)query_runf(loader, "schema_extension",
 	    "CREATE EXTENSION IF NOT EXISTS %s SCHEMA %s CASCADE", qname,
 	    qschema);
 	PQfreemem(qname);
@@ -524,13 +458,13 @@ create_pins(PGconn *loader)
 		    " this program nor installed: nothing can be verified");
 		return false;
 	}
-	literal = quoted(loader, path, true);
-	ok = run(loader, "pin_missing",
+	literal = query_quoted(loader, path, true);
+	ok = query_run(loader, "pin_missing",
 	    "CREATE SCHEMA pgwitness_pin;"
 	    " GRANT USAGE ON SCHEMA pgwitness_pin TO pgwitness_replay");
 	for (size_t i = 0;
 	     ok && i < sizeof(pin_functions) / sizeof(*pin_functions); i++)
-		ok = runf(loader, "pin_missing",
+		ok = query_runf(loader, "pin_missing",
 		    "CREATE FUNCTION pgwitness_pin.%s LANGUAGE c"
 		    " AS %s, 'pgwitness_pin_%s'",
 		    pin_functions[i].declaration, literal,
@@ -553,7 +487,7 @@ prepare_database(
 		return false;
 	create_extensions(loader, extensions, s->dump.again);
 	copy->pinned = create_pins(loader);
-	(void)run(loader, "schema_restore",
+	(void)query_run(loader, "schema_restore",
 	    "REVOKE EXECUTE ON FUNCTION"
 	    " pg_catalog.pg_terminate_backend(integer, bigint),"
 	    " pg_catalog.pg_cancel_backend(integer),"
@@ -618,7 +552,7 @@ set_key_triggers(struct schema *s, struct schema_copy *copy)
 {
 	PGconn *loader = loader_connect(s->config, copy->name);
 	bool ok = loader != NULL &&
-		  run(loader, "schema_restore",
+		  query_run(loader, "schema_restore",
 		      "SET allow_system_table_mods = on;"
 		      " UPDATE pg_catalog.pg_trigger t SET tgenabled ="
 		      " CASE WHEN p.proname LIKE 'RI\\_FKey\\_check\\_%'"
@@ -632,6 +566,15 @@ set_key_triggers(struct schema *s, struct schema_copy *copy)
 
 	PQfinish(loader);
 	return ok;
+}
+
+static bool
+build(struct schema *s, struct schema_copy *copy, PGresult *server,
+    PGresult *extensions)
+{
+	return create_database(s, copy, server) &&
+	       prepare_database(s, copy, extensions) && restore(s, copy) &&
+	       set_key_triggers(s, copy);
 }
 
 static void
@@ -654,14 +597,14 @@ make_from(struct schema *s, struct schema_copy *copy, PGconn *conn,
 	PGresult *extensions = NULL;
 
 	*reason = "schema_dump_failed";
-	server = query(conn, "schema_query", SCHEMA_DATABASE_SQL);
-	extensions = query(conn, "schema_query", SCHEMA_EXTENSIONS_SQL);
+	server = query_rows(conn, "schema_query", SCHEMA_DATABASE_SQL);
+	extensions = query_rows(conn, "schema_query", SCHEMA_EXTENSIONS_SQL);
 	if (server != NULL && extensions != NULL && PQntuples(server) == 1 &&
 	    read_server(s, copy, conn)) {
 		*reason = "verification_cluster";
-		copy->ready = create_database(s, copy, server) &&
-			      prepare_database(s, copy, extensions) &&
-			      restore(s, copy) && set_key_triggers(s, copy);
+		copy->ready = build(s, copy, server, extensions);
+		blueprint_keep(s->config, copy->name, s->dump.archive, server,
+		    extensions);
 	}
 	PQclear(server);
 	PQclear(extensions);
@@ -688,6 +631,77 @@ make_once(struct schema *s, struct schema_copy *copy, const char **reason)
 		    copy->n_tables,
 		    (long long)((io_monotonic_us() - start) / 1000));
 	return ok;
+}
+
+static struct schema_copy *
+copy_of(struct schema *s, const char *database)
+{
+	struct merkle_part part = { database, strlen(database) };
+	struct merkle_hash hash;
+	char hex[MERKLE_HEX_BYTES];
+	struct schema_copy *copy;
+
+	for (copy = s->copies; copy != NULL; copy = copy->next) {
+		if (strcmp(copy->database, database) == 0)
+			return copy;
+	}
+	copy = calloc(1, sizeof(*copy));
+	if (copy == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	copy->database = copy_string(database);
+	merkle_sha256(&part, 1, &hash);
+	snprintf(copy->name, sizeof(copy->name), "pgwitness_w%u_%.16s",
+	    s->index, merkle_hex(&hash, hex));
+	copy->next = s->copies;
+	s->copies = copy;
+	return copy;
+}
+
+static int
+compare_tables(const void *a, const void *b)
+{
+	const struct schema_table *t = b;
+	uint32_t oid = ((const struct schema_table *)a)->oid;
+
+	return compare_oid(&oid, t);
+}
+
+/* What the record says of its tables is what the bundle's archive has. */
+static void
+take_tables(struct schema_copy *copy, const struct record *r)
+{
+	copy->tables = calloc(r->n_tables + 1, sizeof(*copy->tables));
+	if (copy->tables == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	copy->n_tables = r->n_tables;
+	for (size_t i = 0; i < r->n_tables; i++) {
+		struct schema_table *t = &copy->tables[i];
+
+		t->oid = r->tables[i].oid;
+		t->schema = copy_string(r->tables[i].schema);
+		t->table = copy_string(r->tables[i].table);
+		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s",
+		    r->tables[i].fingerprint);
+	}
+	qsort(copy->tables, copy->n_tables, sizeof(*copy->tables),
+	    compare_tables);
+}
+
+bool
+schema_copy_from(struct schema *s, const struct record *r, const char *dir)
+{
+	struct schema_copy *copy = copy_of(s, r->database);
+	PGresult *server = NULL;
+	PGresult *extensions = NULL;
+
+	if (blueprint_read(dir, s->dump.archive, &server, &extensions)) {
+		take_tables(copy, r);
+		copy->dump_us = copy->stamp_us = INT64_MAX;
+		copy->ready = build(s, copy, server, extensions);
+	}
+	PQclear(server);
+	PQclear(extensions);
+	return copy->ready;
 }
 
 /* Waits, but not if we are asked to stop.  False then. */
@@ -733,30 +747,6 @@ make(struct schema *s, struct schema_copy *copy, const char **reason)
 }
 
 /* --- which copy, and does it fit --- */
-
-static struct schema_copy *
-copy_of(struct schema *s, const char *database)
-{
-	struct merkle_part part = { database, strlen(database) };
-	struct merkle_hash hash;
-	char hex[MERKLE_HEX_BYTES];
-	struct schema_copy *copy;
-
-	for (copy = s->copies; copy != NULL; copy = copy->next) {
-		if (strcmp(copy->database, database) == 0)
-			return copy;
-	}
-	copy = calloc(1, sizeof(*copy));
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	copy->database = copy_string(database);
-	merkle_sha256(&part, 1, &hash);
-	snprintf(copy->name, sizeof(copy->name), "pgwitness_w%u_%.16s",
-	    s->index, merkle_hex(&hash, hex));
-	copy->next = s->copies;
-	s->copies = copy;
-	return copy;
-}
 
 /* The first fingerprint of the job that the copy does not have, or NULL. */
 static const char *
@@ -838,7 +828,7 @@ schema_is_stale(
 		return false;
 	conn = witness_connect(s->config, copy->database, &reason);
 	stale = conn == NULL ||
-		!first_value(conn, SCHEMA_STAMP_SQL, stamp, sizeof(stamp)) ||
+		!query_value(conn, SCHEMA_STAMP_SQL, stamp, sizeof(stamp)) ||
 		strcmp(stamp, copy->stamp) != 0;
 	PQfinish(conn);
 	if (stale)

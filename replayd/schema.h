@@ -73,6 +73,13 @@ void schema_free(struct schema *s);
 PGW_MUSTCHECK struct schema_copy *schema_copy_for(struct schema *s,
 	const struct record *r, const char **reason);
 
+/*
+ * Makes the copy of r's database from a bundle (blueprint.h); the server is
+ * not asked then.  False: logged.
+ */
+PGW_MUSTCHECK bool schema_copy_from(struct schema *s, const struct record *r,
+	const char *dir);
+
 /* The same if it is there and fits already, else NULL; never blocks. */
 PGW_MUSTCHECK struct schema_copy *schema_copy_ready(struct schema *s,
 	const struct record *r);

@@ -3,7 +3,7 @@
  *
  * main() and the table of subcommands; each is a function in
  * witnessctl_*.c.  Writes only what it is asked to make: keys, proofs, an
- * export.
+ * export; and, for replay, a database that it removes.
  *
  * Exit: 0 good, 1 bad news, 2 usage or configuration, 3 could not run.
  *
@@ -29,6 +29,7 @@ enum {
 	OPT_ORIGIN,
 	OPT_OUT,
 	OPT_TLOG,
+	OPT_CONNINFO,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -44,6 +45,7 @@ static const struct option options[] = {
 	{ "origin", required_argument, NULL, OPT_ORIGIN },
 	{ "out", required_argument, NULL, OPT_OUT },
 	{ "tlog", required_argument, NULL, OPT_TLOG },
+	{ "conninfo", required_argument, NULL, OPT_CONNINFO },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ "version", no_argument, NULL, OPT_VERSION },
 	{ NULL, 0, NULL, 0 },
@@ -71,6 +73,8 @@ static const struct command {
 	    "writes a proof for each line of a transaction (C2SP tlog-proof)" },
 	{ "check", witnessctl_check, 256, "PROOF... --key FILE.pub... [--json]",
 	    "checks proofs of one transaction offline and prints its lines" },
+	{ "replay", witnessctl_replay, 1, "BUNDLE [-d CONNINFO] [--json]",
+	    "runs a bundle again, on a PostgreSQL of its own or the one given" },
 	{ "export", witnessctl_export, 0, "-D DIR --tlog OUTDIR [--json]",
 	    "the signed log as C2SP tlog-tiles: checkpoint, hash tiles, "
 	    "entries" },
@@ -149,6 +153,10 @@ take_option(struct witnessctl_args *a, int opt)
 	case OPT_OUT:
 		a->out_dir = optarg;
 		break;
+	case 'd':
+	case OPT_CONNINFO:
+		a->conninfo = optarg;
+		break;
 	case OPT_TLOG:
 		a->tlog_dir = optarg;
 		break;
@@ -182,7 +190,7 @@ main(int argc, char **argv)
 
 	log_set_process("witnessctl");
 	/* Words may stand anywhere: the first is the command. */
-	while ((opt = getopt_long(argc, argv, "D:c:f", options, NULL)) != -1)
+	while ((opt = getopt_long(argc, argv, "D:c:d:f", options, NULL)) != -1)
 		take_option(&a, opt);
 	c = command_named(optind < argc ? argv[optind] : NULL);
 	if (c == NULL) {

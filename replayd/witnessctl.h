@@ -39,6 +39,7 @@ struct witnessctl_args {
 	size_t n_old;
 	const char *out_dir;    /* of prove */
 	const char *tlog_dir;   /* of export */
+	const char *conninfo;   /* of replay */
 	const char *words[256]; /* behind the command: a tx_id, files */
 	size_t n_words;
 };
@@ -47,6 +48,7 @@ int witnessctl_keygen(const struct witnessctl_args *a);
 int witnessctl_rotate_key(const struct witnessctl_args *a);
 int witnessctl_prove(const struct witnessctl_args *a);
 int witnessctl_check(const struct witnessctl_args *a);
+int witnessctl_replay(const struct witnessctl_args *a);
 int witnessctl_export(const struct witnessctl_args *a);
 int witnessctl_verify(const struct witnessctl_args *a);
 int witnessctl_tail(const struct witnessctl_args *a);

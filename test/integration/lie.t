@@ -8,6 +8,7 @@ use PGW::Check;
 use PGW::Cluster;
 use PGW::Liar;
 use PGW::Proxy;
+use PGW::Util qw(slurp spew);
 
 my $c = PGW::Cluster->new(sql => q{
 	create table acct (id int primary key, owner text, balance int);
@@ -100,6 +101,7 @@ is($m[0]{calculated}, 'owner61.', 'calculated from the false one');
 	. "update acct set balance = 2 where id = 18; "
 	. "update acct set owner = 'third' where id = 19; commit");
 is_deeply([map { $_->{row}{id} } @m], [19], 'only that row');
+is($t->{verdict}{statement}, 2, 'and the statement that wrote it');
 
 $p->write_conf({ log => { row_data => undef } });
 $p->restart;
@@ -128,5 +130,52 @@ is($shown->{rows}[0]{after}[0]{owner}[1], 'FOURTH', 'and as claimed after');
 is(() = $out =~ /mismatch/g, 8, 'witnessctl tail --verdict mismatch has them')
 	or diag($out);
 one_outcome_and_verdict($p);
+my $honest = record_bytes($tx[0]{tx_id});
 is($p->stop('TERM'), 0, 'stops');
+
+# --- bundles alone, on servers that know nothing of the first ---
+
+# A record's payload from the spool (replayd/spool.h).
+sub record_bytes
+{
+	my ($tx_id) = @_;
+	for my $file (glob "$p->{dir}/spool/0*") {
+		my $frames = slurp($file);
+		for (my $at = 0; $at < length $frames;) {
+			my (undef, $len, $tx, undef, undef, undef, $kind) =
+				unpack 'N N Q> Q> Q> N C', substr $frames, $at, 37;
+			return substr $frames, $at + 44, $len
+				if $kind == 1 && $tx == $tx_id;
+			$at += 44 + $len;
+		}
+	}
+	return;
+}
+
+$c->stop;
+my ($third) = grep { ($_->{verdict}{statement} // 0) == 2 } @bad;
+my $bundle = "$p->{dir}/$third->{verdict}{bundle}";
+my $other = PGW::Cluster->new;
+for my $where ([], ['-d', $other->conninfo]) {
+	my $on = @$where ? 'another server' : 'one of its own';
+	($rc, $out) = $p->witnessctl('replay', $bundle, @$where);
+	is($rc, 1, "witnessctl replay on $on: bad news") or diag($out);
+	like($out, qr/table public\.acct row id=19 column owner: claimed THIRD, calculated third/,
+		'names row, column and values');
+	like($out, qr/first at statement 2: update acct set owner = 'third'/,
+		'and the statement');
+}
+is($other->safe_psql("select count(*) from pg_roles where rolname = 'pgwitness_replay'"), 0,
+	'leaves no role behind');
+is($other->safe_psql("select count(*) from pg_database where datname ~ 'pgwitness'"),
+	0, 'nor a database');
+spew("$bundle/record.bin", $honest);
+($rc, $out) = $p->witnessctl('replay', $bundle);
+is($rc, 0, 'an honest record in its place is verified') or diag($out);
+like($out, qr/: verified/, 'and says so');
+spew("$bundle/record.bin", substr $honest, 0, -1);
+is(($p->witnessctl('replay', $bundle))[0], 3, 'no whole record: could not run');
+unlink "$bundle/schema.dump";
+spew("$bundle/record.bin", $honest);
+is(($p->witnessctl('replay', $bundle))[0], 3, 'no definitions: could not run');
 done_testing;
