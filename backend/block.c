@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "txn.h"
+
 void
 block_put_begin(struct session *s, bool in_batch, int64_t timeout_ms)
 {
@@ -62,6 +64,20 @@ block_read_begin(struct session *s, bool in_batch, int64_t timeout_ms,
 		end = exchange_read(s, NULL, NULL, error, raw_error);
 	*serializable = strcmp(isolation.value, "serializable") == 0;
 	return end;
+}
+
+bool
+block_is_serializable(struct session *s)
+{
+	struct shown isolation = { "" };
+
+	if (s->txn->isolation == 0) {
+		if (exchange_query(s, "SHOW transaction_isolation", NULL, 0,
+			take_shown, &isolation, NULL) != EXCHANGE_DONE)
+			return true;
+		s->txn->isolation = isolation.value[0];
+	}
+	return s->txn->isolation == 's' || s->txn->isolation == '\0';
 }
 
 void

@@ -49,6 +49,12 @@ void block_put_lock(
 PGW_MUSTCHECK enum exchange_end block_undo(
     struct session *s, int64_t *timeout_ms, struct buf *raw_error);
 
+/*
+ * The client's own block is SERIALIZABLE, or it cannot be known.  Asked once in
+ * it, by what takes no snapshot.
+ */
+PGW_MUSTCHECK bool block_is_serializable(struct session *s);
+
 /* COMMIT and Sync; an error of the COMMIT in raw_error. */
 PGW_MUSTCHECK enum exchange_end block_commit(
     struct session *s, struct buf *raw_error);

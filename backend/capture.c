@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
 #include "inputs.h"
 #include "log.h"
 #include "rowtext.h"
@@ -181,6 +182,22 @@ take_block(struct capture *c)
 	c->savepoint = c->sync_sent = false;
 }
 
+/*
+ * In a block of the client's: what was read before and after is as exact, if
+ * no other transaction ended in between.  Reading more than the statement does
+ * would make other SERIALIZABLE ones fail.
+ */
+static bool
+may_visit(struct session *s, const struct capture *c)
+{
+	const struct capture_bind *b = c->bind;
+	bool rows = !is_dml(c->stmt->kind) || c->stmt->returning.len > 0;
+
+	return s->status == PQ_IN_BLOCK && !s->txn->published &&
+	       s->txn->images && !(b != NULL && rows && b->max_rows > 0) &&
+	       !block_is_serializable(s);
+}
+
 /* The target alone, by the statement itself. */
 static const char *
 prepare_narrow(struct session *s, struct capture *c)
@@ -287,6 +304,24 @@ plan_whole(struct session *s, struct capture *c)
 	return c->whole;
 }
 
+/* With all tables that take part. */
+static bool
+plan_scope(struct session *s, struct capture *c, bool reads)
+{
+	bool block = may_block(c);
+
+	if (!may_run_again(s, c->stmt) || (!block && !may_visit(s, c)) ||
+	    !((reads && plan_reads(s, c)) || plan_whole(s, c)))
+		return false;
+	c->scoped = true;
+	c->visiting = !block;
+	if (block)
+		take_block(c);
+	else
+		c->savepoint = true;
+	return true;
+}
+
 const char *
 capture_prepare(struct session *s, struct capture *c,
     const struct analyzed_statement *stmt, const char *text, size_t len,
@@ -304,17 +339,12 @@ capture_prepare(struct session *s, struct capture *c,
 	reason = is_dml(stmt->kind) ? prepare_narrow(s, c)
 				    : statement_unsupported(s, stmt, true);
 	reads = reason == NULL && (stmt->reads_relations || stmt->has_sublinks);
-	if (effort == CAPTURE_PLAIN || !may_block(c))
-		return reason;
 	if (effort == CAPTURE_WHOLE && rowtext_encoding_ok(s) &&
 	    (reads || (reason != NULL && is_shown_by_whole(reason))) &&
-	    may_run_again(s, stmt) &&
-	    ((reads && plan_reads(s, c)) || plan_whole(s, c))) {
-		c->scoped = true;
-		take_block(c);
+	    plan_scope(s, c, reads))
 		return NULL;
-	}
-	if (reason == NULL && stmt->kind != STMT_INSERT && !c->key_equality)
+	if (effort != CAPTURE_PLAIN && may_block(c) && reason == NULL &&
+	    stmt->kind != STMT_INSERT && !c->key_equality)
 		take_block(c);
 	return reason;
 }
@@ -355,18 +385,32 @@ is_single_row(const struct capture *c)
 					    : c->key_equality;
 }
 
+/* "xmin:xmax:xip,...": the first is ours once there is an xid. */
+static bool
+same_snapshot(const struct capture *c)
+{
+	const char *a = c->snapshot[0] != NULL ? strchr(c->snapshot[0], ':')
+					       : NULL;
+	const char *b = c->snapshot[1] != NULL ? strchr(c->snapshot[1], ':')
+					       : NULL;
+
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
 static void
 apply_images(struct txn *t, const struct capture *c, uint32_t statement)
 {
 	for (size_t i = 0; i < c->n_images; i++) {
 		const struct capture_image *m = &c->images[i];
 
-		if (m->write)
-			txn_apply(t, m->table, statement, m->pre, m->n_pre,
-			    m->post, m->n_post, true);
-		else
-			txn_read(t, m->table, statement, m->pre, m->n_pre);
+		txn_apply_whole(t, m->table, statement, m->write, m->pre,
+		    m->n_pre, m->write ? m->post : m->pre,
+		    m->write ? m->n_post : m->n_pre);
 	}
+	if (c->visiting && !same_snapshot(c))
+		txn_degrade(t, CAPTURE_RACE, "other_commits");
+	if (c->visiting && c->check.wider)
+		txn_degrade(t, CAPTURE_INCOMPLETE, "scope");
 	if (c->whole && c->check.sequences)
 		txn_unverifiable(t, "sequence");
 }

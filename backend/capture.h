@@ -74,8 +74,12 @@ struct capture {
 	/*
 	 * In a block of ours, tables that are read as a whole: those that the
 	 * statement reads; or all that it may touch, its target too (`whole`),
-	 * and then it runs as the client wrote it.
+	 * and then it runs as the client wrote it.  In the client's own block
+	 * (`visiting`) that is believed if nobody else's transaction ended
+	 * meanwhile.
 	 */
+	bool visiting;
+	const char *snapshot[2];	/* before and after all of it */
 	bool scoped;		/* the scope is known, and looked at */
 	struct scope scope;
 	struct capture_image *images;

@@ -231,16 +231,6 @@ put_image(struct session *s, const struct capture_image *m)
 	buf_free(&sql);
 }
 
-static void
-put_images_after(struct session *s, const struct capture *c)
-{
-	for (size_t i = 0; i < c->n_images; i++)
-		if (c->images[i].write)
-			put_image(s, &c->images[i]);
-	if (c->scoped)
-		scope_put_check(s);
-}
-
 /* The statement's tables as far as the transaction does not hold them yet. */
 static void
 put_facts(struct session *s, const struct capture *c)
@@ -260,22 +250,42 @@ put_facts(struct session *s, const struct capture *c)
 }
 
 static void
-put_statement(struct session *s, struct capture *c)
+put_snapshot(struct session *s)
 {
-	bool narrow = !c->whole && c->stmt->kind != STMT_INSERT;
+	exchange_put(s,
+	    "SELECT CAST(pg_catalog.pg_current_snapshot() AS pg_catalog.text)",
+	    NULL, 0);
+}
 
+static void
+put_before(struct session *s, const struct capture *c)
+{
 	if (c->savepoint)
 		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
-	if (narrow)
+	if (c->visiting) {
+		put_snapshot(s);
+		scope_put_check(s);
+	}
+	for (size_t i = 0; i < c->n_images; i++)
+		put_image(s, &c->images[i]);
+	if (!c->whole && c->stmt->kind != STMT_INSERT)
 		put_select(s, c, !c->own_block);
 	if (c->savepoint)
 		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
-	if (c->bind != NULL)
-		put_execute(s, c);
-	else
-		put_query(s, c);
-	if (c->stmt->kind == STMT_DELETE && !c->own_block)
+}
+
+static void
+put_after(struct session *s, const struct capture *c)
+{
+	if (c->stmt->kind == STMT_DELETE && !c->whole && !c->own_block)
 		put_select(s, c, false);
+	for (size_t i = 0; i < c->n_images; i++)
+		if (c->images[i].write)
+			put_image(s, &c->images[i]);
+	if (c->scoped)
+		scope_put_check(s);
+	if (c->visiting)
+		put_snapshot(s);
 }
 
 void
@@ -283,10 +293,12 @@ capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
 {
 	if (c->own_block)
 		put_block(s, c, timeout_ms);
-	for (size_t i = 0; i < c->n_images; i++)
-		put_image(s, &c->images[i]);
-	put_statement(s, c);
-	put_images_after(s, c);
+	put_before(s, c);
+	if (c->bind != NULL)
+		put_execute(s, c);
+	else
+		put_query(s, c);
+	put_after(s, c);
 	if (c->alone)
 		put_facts(s, c);
 	if (c->sync_sent || (c->bind == NULL && !c->hold))

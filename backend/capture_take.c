@@ -252,14 +252,43 @@ read_block(struct session *s, struct capture *c, int64_t timeout_ms)
 	return end;
 }
 
+/* A copy in the transaction's arena. */
+static bool
+take_snapshot(void *arg, const struct message *row)
+{
+	struct reading *r = arg;
+	struct exchange_value v;
+	const char **slot = &r->c->snapshot[r->c->snapshot[0] != NULL];
+
+	if (exchange_row_values(row, &v, 1) && v.data != NULL)
+		*slot = arena_memdup(r->s->txn->arena, v.data, v.len);
+	return false;
+}
+
+static enum exchange_end
+read_visit(struct session *s, struct capture *c)
+{
+	struct reading r = { .s = s, .c = c };
+	enum exchange_end end = exchange_read(
+	    s, take_snapshot, &r, &c->why, &c->error);
+
+	if (end == EXCHANGE_DONE)
+		end = scope_read_held(s, &c->check, &c->why, &c->error);
+	return end;
+}
+
 static enum exchange_end
 read_before(struct session *s, struct capture *c)
 {
 	struct reading r = reading_target(s, c, false);
-	enum exchange_end end = read_images(s, c, false);
+	enum exchange_end end = EXCHANGE_DONE;
 
-	if (end == EXCHANGE_DONE && c->savepoint)
+	if (c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->visiting)
+		end = read_visit(s, c);
+	if (end == EXCHANGE_DONE)
+		end = read_images(s, c, false);
 	if (end == EXCHANGE_DONE && !c->whole && c->stmt->kind != STMT_INSERT)
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->savepoint)
@@ -273,7 +302,7 @@ read_after(struct session *s, struct capture *c)
 	struct reading r = reading_target(s, c, true);
 	enum exchange_end end = EXCHANGE_DONE;
 
-	if (c->stmt->kind == STMT_DELETE && !c->own_block) {
+	if (c->stmt->kind == STMT_DELETE && !c->whole && !c->own_block) {
 		c->n_post = 0; /* RETURNING gave what was deleted */
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	}
@@ -283,6 +312,8 @@ read_after(struct session *s, struct capture *c)
 		end = scope_read_check(s, &c->scope,
 		    s->txn->unverifiable[0] != '\0', &c->check, &c->why,
 		    &c->error);
+	if (end == EXCHANGE_DONE && c->visiting)
+		end = exchange_read(s, take_snapshot, &r, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->alone)
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	return end;

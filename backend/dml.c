@@ -96,6 +96,7 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 {
 	capture_apply(s, c, statement);
 	d->done = !c->suspended;
+	d->plain = c->whole;
 	d->suspended = c->suspended;
 	if (is_alone(d, c))
 		return finish_alone(s, d, c);
@@ -230,6 +231,12 @@ capture(struct session *s, struct dml *d, struct capture *c)
 		return again(s, d, true);
 	case CAPTURE_UNDONE:
 		s->txn->n_statements = statement;
+		/* The scope's tables could not be read, say. */
+		if (c->visiting) {
+			d->effort = CAPTURE_BLOCK;
+			d->again = true;
+			return STATEMENT_DONE;
+		}
 		d->rebind = d->bind != NULL && c->autocommit;
 		return unsupported(s, d, "capture_failed");
 	case CAPTURE_CONNECTION_LOST:

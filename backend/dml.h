@@ -32,6 +32,7 @@ struct dml {
 	bool sync_used;		/* the Sync that follows was sent, or need not */
 	bool rebind;		/* the portal is gone and must be bound again */
 	bool done;		/* it ran, under the portal's name */
+	bool plain;		/* and so without our column */
 	bool suspended;		/* PortalSuspended: more rows are there */
 };
 

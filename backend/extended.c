@@ -82,8 +82,8 @@ warm(struct session *s, const struct prepared *p)
 	if (a->statements->n_relations > 0 &&
 	    catalog_table(s, a->statements->relations[0].schema,
 		a->statements->relations[0].name) == NULL)
-		log_debug("unknown_table", "%s",
-		    a->statements->relations[0].name);
+		log_debug(
+		    "unknown_table", "%s", a->statements->relations[0].name);
 }
 
 static bool
@@ -309,8 +309,7 @@ run_unsupported(struct session *s, const struct message *m,
 }
 
 static enum extended_answer
-run_commit(
-    struct session *s, const struct message *m, const struct prepared *p)
+run_commit(struct session *s, const struct message *m, const struct prepared *p)
 {
 	struct pipeline_entry e = {
 		.type = PqMsg_Execute, .kind = p->kind, .chain = p->chain
@@ -398,8 +397,8 @@ batch_ended(struct session *s)
 
 /* The portal is gone if its own Bind has failed meanwhile. */
 static enum extended_answer
-run_dml(struct session *s, const struct message *m, const char *name,
-    struct dml *d)
+run_dml(
+    struct session *s, const struct message *m, const char *name, struct dml *d)
 {
 	struct portal *portal;
 
@@ -424,8 +423,10 @@ run_dml(struct session *s, const struct message *m, const char *name,
 	s->batch_executions++;
 	portal = portals_portal(s->portals, name);
 	if (portal != NULL) {
-		portal->ours = d->done || d->suspended;
-		portal->done = d->done && d->stmt->returning.len == 0;
+		portal->ours = !d->plain && (d->done || d->suspended);
+		portal->done = !d->plain && d->done &&
+			       d->stmt->returning.len == 0;
+		portal->ran = d->plain;
 	}
 	if (!d->sync_used)
 		return EXTENDED_TAKEN;
@@ -538,8 +539,8 @@ must_wait(const struct session *s, const struct portal *portal)
 
 	if (pipeline_is_light(s))
 		return false;
-	return p == NULL || p->reason != NULL || !p->weighed ||
-	       portal->ours || (commits(p) && s->txn->dirty);
+	return p == NULL || p->reason != NULL || !p->weighed || portal->ours ||
+	       (commits(p) && s->txn->dirty);
 }
 
 static enum extended_answer
@@ -569,6 +570,10 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 	}
 	if (commits(p) && s->txn->dirty && !s->txn->published)
 		return run_commit(s, m, p);
+	if (portal->ran) {
+		run(s, m, p); /* what the server says to that */
+		return EXTENDED_TAKEN;
+	}
 	if (portal->done)
 		return run_again(s, m, name);
 	if (portal->ours)

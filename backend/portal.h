@@ -46,6 +46,7 @@ struct portal {
 	/* On the server it is a portal of ours, with a column too many. */
 	bool ours;
 	bool done;			/* ours, and cannot run again */
+	bool ran;			/* captured, as the client wrote it */
 };
 
 /* Something that has a name. */

@@ -397,17 +397,67 @@ note_beyond(struct checking *c, const struct exchange_value *v)
 	free(table);
 }
 
+/* One row of the answer.  False: it is none. */
+static bool
+take_lock(const struct message *row, struct exchange_value *v,
+    struct scope_lock *lock)
+{
+	char oid[16] = "";
+
+	if (!exchange_row_values(row, v, K_COLUMNS) || v[K_OID].data == NULL ||
+	    v[K_OID].len >= sizeof(oid))
+		return false;
+	memcpy(oid, v[K_OID].data, v[K_OID].len);
+	lock->oid = (uint32_t)strtoul(oid, NULL, 10);
+	lock->write = letter(&v[K_WRITE]) == 't';
+	return true;
+}
+
+static bool
+held_table(void *arg, const struct message *row)
+{
+	struct checking *c = arg;
+	struct scope_check *check = c->check;
+	struct exchange_value v[K_COLUMNS];
+	struct scope_lock *list = arena_grow(c->s->txn->arena, check->held,
+	    check->n_held, &check->cap_held, sizeof(*list));
+
+	if (list == NULL)
+		return false;
+	check->held = list;
+	if (!take_lock(row, v, &list[check->n_held]))
+		return false;
+	check->n_held++;
+	return true;
+}
+
+enum exchange_end
+scope_read_held(struct session *s, struct scope_check *check,
+    struct exchange_error *error, struct buf *raw_error)
+{
+	struct checking c = { s, NULL, false, check };
+
+	return exchange_read(s, held_table, &c, error, raw_error);
+}
+
+static bool
+was_held(const struct scope_check *check, const struct scope_lock *lock)
+{
+	for (size_t i = 0; i < check->n_held; i++)
+		if (check->held[i].oid == lock->oid)
+			return check->held[i].write || !lock->write;
+	return false;
+}
+
 static bool
 locked_table(void *arg, const struct message *row)
 {
 	struct checking *c = arg;
 	struct exchange_value v[K_COLUMNS];
 	const struct scope_table *t;
-	char oid[16] = "";
-	bool write;
+	struct scope_lock lock;
 
-	if (!exchange_row_values(row, v, K_COLUMNS) || v[K_OID].data == NULL ||
-	    v[K_OID].len >= sizeof(oid)) {
+	if (!take_lock(row, v, &lock)) {
 		c->check->wider = true;
 		return false;
 	}
@@ -415,12 +465,10 @@ locked_table(void *arg, const struct message *row)
 		c->check->sequences = true;
 		return true;
 	}
-	memcpy(oid, v[K_OID].data, v[K_OID].len);
-	if ((uint32_t)strtoul(oid, NULL, 10) == c->scope->apart)
+	if (lock.oid == c->scope->apart || was_held(c->check, &lock))
 		return true;
-	t = table_of(c->scope, (uint32_t)strtoul(oid, NULL, 10));
-	write = letter(&v[K_WRITE]) == 't';
-	if (t == NULL ? write || !c->only_writes : write && !t->write)
+	t = table_of(c->scope, lock.oid);
+	if (t == NULL ? lock.write || !c->only_writes : lock.write && !t->write)
 		note_beyond(c, v);
 	return true;
 }
@@ -432,6 +480,5 @@ scope_read_check(struct session *s, const struct scope *scope, bool only_writes,
 {
 	struct checking c = { s, scope, only_writes, check };
 
-	memset(check, 0, sizeof(*check));
 	return exchange_read(s, locked_table, &c, error, raw_error);
 }

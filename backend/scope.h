@@ -52,14 +52,27 @@ PGW_MUSTCHECK bool scope_has(const struct scope *scope, uint32_t oid);
 size_t scope_put_locks(struct session *s, const struct scope *scope,
 	enum stmt_kind kind);
 
-/* Queues the question what was locked, and reads the answer. */
+/* Queues the question what is locked, and reads the answer. */
 void scope_put_check(struct session *s);
 
 struct scope_check {
+	/* In the client's block: what was locked before; in its arena. */
+	struct scope_lock {
+		uint32_t oid;
+		bool write;
+	} *held;
+	size_t n_held, cap_held;
 	bool wider;		/* it went beyond: to be run again */
-	bool sequences;		/* nextval() or setval() */
+	bool sequences;		/* nextval() or setval(), maybe before */
 };
-/* The statement's transaction is not verifiable anyway: reads do not count. */
+/* Before the statement. */
+PGW_MUSTCHECK enum exchange_end scope_read_held(struct session *s,
+	struct scope_check *check, struct exchange_error *error,
+	struct buf *raw_error);
+/*
+ * After it.  only_writes: its transaction is not verifiable anyway, and reads
+ * do not count.
+ */
 PGW_MUSTCHECK enum exchange_end scope_read_check(struct session *s,
 	const struct scope *scope, bool only_writes, struct scope_check *check,
 	struct exchange_error *error, struct buf *raw_error);

@@ -337,13 +337,6 @@ txn_apply(struct txn *t, const struct catalog_table *table, uint32_t statement,
 	apply(t, tt, statement, pre, n_pre, post, n_post, key_changes);
 }
 
-void
-txn_read(struct txn *t, const struct catalog_table *table, uint32_t statement,
-    const struct rowenc_row *rows, size_t n)
-{
-	apply(t, table_of(t, table), statement, rows, n, rows, n, true);
-}
-
 bool
 txn_left_row(const struct txn *t, const struct catalog_table *table,
     const struct rowenc_row *row)
@@ -360,6 +353,38 @@ txn_left_row(const struct txn *t, const struct catalog_table *table,
 		return *slot != 0 && tt->rows[*slot - 1].after.bytes != NULL;
 	}
 	return false;
+}
+
+/* Rows that the transaction left there are still there. */
+static bool
+are_all_found(const struct txn *t, const struct txn_table *tt,
+    const struct rowenc_row *rows, size_t n)
+{
+	size_t left = 0, found = 0;
+
+	for (size_t i = 0; i < tt->n_rows; i++)
+		left += tt->rows[i].after.bytes != NULL;
+	for (size_t i = 0; left > 0 && i < n; i++)
+		found += txn_left_row(t, tt->catalog, &rows[i]);
+	return left == found;
+}
+
+void
+txn_apply_whole(struct txn *t, const struct catalog_table *table,
+    uint32_t statement, bool write, const struct rowenc_row *pre, size_t n_pre,
+    const struct rowenc_row *post, size_t n_post)
+{
+	struct txn_table *tt = table_of(t, table);
+
+	if (tt != NULL) {
+		tt->write = tt->write || write;
+		/* Which of them are those from before cannot be told. */
+		if (table->shape.n_key == 0 && tt->n_rows > 0)
+			txn_degrade(t, CAPTURE_INCOMPLETE, "no_primary_key");
+		else if (!are_all_found(t, tt, pre, n_pre))
+			txn_degrade(t, CAPTURE_RACE, "row_gone");
+	}
+	apply(t, tt, statement, pre, n_pre, post, n_post, true);
 }
 
 bool

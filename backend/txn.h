@@ -69,6 +69,8 @@ struct txn {
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;
+	/* Of its isolation level, once asked: 0 not yet, 's' serializable. */
+	char isolation;
 };
 
 struct txn *txn_new(size_t max_bytes);
@@ -103,9 +105,13 @@ void txn_apply(struct txn *t, const struct catalog_table *table,
 	uint32_t statement, const struct rowenc_row *pre, size_t n_pre,
 	const struct rowenc_row *post, size_t n_post, bool key_changes);
 
-/* Rows of a table that a statement only read: they stay what they are. */
-void txn_read(struct txn *t, const struct catalog_table *table,
-	uint32_t statement, const struct rowenc_row *rows, size_t n);
+/*
+ * The same with all rows of the table; write: the statement may have changed
+ * them, else post is what pre is.
+ */
+void txn_apply_whole(struct txn *t, const struct catalog_table *table,
+	uint32_t statement, bool write, const struct rowenc_row *pre,
+	size_t n_pre, const struct rowenc_row *post, size_t n_post);
 
 /*
  * True if an earlier statement may have left this row there: it has its key

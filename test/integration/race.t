@@ -127,6 +127,13 @@ race('in the client\'s transaction, by key',
 	"update acct set v = v || '+' where id = 2",
 	"update acct set v = 'rival' where id = 2", before => ['begin'],
 	after => ['commit'], story => $appended);
+race('all of a table, in the client\'s transaction',
+	"update nokey set v = v || '+' where grp = 1",
+	"update nokey set v = 'rival' where grp = 1", before => ['begin'],
+	after => ['commit']);
+race('the same, and another table', "update nokey set v = v || '+' where grp = 1",
+	"update acct set v = 'rival' where id = 2", before => ['begin'],
+	after => ['commit']);
 race('repeatable read', "update acct set v = v || '+' where grp = 0",
 	"update acct set v = 'rival' where id = 2", may_fail => 1,
 	before => ['begin isolation level repeatable read', 'select 1 from acct'],

@@ -176,6 +176,41 @@ exact('TRUNCATE of a partitioned table', 'truncate part');
 exact('UPDATE without a key', "update nokey set v = 'z' where a = 1");
 exact('DELETE without a key', 'delete from nokey where a = 1');
 
+# --- in the client's own transaction ---
+
+exact('a block', 'begin; delete from parent where id = 2; update part set '
+	. "region = 'us' where id = 3; update dst set n = src.n from src where "
+	. 'src.id = dst.id; commit');
+exact('a block that looks twice', 'begin; delete from parent where id = 2; '
+	. "update parent set v = 'new' where id = 3; delete from parent where id = "
+	. '3; insert into parent values (2, $$again$$); update parent set id = 30 '
+	. 'where id = 2; commit');
+exact('a block, REPEATABLE READ', 'begin isolation level repeatable read; '
+	. 'delete from dst using src where src.id = dst.id; truncate tree; commit');
+exact('a block, without a key', "begin; update nokey set v = 'z' where a = 1; "
+	. 'commit');
+$tx = exact('a block with savepoints', 'begin; savepoint a; delete from parent '
+	. 'where id = 2; release a; delete from parent where id = 4; commit');
+is($p->safe_psql("begin; delete from parent where id = 3; select count(*) from "
+	. 'parent; savepoint x; release x; rollback; show transaction_isolation'),
+	"1\nread committed", 'and goes on as it would');
+$p->settled;
+
+# Others write while it runs: what was read may be another's.
+fill();
+my ($one, $two) = ($p->session, $c->session);
+$one->safe('begin');
+$one->safe('delete from parent where id = 2');
+$two->safe("update nulled set p = 1 where id = 4");
+$one->safe("update parent set v = 'x' where id = 3");
+$one->safe('delete from parent where id = 4');
+$one->safe('commit');
+$_->close for $one, $two;
+my @mixed = $p->settled;
+is("$mixed[0]{record}{capture} $mixed[0]{record}{capture_reason}",
+	'race row_changed', 'a row that another changed in between')
+	or diag(describe_tx($mixed[0]));
+
 # --- what the client sees ---
 
 fill();
@@ -200,6 +235,21 @@ is_deeply([columns($m[3])], [4, 'new'], 'its row');
 $w->close;
 is_verified($_, 'extended ON CONFLICT') for $p->settled;
 
+# In a block its portal stays, and has run.
+for my $e ($c, $p) {
+	fill();
+	my $x = $e->wire;
+	$x->ask(Query('begin'));
+	push @m, join ' ', map { $_->[0] } $x->ask(Parse('delete from dst using '
+		. 'src where src.id = dst.id and src.n > $1 returning dst.id, src.v'),
+		Bind([30], portal => 'x'), Describe('P', 'x'), Execute(0, 'x'),
+		Describe('P', 'x'), Sync), $x->ask(Execute(0, 'x'), Sync),
+		$x->ask(Query('rollback'));
+	$x->close;
+}
+is($m[-1], $m[-2], 'a portal in a block, and executed again');
+$p->settled;
+
 # --- and what is not reached says so ---
 
 sub named
@@ -213,8 +263,10 @@ sub named
 }
 named('a large table is read', 'read_set', 'update dst set n = 1 where id in '
 	. '(select id from big)');
-named('in a client\'s transaction', 'cascade', 'begin; delete from parent '
-	. 'where id = 2; commit');
+named('SERIALIZABLE', 'cascade', 'begin isolation level serializable; delete '
+	. 'from parent where id = 2; commit');
+named('a keyless table twice', 'no_primary_key', "begin; update nokey set v = "
+	. "'z' where a = 1; delete from nokey where a = 2; commit");
 
 no_mismatches($p);
 one_outcome_and_verdict($p);
