@@ -176,15 +176,25 @@ stmt_set(struct arena *a, const PgQuery__VariableSetStmt *s,
 	return st->set_name != NULL;
 }
 
+static bool
+stmt_transaction(struct arena *a, const PgQuery__TransactionStmt *s,
+    struct analyzed_statement *st)
+{
+	st->begin_options = st->kind == STMT_BEGIN && s->n_options > 0;
+	st->chain = s->chain;
+	if (s->savepoint_name == NULL || s->savepoint_name[0] == '\0')
+		return true;
+	st->savepoint = arena_strdup(a, s->savepoint_name);
+	return st->savepoint != NULL;
+}
+
 /* The fields that belong to one kind of statement alone. */
 static bool
 stmt_details(
     struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st)
 {
 	if (stmt->node_case == NODE(TRANSACTION_STMT)) {
-		st->begin_options = st->kind == STMT_BEGIN &&
-				    stmt->transaction_stmt->n_options > 0;
-		st->chain = stmt->transaction_stmt->chain;
+		return stmt_transaction(a, stmt->transaction_stmt, st);
 	} else if (stmt->node_case == NODE(SELECT_STMT)) {
 		st->with_clause = stmt->select_stmt->with_clause != NULL;
 	} else if (stmt->node_case == NODE(MERGE_STMT)) {

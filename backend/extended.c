@@ -253,8 +253,10 @@ run(struct session *s, const struct message *m, const struct prepared *p)
 		const struct analysis *a = analyze(
 		    s->analyzer, p->sql, p->len, true);
 
-		if (a->parsed && a->n_statements == 1)
+		if (a->parsed && a->n_statements == 1) {
 			statement_note(s, &a->statements[0]);
+			pipeline_set_savepoint(&e, &a->statements[0]);
+		}
 		/* Whether a BEGIN begins is not known yet. */
 		if (!pipeline_is_light(s))
 			s->txn->plain_begin = false;
@@ -271,6 +273,9 @@ run(struct session *s, const struct message *m, const struct prepared *p)
 	} else {
 		e.kind = STMT_OTHER;
 	}
+	/* It may be about a savepoint. */
+	if (p == NULL || !p->parsed)
+		txn_lose_savepoints(s->txn);
 	pipeline_forward(s, m, &e);
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog.h"
 #include "log.h"
 #include "strip.h"
 #include "txn.h"
@@ -225,6 +226,35 @@ on_error(struct session *s)
 		skip(s);
 }
 
+void
+pipeline_set_savepoint(
+    struct pipeline_entry *e, const struct analyzed_statement *st)
+{
+	e->kind = st->kind;
+	if (st->savepoint != NULL && strlen(st->savepoint) < PIPELINE_NAME)
+		strcpy(e->savepoint, st->savepoint);
+}
+
+static void
+note_savepoint(struct session *s, const struct pipeline_entry *e)
+{
+	switch ((int)e->kind) {
+	case STMT_SAVEPOINT:
+		txn_savepoint(s->txn, e->savepoint);
+		break;
+	case STMT_RELEASE:
+		txn_release(s->txn, e->savepoint);
+		break;
+	case STMT_ROLLBACK_TO:
+		txn_rollback_to(s->txn, e->savepoint);
+		/* DDL and SET are undone, too. */
+		catalog_flush(s->catalog);
+		break;
+	default:
+		break;
+	}
+}
+
 /* The status between two ReadyForQuery messages. */
 static void
 note_end_of_statement(struct session *s, const struct pipeline_entry *e)
@@ -251,6 +281,8 @@ on_end_of_statement(struct session *s)
 	bool own;
 
 	s->copy_in = false;
+	if (e != NULL)
+		note_savepoint(s, e);
 	if (e == NULL || e->type != PqMsg_Execute)
 		return true;
 	own = e->own;

@@ -20,6 +20,9 @@
 #include "portal.h"
 #include "session.h"
 
+/* NAMEDATALEN: the server cuts longer names off. */
+#define PIPELINE_NAME 64
+
 struct pipeline_entry {
 	char type;		/* PqMsg_Parse ... PqMsg_Sync, PqMsg_Query;
 				 * PqMsg_CopyDone: the end of copy data, which
@@ -28,6 +31,8 @@ struct pipeline_entry {
 	bool strip;		/* without its last column */
 	enum stmt_kind kind;	/* Execute: what runs */
 	bool chain;		/* COMMIT AND CHAIN */
+	/* Whose SAVEPOINT, RELEASE, ROLLBACK TO; "": not known. */
+	char savepoint[PIPELINE_NAME];
 	struct named *named;	/* what it put under a name, or NULL */
 };
 
@@ -36,6 +41,9 @@ struct pipeline *pipeline_new(void);
 
 /* The entry stays until the next push or answer. */
 struct pipeline_entry *pipeline_push(struct session *s, char type);
+/* For a statement about a savepoint. */
+void pipeline_set_savepoint(struct pipeline_entry *e,
+	const struct analyzed_statement *st);
 /* Queues the client's message for the server, as this entry. */
 void pipeline_forward(struct session *s, const struct message *m,
 	const struct pipeline_entry *entry);

@@ -68,6 +68,18 @@ commit_block(struct session *s, const struct message *m)
 	return STATEMENT_STOP;
 }
 
+/* What it did is known when it is answered. */
+static enum statement_step
+savepoint(struct session *s, const struct message *m,
+    const struct analyzed_statement *st)
+{
+	struct pipeline_entry e = { .type = PqMsg_Query };
+
+	pipeline_set_savepoint(&e, st);
+	pipeline_forward(s, m, &e);
+	return STATEMENT_DONE;
+}
+
 static enum statement_step
 single(struct session *s, const struct message *m, const struct analysis *a)
 {
@@ -77,8 +89,10 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 		.len = m->len - 1 };
 	const char *reason;
 
+	if (statement_is_of_savepoint(st->kind))
+		return savepoint(s, m, st);
 	if (s->status == PQ_FAILED) {
-		statement_note(s, st); /* ROLLBACK TO brings it back */
+		statement_note(s, st);
 		return STATEMENT_FORWARD;
 	}
 	if ((st->kind == STMT_COMMIT || st->kind == STMT_PREPARE_TRANSACTION) &&
@@ -99,6 +113,16 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	return record_unsupported(s, m, a, reason, s->status == PQ_IDLE);
 }
 
+/* One of several statements, or what may be one: not followed. */
+static void
+note_unseen(struct session *s, enum stmt_kind kind)
+{
+	if (kind == STMT_ROLLBACK_TO && s->txn->dirty)
+		txn_degrade(s->txn, CAPTURE_UNSUPPORTED, "savepoint");
+	if (statement_is_of_savepoint(kind))
+		txn_lose_savepoints(s->txn);
+}
+
 /* Never split: positions and implicit transactions would change. */
 static enum statement_step
 several(struct session *s, const struct message *m, const struct analysis *a)
@@ -114,6 +138,7 @@ several(struct session *s, const struct message *m, const struct analysis *a)
 			s->txn->mixed = s->txn->mixed || ends;
 		}
 		ends = ends || statement_ends_transaction(st->kind);
+		note_unseen(s, st->kind);
 	}
 	s->txn->ends = ends;
 	if (writes || (ends && s->txn->dirty && !s->txn->published))
@@ -140,7 +165,10 @@ decide(struct session *s, const struct message *m)
 	if (!a->parsed) {
 		log_debug("not_parsed", "%s", a->error);
 		catalog_flush(s->catalog);
-		if (a->syntax_error || s->status == PQ_FAILED)
+		if (a->syntax_error)
+			return STATEMENT_FORWARD;
+		note_unseen(s, STMT_ROLLBACK_TO); /* maybe */
+		if (s->status == PQ_FAILED)
 			return STATEMENT_FORWARD;
 		return record_unsupported(s, m, a, "not_parsed", true);
 	}

@@ -391,8 +391,10 @@ on_command_complete(struct relay *r, const struct message *m)
 	const struct pipeline_entry *e = pipeline_front(s);
 	bool ends = e != NULL && e->type == PqMsg_Execute &&
 		    statement_ends_transaction(e->kind);
+	/* Its tag is ROLLBACK, too. */
+	bool of_savepoint = e != NULL && statement_is_of_savepoint(e->kind);
 
-	if (e == NULL || e->type != PqMsg_Execute || ends)
+	if (e == NULL || (e->type != PqMsg_Execute && !of_savepoint) || ends)
 		commit_command_complete(s, m);
 	(void)on_answer(r, m);
 	if (ends)

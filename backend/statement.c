@@ -81,6 +81,13 @@ statement_ends_transaction(enum stmt_kind kind)
 	       kind == STMT_PREPARE_TRANSACTION;
 }
 
+bool
+statement_is_of_savepoint(enum stmt_kind kind)
+{
+	return kind == STMT_SAVEPOINT || kind == STMT_RELEASE ||
+	       kind == STMT_ROLLBACK_TO;
+}
+
 static bool
 is_one_of(const char *name, const char *const *list)
 {
@@ -136,10 +143,6 @@ statement_note(struct session *s, const struct analyzed_statement *st)
 		break;
 	case STMT_SET:
 		note_set(s, st);
-		break;
-	case STMT_ROLLBACK_TO:
-		if (t->dirty)
-			txn_degrade(t, CAPTURE_UNSUPPORTED, "savepoint");
 		break;
 	case STMT_PREPARE:
 	case STMT_DEALLOCATE:

@@ -34,6 +34,9 @@ const char *statement_unsupported(struct session *s,
 /* It ends the transaction it is in. */
 bool statement_ends_transaction(enum stmt_kind kind);
 
+/* SAVEPOINT, RELEASE, ROLLBACK TO. */
+bool statement_is_of_savepoint(enum stmt_kind kind);
+
 /* What a statement that is forwarded means for caches and settings. */
 void statement_note(struct session *s, const struct analyzed_statement *st);
 

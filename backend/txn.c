@@ -209,6 +209,26 @@ grow_index(struct txn *t, struct txn_table *tt)
 	return true;
 }
 
+/* What ROLLBACK TO brings back of the row that is about to change. */
+static bool
+note_undo(struct txn *t, const struct txn_table *tt, size_t row, bool is_new)
+{
+	struct txn_undo *list;
+
+	if (t->n_marks == 0)
+		return true;
+	list = arena_grow(
+	    t->arena, t->undo, t->n_undo, &t->cap_undo, sizeof(*list));
+	if (list == NULL) {
+		txn_lose_savepoints(t);
+		return false;
+	}
+	t->undo = list;
+	list[t->n_undo++] = (struct txn_undo){ (uint32_t)(tt - t->tables),
+		(uint32_t)row, is_new, tt->rows[row] };
+	return true;
+}
+
 /* The row of this id, added if it is new (*is_new); NULL: arena limit. */
 static struct txn_row *
 row_of(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
@@ -224,7 +244,9 @@ row_of(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
 		slot = slot_of(tt, r->id, r->id_len);
 		if (*slot != 0) {
 			*is_new = false;
-			return &tt->rows[*slot - 1];
+			return note_undo(t, tt, *slot - 1, false)
+				   ? &tt->rows[*slot - 1]
+				   : NULL;
 		}
 	}
 	rows = arena_grow(
@@ -239,7 +261,7 @@ row_of(struct txn *t, struct txn_table *tt, const struct rowenc_row *r,
 	row->statement = statement;
 	if (slot != NULL)
 		*slot = (uint32_t)tt->n_rows;
-	return row;
+	return note_undo(t, tt, tt->n_rows - 1, true) ? row : NULL;
 }
 
 static struct txn_table *
@@ -396,4 +418,110 @@ txn_has_rows(const struct txn *t)
 			    t->tables[i].rows[j].after.bytes != NULL)
 				return true;
 	return false;
+}
+
+/* --- savepoints --- */
+
+void
+txn_lose_savepoints(struct txn *t)
+{
+	t->n_marks = 0;
+	t->n_undo = 0;
+}
+
+/* The latest of this name; NULL: not known. */
+static struct txn_mark *
+mark_of(struct txn *t, const char *name)
+{
+	for (size_t i = t->n_marks; name[0] != '\0' && i > 0; i--)
+		if (strcmp(t->marks[i - 1].name, name) == 0)
+			return &t->marks[i - 1];
+	return NULL;
+}
+
+/* Which tables are written. */
+static const bool *
+copy_write(struct txn *t)
+{
+	bool *write = arena_alloc(t->arena, t->n_tables + 1);
+
+	for (size_t i = 0; write != NULL && i < t->n_tables; i++)
+		write[i] = t->tables[i].write;
+	return write;
+}
+
+void
+txn_savepoint(struct txn *t, const char *name)
+{
+	struct txn_mark *list = arena_grow(
+	    t->arena, t->marks, t->n_marks, &t->cap_marks, sizeof(*list));
+	const char *own = arena_strdup(t->arena, name);
+	const bool *write = copy_write(t);
+
+	if (list == NULL || own == NULL || write == NULL) {
+		txn_lose_savepoints(t);
+		return;
+	}
+	t->marks = list;
+	list[t->n_marks++] = (struct txn_mark){ own, t->dirty, t->images,
+		t->capture, t->reason, t->unverifiable, t->doubt,
+		t->n_statements, t->n_warnings, t->n_inputs, t->n_tables,
+		t->n_undo, write };
+}
+
+void
+txn_release(struct txn *t, const char *name)
+{
+	const struct txn_mark *m = mark_of(t, name);
+
+	if (m == NULL)
+		txn_lose_savepoints(t);
+	else
+		t->n_marks = (size_t)(m - t->marks);
+	if (t->n_marks == 0)
+		t->n_undo = 0;
+}
+
+/* The latest first, so that a new row is the last of its table, and the last
+ * that came into its index. */
+static void
+put_back(struct txn *t, const struct txn_undo *u)
+{
+	struct txn_table *tt = &t->tables[u->table];
+
+	if (!u->is_new) {
+		tt->rows[u->row] = u->old;
+		return;
+	}
+	if (tt->index != NULL)
+		*slot_of(tt, u->old.id, u->old.id_len) = 0;
+	tt->n_rows = u->row;
+}
+
+void
+txn_rollback_to(struct txn *t, const char *name)
+{
+	const struct txn_mark *m = mark_of(t, name);
+
+	if (m == NULL) {
+		txn_lose_savepoints(t);
+		if (t->dirty)
+			txn_degrade(t, CAPTURE_UNSUPPORTED, "savepoint");
+		return;
+	}
+	while (t->n_undo > m->n_undo)
+		put_back(t, &t->undo[--t->n_undo]);
+	t->n_marks = (size_t)(m - t->marks) + 1;
+	t->dirty = m->dirty;
+	t->images = m->images;
+	t->capture = m->capture;
+	t->reason = m->reason;
+	t->unverifiable = m->unverifiable;
+	t->doubt = m->doubt;
+	t->n_statements = m->n_statements;
+	t->n_warnings = m->n_warnings;
+	t->n_inputs = m->n_inputs;
+	t->n_tables = m->n_tables;
+	for (size_t i = 0; i < t->n_tables; i++)
+		t->tables[i].write = m->write[i];
 }

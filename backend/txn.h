@@ -36,6 +36,22 @@ struct txn_table {
 	size_t n_index;		/* power of two */
 };
 
+/* All that ROLLBACK TO brings back, as it was at the SAVEPOINT. */
+struct txn_mark {
+	const char *name;
+	bool dirty, images;
+	enum capture_class capture;
+	const char *reason, *unverifiable, *doubt;
+	size_t n_statements, n_warnings, n_inputs, n_tables, n_undo;
+	const bool *write;	/* of each table */
+};
+
+struct txn_undo {
+	uint32_t table, row;
+	bool is_new;		/* it was not among the table's rows */
+	struct txn_row old;
+};
+
 struct txn {
 	struct arena *arena;
 	bool dirty;		/* a statement that may have changed rows */
@@ -71,6 +87,13 @@ struct txn {
 	bool plain_begin;
 	/* Of its isolation level, once asked: 0 not yet, 's' serializable. */
 	char isolation;
+
+	/* The savepoints that are known, the latest last, and what rows were
+	 * before they were touched behind the first of them. */
+	struct txn_mark *marks;
+	size_t n_marks, cap_marks;
+	struct txn_undo *undo;
+	size_t n_undo, cap_undo;
 };
 
 struct txn *txn_new(size_t max_bytes);
@@ -96,6 +119,17 @@ void txn_unverifiable(struct txn *t, const char *reason);
 void txn_doubt(struct txn *t, const char *reason);
 /* Strings and values live as long as the transaction.  False: arena limit. */
 PGW_MUSTCHECK bool txn_add_input(struct txn *t, const struct record_input *in);
+
+/*
+ * The server has done a SAVEPOINT, RELEASE or ROLLBACK TO.  A name that is not
+ * known is one that was not seen being set: then nothing is known of what was
+ * undone, and not which of the others are still there.
+ */
+void txn_savepoint(struct txn *t, const char *name);
+void txn_release(struct txn *t, const char *name);
+void txn_rollback_to(struct txn *t, const char *name);
+/* Savepoints may have been set or released unseen. */
+void txn_lose_savepoints(struct txn *t);
 
 /*
  * One captured statement: rows it found (pre) and rows it left (post).

@@ -205,7 +205,7 @@ for my $end ('rollback', '') {
 session($p, 'begin', ["copy t (id) from stdin", "100\n"], 'savepoint a',
 	["copy t (id) from stdin", "101\n"], 'rollback to a', 'commit');
 ($tx) = $p->settled;
-is_named($tx, 'ROLLBACK TO');
+is_verified($tx, 'ROLLBACK TO');
 is($c->safe_psql('select count(*) from t where id in (100, 101)'), 1,
 	'ROLLBACK TO took back what it should');
 

@@ -327,6 +327,30 @@ my @cases = (
 	['ROLLBACK TO with a sequence', 'create table d (id serial primary key, v '
 		. 'text)', ['begin', 'savepoint a', "insert into d (v) values ('a')",
 		'rollback to a', "insert into d (v) values ('b')", 'commit']],
+	['ROLLBACK TO, keys reused', "$t $nokey", ['begin', 'insert into t values (70)',
+		'savepoint a', 'delete from t where id = 70', "insert into t values (70, "
+		. "'b'), (71, 'b')", "insert into nk values (7, 'n')", 'rollback to a',
+		"insert into t values (71, 'c')", 'update t set n = 4 where id = 70',
+		"insert into nk values (8, 'm')", 'commit']],
+	['ROLLBACK TO of what is not captured', $t, ['begin', 'update t set n = 1 '
+		. 'where id = 1', 'savepoint a', 'truncate t', 'rollback to a', 'commit']],
+	['ROLLBACK TO of DDL', $t, ['begin', 'update t set n = 1 where id = 1',
+		'savepoint a', 'alter table t add x int default 1', 'update t set x = 2 '
+		. 'where id = 2', 'rollback to a', 'update t set n = 3 where id = 3',
+		'commit']],
+	['ROLLBACK TO of SET', $t, ['begin', 'update t set n = 1 where id = 1',
+		'savepoint a', 'set role app', 'update t set v = current_user where id '
+		. '= 2', 'rollback to a', 'update t set v = current_user where id = 3',
+		'commit']],
+	['ROLLBACK TO a name that is not there', $t, ['begin', 'savepoint a', 'update '
+		. 't set n = 1 where id = 1', 'rollback to b', 'rollback to a', 'update '
+		. 't set n = 2 where id = 1', 'commit']],
+	['SAVEPOINT in a failed block', $t, ['begin', 'savepoint a', 'update t set '
+		. 'n = 1 where id = 1', 'select 1 / 0', 'savepoint a', 'release a',
+		'rollback to a', 'update t set n = 2 where id = 2', 'commit']],
+	['SAVEPOINT among others in a message', $t, ['begin', 'savepoint a; select '
+		. '1', 'update t set n = 1 where id = 1', 'rollback to a', 'update t '
+		. 'set n = 2 where id = 2', 'commit'], only => 'simple'],
 	['two-phase, committed', $t, ['begin', 'update t set n = 1 where id = 1',
 		"prepare transaction '{s}'", "commit prepared '{s}'"]],
 	['two-phase, rolled back', $t, ['begin', 'update t set n = 1 where id = 1',

@@ -33,12 +33,18 @@ my %work = (
 		. "(:id::bigint + 1, :h, 0, 'j');\n",
 	'set in a block' => "${g}${id}begin;\nupdate pool set n = n + 1 where grp "
 		. "= :g;\ninsert into pool values (:id::bigint, :h, 1, null);\nend;\n",
+	'savepoints' => "${g}${id}begin;\nupdate pool set n = n + 1 where id = :g;\n"
+		. "savepoint a;\ninsert into pool values (:id::bigint, :g, 1, 's');\n"
+		. "update pool set n = n + 1 where id = :h;\nrollback to a;\n"
+		. "savepoint b;\nupdate pool set v = 'b' where id = :g;\nrelease b;\n"
+		. "insert into pool values (:id::bigint, :h, 2, 't');\nend;\n",
 	'range returning' => "${g}update pool set v = v || '.' where id between "
 		. ":g * 8 and :g * 8 + 9 and length(v) < 40 returning id;\n",
 	'key' => "\\set id random(1, 80)\nupdate pool set n = n + 1 where id = :id;\n",
 );
 # Of so many transactions in all: share of each.
-my %share = ('tpcb' => 0.5, map { $_ => 0.5 / 7 } grep { $_ ne 'tpcb' } keys %work);
+my %share = ('tpcb' => 0.5, map { $_ => 0.5 / (keys(%work) - 1) }
+	grep { $_ ne 'tpcb' } keys %work);
 my @modes = qw(simple extended prepared);
 
 # tx: transactions in all; clients; level: evidence.commit; say.

@@ -215,6 +215,207 @@ a_row_that_was_left_is_known_by_its_key(void **state)
 	assert_true(txn_left_row(t, &keyless, &c));
 }
 
+/* --- savepoints --- */
+
+static void
+what_is_undone_leaves_nothing(void **state)
+{
+	struct rowenc_row a = row(&keyed, "1", "a"), b = row(&keyed, "1", "b"),
+		c = row(&keyed, "2", "c");
+
+	(void)state;
+	assert_int_equal(txn_add_statement(t, "x", 1, "UPDATE"), 0);
+	txn_apply(t, &keyed, 0, &a, 1, &b, 1, false);
+	txn_savepoint(t, "s");
+	assert_int_equal(txn_add_statement(t, "y", 1, "DELETE"), 1);
+	txn_apply(t, &keyed, 1, &b, 1, NULL, 0, false);
+	txn_apply(t, &keyed, 1, NULL, 0, &c, 1, true);
+	txn_apply(t, &keyless, 1, NULL, 0, &c, 1, true);
+	txn_unverifiable(t, "sequence");
+	txn_degrade(t, CAPTURE_UNSUPPORTED, "merge");
+	txn_rollback_to(t, "s");
+	assert_int_equal(t->capture, CAPTURE_EXACT);
+	assert_string_equal(t->reason, "");
+	assert_string_equal(t->unverifiable, "");
+	assert_true(t->images);
+	assert_int_equal(t->n_statements, 1);
+	assert_int_equal(t->n_tables, 1);
+	assert_int_equal(t->tables[0].n_rows, 1);
+	assert_ptr_equal(t->tables[0].rows[0].after.bytes, b.bytes);
+	assert_false(txn_left_row(t, &keyed, &c));
+	assert_true(txn_left_row(t, &keyed, &a));
+}
+
+static void
+all_undone_is_nothing_to_record(void **state)
+{
+	struct rowenc_row a = row(&keyed, "1", "a");
+
+	(void)state;
+	txn_savepoint(t, "s");
+	(void)txn_add_statement(t, "x", 1, "INSERT");
+	txn_apply(t, &keyed, 0, NULL, 0, &a, 1, true);
+	assert_true(t->dirty);
+	txn_rollback_to(t, "s");
+	assert_false(t->dirty);
+	assert_false(txn_has_rows(t));
+}
+
+static void
+a_name_stands_for_its_latest_savepoint(void **state)
+{
+	struct rowenc_row a = row(&keyed, "1", "a"), b = row(&keyed, "1", "b"),
+		c = row(&keyed, "1", "c");
+
+	(void)state;
+	txn_savepoint(t, "s");
+	txn_apply(t, &keyed, 0, &a, 1, &b, 1, false);
+	txn_savepoint(t, "s");
+	txn_apply(t, &keyed, 1, &b, 1, &c, 1, false);
+	txn_rollback_to(t, "s");
+	assert_ptr_equal(t->tables[0].rows[0].after.bytes, b.bytes);
+	txn_rollback_to(t, "s"); /* it is still there */
+	assert_ptr_equal(t->tables[0].rows[0].after.bytes, b.bytes);
+	txn_release(t, "s");
+	txn_rollback_to(t, "s");
+	assert_int_equal(t->n_tables, 0);
+	assert_int_equal(t->capture, CAPTURE_EXACT);
+}
+
+static void
+an_unknown_savepoint_undoes_what_is_not_known(void **state)
+{
+	(void)state;
+	txn_savepoint(t, "s");
+	txn_rollback_to(t, "other"); /* of nothing */
+	assert_int_equal(t->capture, CAPTURE_EXACT);
+	(void)txn_add_statement(t, "x", 1, "INSERT");
+	txn_rollback_to(t, "s"); /* it may be gone */
+	assert_int_equal(t->capture, CAPTURE_UNSUPPORTED);
+	assert_string_equal(t->reason, "savepoint");
+}
+
+static void
+a_release_of_an_unknown_one_loses_the_others(void **state)
+{
+	(void)state;
+	txn_savepoint(t, "s");
+	(void)txn_add_statement(t, "x", 1, "INSERT");
+	txn_release(t, "other");
+	txn_rollback_to(t, "s");
+	assert_int_equal(t->capture, CAPTURE_UNSUPPORTED);
+}
+
+/* What the rows were at each savepoint, copied: as simple as can be. */
+enum { KEYS = 60, DEEP = 5 };
+
+struct model {
+	int first[KEYS], now[KEYS]; /* version + 1; 0: not there */
+	bool touched[KEYS];
+};
+
+static int
+number(const uint8_t *digits, size_t len)
+{
+	char text[16] = { 0 };
+
+	assert_true(len < sizeof(text));
+	memcpy(text, digits, len);
+	return atoi(text);
+}
+
+static int
+version_of(const struct rowenc_row *r)
+{
+	struct rowenc_value v[2];
+
+	if (r->bytes == NULL)
+		return 0;
+	assert_true(rowenc_decode(&keyed.shape, r, v));
+	return number(v[1].data, v[1].len) + 1;
+}
+
+static void
+is_as_modelled(const struct model *m)
+{
+	size_t n = 0, found = 0;
+
+	for (int k = 0; k < KEYS; k++)
+		n += m->touched[k];
+	for (size_t i = 0; t->n_tables > 0 && i < t->tables[0].n_rows; i++) {
+		const struct txn_row *r = &t->tables[0].rows[i];
+		int k = number(r->id + 4, r->id_len - 4);
+
+		assert_true(m->touched[k]);
+		assert_int_equal(version_of(&r->before), m->first[k]);
+		assert_int_equal(version_of(&r->after), m->now[k]);
+		found++;
+	}
+	assert_int_equal(found, n);
+}
+
+/* The next version of a row, or its end. */
+static void
+change(struct model *m, int k, int version)
+{
+	struct rowenc_row pre, post;
+	char id[8], v[16];
+
+	if (m->now[k] == 0 && version == 0)
+		return; /* nothing is deleted */
+	snprintf(id, sizeof(id), "%d", k);
+	snprintf(v, sizeof(v), "%d", m->now[k] - 1);
+	if (m->now[k] > 0)
+		pre = row(&keyed, id, v);
+	snprintf(v, sizeof(v), "%d", version);
+	post = row(&keyed, id, v);
+	txn_apply(t, &keyed, 0, &pre, m->now[k] > 0, &post, version > 0, true);
+	if (!m->touched[k])
+		m->first[k] = m->now[k];
+	m->touched[k] = true;
+	m->now[k] = version > 0 ? version + 1 : 0;
+}
+
+static void
+savepoints_in_any_order(void **state)
+{
+	struct model stack[DEEP + 1];
+	int depth = 0;
+	unsigned seed = 4711;
+
+	(void)state;
+	memset(stack, 0, sizeof(stack));
+	for (int k = 0; k < KEYS; k += 2)
+		stack[0].now[k] = 1 + k;
+	for (int step = 1; step < 20000; step++) {
+		unsigned what = (seed = seed * 1103515245u + 12345u) >> 16;
+		unsigned arg = (seed = seed * 1103515245u + 12345u) >> 16;
+		char name[2] = { (char)('a' + (int)arg % (depth + 1) - 1), 0 };
+		int to = name[0] - 'a' + 1;
+
+		if (what % 8 == 0 && depth < DEEP) {
+			name[0] = (char)('a' + depth);
+			txn_savepoint(t, name);
+			stack[depth + 1] = stack[depth];
+			depth++;
+		} else if (what % 8 == 1 && to > 0) {
+			txn_rollback_to(t, name);
+			/* The state at the SAVEPOINT is the one below. */
+			stack[to] = stack[to - 1];
+			depth = to;
+		} else if (what % 8 == 2 && to > 0) {
+			txn_release(t, name);
+			stack[to - 1] = stack[depth];
+			depth = to - 1;
+		} else {
+			change(&stack[depth], (int)(arg % KEYS),
+			    arg % 3 == 0 ? 0 : step);
+		}
+		is_as_modelled(&stack[depth]);
+		assert_int_equal(t->capture, CAPTURE_EXACT);
+	}
+}
+
 int
 main(void)
 {
@@ -230,6 +431,12 @@ main(void)
 		T(a_row_that_was_left_is_known_by_its_key),
 		T(the_worst_class_stays_with_its_reason),
 		T(a_table_looked_up_with_another_answer_voids_the_images),
+		T(what_is_undone_leaves_nothing),
+		T(all_undone_is_nothing_to_record),
+		T(a_name_stands_for_its_latest_savepoint),
+		T(an_unknown_savepoint_undoes_what_is_not_known),
+		T(a_release_of_an_unknown_one_loses_the_others),
+		T(savepoints_in_any_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
