@@ -258,10 +258,13 @@ put_snapshot(struct session *s)
 }
 
 static void
-put_before(struct session *s, const struct capture *c)
+put_before(struct session *s, struct capture *c)
 {
 	if (c->savepoint)
 		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
+	/* Two that read a table first would wait for each other. */
+	if (c->visiting && c->stmt->kind == STMT_TRUNCATE)
+		c->n_locks = scope_put_locks(s, &c->scope, c->stmt->kind);
 	if (c->visiting) {
 		put_snapshot(s);
 		scope_put_check(s);

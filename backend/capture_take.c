@@ -269,9 +269,12 @@ static enum exchange_end
 read_visit(struct session *s, struct capture *c)
 {
 	struct reading r = { .s = s, .c = c };
-	enum exchange_end end = exchange_read(
-	    s, take_snapshot, &r, &c->why, &c->error);
+	enum exchange_end end = EXCHANGE_DONE;
 
+	for (size_t i = 0; i < c->n_locks && end == EXCHANGE_DONE; i++)
+		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	if (end == EXCHANGE_DONE)
+		end = exchange_read(s, take_snapshot, &r, &c->why, &c->error);
 	if (end == EXCHANGE_DONE)
 		end = scope_read_held(s, &c->check, &c->why, &c->error);
 	return end;

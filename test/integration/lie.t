@@ -13,6 +13,11 @@ use PGW::Util qw(slurp spew);
 my $c = PGW::Cluster->new(sql => q{
 	create table acct (id int primary key, owner text, balance int);
 	create table pair (a int, b text, v text, primary key (a, b));
+	create table dept (id int primary key);
+	create table emp (id int primary key, d int references dept
+		on delete cascade);
+	insert into dept select i from generate_series(1, 9) i;
+	insert into emp select i, 1 + i % 9 from generate_series(1, 30) i;
 	insert into acct select i, 'owner' || i, 1000 + i
 		from generate_series(1, 30) i;
 });
@@ -77,6 +82,17 @@ is($m[0]{claimed} - $m[0]{calculated}, -40, 'both values');
 	"update acct set owner = 'whose' where id = 13");
 cmp_ok(scalar @m, '>', 0, 'a row that the statement does not touch');
 
+($t, @m) = lied('a cascade from another row',
+	$liar->replace('statements', 'id = 3', 'id = 4'),
+	'delete from dept where id = 3');
+is_deeply([sort map { $_->{table} } @m], [('public.dept') x 2,
+	('public.emp') x 8], 'both rows, and what hangs on them');
+
+($t, @m) = lied('another conflict', $liar->replace('statements', "(25, 'a'",
+	"(26, 'a'"), "insert into acct values (25, 'a', 1) on conflict (id) do "
+	. 'update set owner = excluded.owner');
+is_deeply([sort map { row($_) } @m], ['id=25', 'id=26'], 'both rows');
+
 ($t, @m) = lied('changed INSERT',
 	$liar->replace('statements', 'fair play', 'foul play'),
 	"insert into pair values (77, 'two', 'fair play')");
@@ -114,7 +130,7 @@ is($m[0]{claimed}, 'FOURTH', 'names what the server claimed');
 @tx = $p->witness("update acct set owner = 'again' where id = 20");
 is_verified($tx[0], 'honest again');
 my @bad = grep { ($_->{verdict}{verdict} // '') eq 'mismatch' } $p->transactions;
-is(@bad, 8, 'as many mismatches as lies');
+is(@bad, 10, 'as many mismatches as lies');
 ok((grep { ($_->{level} // '') =~ /warning|error/
 	&& ($_->{event} // '') =~ /mismatch/ } $p->operator_log),
 	'the operator log says so');
@@ -127,7 +143,7 @@ is($shown->{rows_from}, 'bundle', 'its rows come from the bundle');
 is($shown->{rows}[0]{before}[0]{owner}[1], 'owner21', 'before');
 is($shown->{rows}[0]{after}[0]{owner}[1], 'FOURTH', 'and as claimed after');
 ($rc, $out) = $p->witnessctl('tail', '--verdict', 'mismatch');
-is(() = $out =~ /mismatch/g, 8, 'witnessctl tail --verdict mismatch has them')
+is(() = $out =~ /mismatch/g, 10, 'witnessctl tail --verdict mismatch has them')
 	or diag($out);
 one_outcome_and_verdict($p);
 my $honest = record_bytes($tx[0]{tx_id});

@@ -94,6 +94,54 @@ inserted_and_deleted_again_leaves_nothing(void **state)
 }
 
 static void
+all_of_a_table_is_found_and_left(void **state)
+{
+	struct rowenc_row pre[] = { row(&keyed, "1", "a"),
+		row(&keyed, "2", "b") };
+	struct rowenc_row post[] = { row(&keyed, "2", "b"),
+		row(&keyed, "3", "c") };
+
+	(void)state;
+	txn_apply_whole(t, &keyed, 0, true, pre, 2, post, 2);
+	assert_int_equal(t->capture, CAPTURE_EXACT);
+	assert_true(t->tables[0].write);
+	assert_int_equal(t->tables[0].n_rows, 3);
+	assert_null(t->tables[0].rows[0].after.bytes);
+	assert_null(t->tables[0].rows[2].before.bytes);
+	/* the second look finds what the first left */
+	txn_apply_whole(t, &keyed, 1, false, post, 2, post, 2);
+	assert_int_equal(t->capture, CAPTURE_EXACT);
+}
+
+static void
+a_row_that_is_not_found_again_is_a_race(void **state)
+{
+	struct rowenc_row rows[] = { row(&keyed, "1", "a"),
+		row(&keyed, "2", "b") };
+
+	(void)state;
+	txn_apply_whole(t, &keyed, 0, false, rows, 2, rows, 2);
+	assert_false(t->tables[0].write);
+	txn_apply_whole(t, &keyed, 1, true, rows, 1, rows, 1);
+	assert_int_equal(t->capture, CAPTURE_RACE);
+	assert_string_equal(t->reason, "row_gone");
+}
+
+static void
+a_table_without_key_is_looked_at_once(void **state)
+{
+	struct rowenc_row rows[] = { row(&keyless, "1", "a"),
+		row(&keyless, "1", "a") };
+
+	(void)state;
+	txn_apply_whole(t, &keyless, 0, true, rows, 2, rows, 1);
+	assert_int_equal(t->capture, CAPTURE_EXACT);
+	txn_apply_whole(t, &keyless, 1, true, rows, 1, rows, 1);
+	assert_int_equal(t->capture, CAPTURE_INCOMPLETE);
+	assert_string_equal(t->reason, "no_primary_key");
+}
+
+static void
 a_row_changed_by_someone_else_is_a_race(void **state)
 {
 	struct rowenc_row a = row(&keyed, "1", "a"), b = row(&keyed, "1", "b"),
@@ -423,6 +471,9 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_first_state_and_the_last_are_kept),
 		T(inserted_and_deleted_again_leaves_nothing),
+		T(all_of_a_table_is_found_and_left),
+		T(a_row_that_is_not_found_again_is_a_race),
+		T(a_table_without_key_is_looked_at_once),
 		T(a_row_changed_by_someone_else_is_a_race),
 		T(a_row_left_that_was_not_found_is_a_race),
 		T(keys_may_be_swapped),
