@@ -31,6 +31,7 @@
 
 /* How the client executes the statement in the extended protocol. */
 struct capture_bind {
+	uint32_t statement;	/* of a name: which one of the session's */
 	const char *portal;	/* the client's name for it */
 	/* Others ran since its Bind: let the server say if it is still there. */
 	bool check;
@@ -69,6 +70,8 @@ struct capture {
 	bool key_equality;	/* WHERE names one row by its primary key */
 	bool key_changes;	/* UPDATE assigns a key column */
 	bool savepoint;		/* the pre-capture stands under a savepoint */
+	bool sure;		/* it cannot deallocate what we keep */
+	int kept_pre, kept_run;	/* the pre-capture, the statement: kept.h */
 	bool in_utc;		/* timestamptz columns need conversion */
 
 	/*

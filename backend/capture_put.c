@@ -54,7 +54,8 @@ put_returned_row(struct buf *b, const struct capture *c)
  * not use get a type, which could not be inferred, and no value.
  */
 static void
-put_where_bound(struct session *s, const struct capture *c, const char *sql)
+put_where_bound(
+    struct session *s, struct capture *c, const char *sql, bool keep)
 {
 	const struct analyzed_statement *st = c->stmt;
 	struct record_param *params;
@@ -71,13 +72,16 @@ put_where_bound(struct session *s, const struct capture *c, const char *sql)
 	for (size_t i = 0; i < st->n_where_params; i++)
 		params[st->where_params[i] - 1] =
 		    c->bind->params[st->where_params[i] - 1];
-	exchange_put_bound(s, sql, params, n);
+	if (keep)
+		c->kept_pre = kept_find(
+		    s, c->table->oid, sql, strlen(sql), params, n);
+	kept_put(s, keep ? c->kept_pre : KEPT_NONE, sql, params, n);
 	free(params);
 }
 
 /* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did. */
 static void
-put_select(struct session *s, const struct capture *c, bool lock)
+put_select(struct session *s, struct capture *c, bool lock)
 {
 	const struct analyzed_statement *st = c->stmt;
 	struct buf sql = { 0 };
@@ -101,7 +105,8 @@ put_select(struct session *s, const struct capture *c, bool lock)
 	}
 	buf_put_u8(&sql, 0);
 	if (c->bind != NULL && st->n_where_params > 0)
-		put_where_bound(s, c, (const char *)sql.data);
+		put_where_bound(s, c, (const char *)sql.data,
+		    lock && c->sure && c->key_equality);
 	else
 		exchange_put(s, (const char *)sql.data, NULL, 0);
 	buf_free(&sql);
@@ -109,23 +114,18 @@ put_select(struct session *s, const struct capture *c, bool lock)
 
 /* The client's statement, with our column if its target is read by that. */
 static void
-put_spliced(struct session *s, const struct capture *c, const char *name)
+put_spliced(struct buf *sql, const struct capture *c)
 {
 	const struct analyzed_statement *st = c->stmt;
 	size_t splice = c->whole ? c->len : st->splice;
-	struct buf sql = { 0 };
 
-	buf_put(&sql, c->text, splice);
+	buf_put(sql, c->text, splice);
 	if (!c->whole) {
 		buf_put_str(
-		    &sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
-		put_returned_row(&sql, c);
+		    sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
+		put_returned_row(sql, c);
 	}
-	buf_put(&sql, c->text + splice, c->len - splice);
-	exchange_put_parse(&s->server, name, (const char *)sql.data, sql.len,
-	    c->bind != NULL ? c->bind->params : NULL,
-	    c->bind != NULL ? c->bind->n_params : 0);
-	buf_free(&sql);
+	buf_put(sql, c->text + splice, c->len - splice);
 }
 
 static void
@@ -159,26 +159,58 @@ put_formats(struct buf *b, const struct capture *c)
 	}
 }
 
+/*
+ * The spliced statement, under a name of ours.  It stays prepared if the
+ * client's own does; then it means what that means.
+ */
+static const char *
+put_parse_bound(
+    struct session *s, struct capture *c, char own_name[KEPT_NAME_BYTES])
+{
+	const struct capture_bind *b = c->bind;
+	const char *name = EXCHANGE_NAME;
+	struct buf sql = { 0 };
+	bool there = false;
+
+	put_spliced(&sql, c);
+	if (c->sure && !c->whole && b->statement != 0)
+		c->kept_run = kept_find(s, (uint64_t)1 << 32 | b->statement,
+		    (const char *)sql.data, sql.len, b->params, b->n_params);
+	if (c->kept_run != KEPT_NONE) {
+		name = kept_name(c->kept_run, own_name);
+		there = kept_begin(s, c->kept_run);
+		if (!there)
+			exchange_put_close_one(&s->server, 'S', name);
+	}
+	if (!there)
+		exchange_put_parse(&s->server, name, (const char *)sql.data,
+		    sql.len, b->params, b->n_params);
+	buf_free(&sql);
+	return name;
+}
+
 /* The portal of the client's name, made anew from the spliced statement. */
 static void
 put_execute(struct session *s, struct capture *c)
 {
 	const struct capture_bind *bind = c->bind;
 	struct wire *w = &s->server;
+	char own_name[KEPT_NAME_BYTES];
+	const char *name = put_parse_bound(s, c, own_name);
 	size_t at;
 
-	put_spliced(s, c, EXCHANGE_NAME);
 	if (bind->check)
 		put_describe_portal(w, bind->portal);
 	if (bind->portal[0] != '\0')
 		exchange_put_close_one(w, 'P', bind->portal);
 	at = wire_begin(w, PqMsg_Bind);
 	buf_put_cstr(&w->out, bind->portal);
-	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	buf_put_cstr(&w->out, name);
 	exchange_put_params(w, bind->params, bind->n_params);
 	put_formats(&w->out, c);
 	wire_end(w, at);
-	exchange_put_close_one(w, 'S', EXCHANGE_NAME);
+	if (c->kept_run == KEPT_NONE)
+		exchange_put_close_one(w, 'S', EXCHANGE_NAME);
 	/* Without RETURNING the server pays no heed to a limit. */
 	exchange_put_execute(
 	    w, bind->portal, c->stmt->returning.len > 0 ? bind->max_rows : 0);
@@ -189,9 +221,12 @@ static void
 put_query(struct session *s, struct capture *c)
 {
 	struct wire *w = &s->server;
+	struct buf sql = { 0 };
 	size_t at;
 
-	put_spliced(s, c, "");
+	put_spliced(&sql, c);
+	exchange_put_parse(w, "", (const char *)sql.data, sql.len, NULL, 0);
+	buf_free(&sql);
 	at = wire_begin(w, PqMsg_Bind);
 	buf_put_cstr(&w->out, "");
 	buf_put_cstr(&w->out, "");
@@ -278,7 +313,7 @@ put_before(struct session *s, struct capture *c)
 }
 
 static void
-put_after(struct session *s, const struct capture *c)
+put_after(struct session *s, struct capture *c)
 {
 	if (c->stmt->kind == STMT_DELETE && !c->whole && !c->own_block)
 		put_select(s, c, false);

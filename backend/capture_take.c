@@ -294,6 +294,7 @@ read_before(struct session *s, struct capture *c)
 		end = read_images(s, c, false);
 	if (end == EXCHANGE_DONE && !c->whole && c->stmt->kind != STMT_INSERT)
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
+	kept_answered(s, c->kept_pre, end == EXCHANGE_DONE);
 	if (end == EXCHANGE_DONE && c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
 	return end;
@@ -451,6 +452,7 @@ capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 	if (end == EXCHANGE_DONE) {
 		step = STATEMENT;
 		end = read_statement(s, &r);
+		kept_answered(s, c->kept_run, end == EXCHANGE_DONE);
 	}
 	if (end == EXCHANGE_DONE) {
 		step = AFTER;

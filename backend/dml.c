@@ -250,6 +250,7 @@ run_once(struct session *s, struct dml *d)
 {
 	struct capture c;
 	enum statement_step step;
+	uint64_t doubts = s->doubts;
 	const char *reason = capture_prepare(
 	    s, &c, d->stmt, d->text, d->len, d->bind, d->effort);
 
@@ -266,6 +267,7 @@ run_once(struct session *s, struct dml *d)
 		return unsupported(s, d, reason);
 	/* Look-ups end here: the captured transaction has no Sync of ours. */
 	weigh_statement(s, &c);
+	c.sure = s->doubts == doubts;
 	if (s->lost)
 		return STATEMENT_STOP;
 	if (s->skipping || s->lookup_error.len > 0)

@@ -96,43 +96,32 @@ exchange_put_bound(struct session *s, const char *sql,
 	exchange_put_close(s, EXCHANGE_NAME);
 }
 
-/* Text parameters, NULL for SQL NULL. */
-static void
-take_texts(struct record_param own[EXCHANGE_MAX_PARAMS],
-    const char *const *params, size_t n_params)
+void
+exchange_put(struct session *s, const char *sql, const char *const *params,
+    size_t n_params)
 {
-	memset(own, 0, EXCHANGE_MAX_PARAMS * sizeof(*own));
+	struct record_param own[EXCHANGE_MAX_PARAMS] = { { 0 } };
+
 	for (size_t i = 0; i < n_params && i < EXCHANGE_MAX_PARAMS; i++)
 		if (params[i] != NULL) {
 			own[i].value = (const uint8_t *)params[i];
 			own[i].len = strlen(params[i]);
 		}
-}
-
-void
-exchange_put(struct session *s, const char *sql, const char *const *params,
-    size_t n_params)
-{
-	struct record_param own[EXCHANGE_MAX_PARAMS];
-
-	take_texts(own, params, n_params);
 	exchange_put_bound(s, sql, own, n_params);
 }
 
 /* Two Close messages like any exchange, and the last one is its end. */
 void
 exchange_put_kept(struct session *s, const char *name, const char *sql,
-    const char *const *params, size_t n_params)
+    const struct record_param *params, size_t n)
 {
-	struct record_param own[EXCHANGE_MAX_PARAMS];
 	struct wire *w = &s->server;
 
-	take_texts(own, params, n_params);
 	/* Maybe it is there after all. */
 	exchange_put_close_one(w, 'S', sql != NULL ? name : EXCHANGE_NAME);
 	if (sql != NULL)
-		exchange_put_parse(w, name, sql, strlen(sql), own, n_params);
-	put_run(w, name, own, n_params);
+		exchange_put_parse(w, name, sql, strlen(sql), params, n);
+	put_run(w, name, params, n);
 	exchange_put_close_one(w, 'P', EXCHANGE_NAME);
 }
 

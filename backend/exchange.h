@@ -37,7 +37,7 @@ void exchange_put_bound(struct session *s, const char *sql,
  * there already.
  */
 void exchange_put_kept(struct session *s, const char *name, const char *sql,
-	const char *const *params, size_t n_params);
+	const struct record_param *params, size_t n);
 
 /*
  * The steps of these, for the statement of another name ("" is the unnamed

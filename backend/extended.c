@@ -110,6 +110,7 @@ parse(struct session *s, const struct message *m)
 
 	if (!r.bad) {
 		p = prepared_new(sql, strlen(sql));
+		p->serial = name[0] == '\0' ? 0 : ++s->serial;
 		p->doubts = s->doubts;
 		if (take_types(p, &r)) {
 			weigh(s, p,
@@ -461,6 +462,7 @@ execute_dml(struct session *s, const struct message *m, const char *name,
 		free(params);
 		return run_unsupported(s, m, p, "execute");
 	}
+	b.statement = p->serial;
 	b.first = s->batch_executions == 0 && portals_count(s->portals) == 1;
 	b.sync_follows = sync_follows;
 	a = analyze(s->analyzer, p->sql, p->len, true);

@@ -90,11 +90,18 @@ put_many(struct session *s, const struct txn *t,
 	buf_free(&names);
 }
 
+static void
+put_name(struct record_param *p, const struct catalog_table *table)
+{
+	p->value = (const uint8_t *)table->written;
+	p->len = strlen(table->written);
+}
+
 void
 facts_put(struct session *s, const struct txn *t,
     const struct catalog_table *const *tables, size_t n)
 {
-	const char *names[FEW] = { NULL };
+	struct record_param names[FEW] = { { 0 } };
 	bool quick = true;
 	size_t k = 0;
 
@@ -104,11 +111,11 @@ facts_put(struct session *s, const struct txn *t,
 		return;
 	}
 	for (size_t i = 0; i < t->n_tables; i++) {
-		names[k++] = t->tables[i].catalog->written;
+		put_name(&names[k++], t->tables[i].catalog);
 		quick = quick && t->tables[i].catalog->quick != NULL;
 	}
 	for (size_t i = 0; i < n; i++) {
-		names[k++] = tables[i]->written;
+		put_name(&names[k++], tables[i]);
 		quick = quick && tables[i]->quick != NULL;
 	}
 	s->txn->quick = quick;

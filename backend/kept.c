@@ -5,43 +5,98 @@
  */
 #include "kept.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "exchange.h"
+#include "ioutil.h"
 #include "pipeline.h"
 
 static const char *const names[KEPT_NAMES] = { "pgwitness_facts",
 	"pgwitness_quick_facts" };
 
-void
-kept_put(struct session *s, enum kept_name name, const char *sql,
-    const char *const *params, size_t n_params)
+const char *
+kept_name(int which, char name[KEPT_NAME_BYTES])
 {
-	struct kept *k = &s->kept;
-	bool there = k->statements[name].there &&
-		     k->statements[name].doubts == s->doubts;
+	if (which < KEPT_NAMES)
+		return names[which];
+	snprintf(name, KEPT_NAME_BYTES, "pgwitness_%d", which);
+	return name;
+}
 
-	if (k->shy) {
-		exchange_put(s, sql, params, n_params);
-		return;
+static void
+put_key(struct buf *key, uint64_t owner, const char *sql, size_t len,
+    const struct record_param *params, size_t n)
+{
+	buf_put(key, &owner, sizeof(owner));
+	for (size_t i = 0; i < n; i++)
+		buf_put_u32(key, params[i].type);
+	buf_put(key, sql, len);
+}
+
+int
+kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
+    const struct record_param *params, size_t n)
+{
+	struct kept_statement *k;
+	struct buf key = { 0 };
+	int which;
+
+	if (s->kept.shy)
+		return KEPT_NONE;
+	put_key(&key, owner, sql, len, params, n);
+	which = KEPT_NAMES + (int)(io_crc32c(0, key.data, key.len) %
+				   (KEPT_ALL - KEPT_NAMES));
+	k = &s->kept.statements[which];
+	if (k->key_len == key.len && memcmp(k->key, key.data, key.len) == 0) {
+		buf_free(&key);
+		return which;
 	}
+	free(k->key);
+	k->key = key.data;
+	k->key_len = key.len;
+	k->there = k->asked = false;
+	return KEPT_NONE;
+}
+
+bool
+kept_begin(struct session *s, int which)
+{
+	struct kept_statement *k = &s->kept.statements[which];
+	bool there = k->there && k->doubts == s->doubts;
+
 	k->used = true;
-	k->statements[name].asked = true;
-	k->statements[name].there = false;
-	k->statements[name].doubts = s->doubts;
-	exchange_put_kept(s, names[name], there ? NULL : sql, params, n_params);
+	k->asked = true;
+	k->there = false;
+	k->doubts = s->doubts;
+	return there;
 }
 
 void
-kept_answered(struct session *s, enum kept_name name, bool done)
+kept_put(struct session *s, int which, const char *sql,
+    const struct record_param *params, size_t n)
 {
-	struct kept *k = &s->kept;
+	char name[KEPT_NAME_BYTES];
 
-	if (!k->statements[name].asked)
+	if (which == KEPT_NONE || s->kept.shy)
+		exchange_put_bound(s, sql, params, n);
+	else
+		exchange_put_kept(s, kept_name(which, name),
+		    kept_begin(s, which) ? NULL : sql, params, n);
+}
+
+void
+kept_answered(struct session *s, int which, bool done)
+{
+	struct kept_statement *k;
+
+	if (which == KEPT_NONE || !s->kept.statements[which].asked)
 		return;
-	k->statements[name].asked = false;
-	k->statements[name].there = done && !k->shy;
+	k = &s->kept.statements[which];
+	k->asked = false;
+	k->there = done && !s->kept.shy;
 }
 
 /* pg_prepared_statements, or the function under it. */
@@ -67,14 +122,18 @@ looks_at_prepared(const char *text, size_t len)
 bool
 kept_hide(struct session *s, const char *text, size_t len)
 {
+	char name[KEPT_NAME_BYTES];
+	bool any = false;
+
 	if (s->bare || !looks_at_prepared(text, len))
 		return true;
 	s->kept.shy = true;
-	if (!s->kept.used)
-		return true;
-	for (int i = 0; i < KEPT_NAMES; i++) {
-		exchange_put_close_one(&s->server, 'S', names[i]);
+	for (int i = 0; i < KEPT_ALL; i++) {
+		if (!s->kept.statements[i].used)
+			continue;
+		exchange_put_close_one(&s->server, 'S', kept_name(i, name));
 		pipeline_push(s, PqMsg_Close)->own = true;
+		any = true;
 	}
-	return pipeline_catch_up(s);
+	return !any || pipeline_catch_up(s);
 }

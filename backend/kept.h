@@ -18,24 +18,46 @@
 #include "attr.h"
 
 struct session;
+struct record_param;
 
-enum kept_name { KEPT_FACTS, KEPT_QUICK_FACTS, KEPT_NAMES };
+#define KEPT_NONE (-1)
+#define KEPT_NAME_BYTES 32
+/* The first ones have names of their own, the others come by their text. */
+enum { KEPT_FACTS, KEPT_QUICK_FACTS, KEPT_NAMES, KEPT_ALL = KEPT_NAMES + 32 };
 
 struct kept {
-	struct {
+	struct kept_statement {
+		bool used;	  /* it may be there */
 		bool asked;	  /* its answer will come */
 		bool there;	  /* it has come */
 		uint64_t doubts;  /* the session's then */
-	} statements[KEPT_NAMES];
-	bool used;		  /* one of them may be there */
+		uint8_t *key;	  /* what it is, if it came by its text */
+		size_t key_len;
+	} statements[KEPT_ALL];
 	bool shy;		  /* the client looks at them */
 };
 
-/* As exchange_put(), which reads the answer, too. */
-void kept_put(struct session *s, enum kept_name name, const char *sql,
-	const char *const *params, size_t n_params);
-/* How that ended, if it was asked. */
-void kept_answered(struct session *s, enum kept_name name, bool done);
+/*
+ * The place for a statement of this text and types that is seen for the second
+ * time, else KEPT_NONE: it shall not be kept.  owner: whose text it is; it is
+ * another one for another owner.
+ */
+int kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
+	const struct record_param *params, size_t n);
+
+/*
+ * It is run now: true if it is there, else it must be closed and parsed again.
+ * Nothing that runs behind it in the same write may raise a doubt.
+ */
+PGW_MUSTCHECK bool kept_begin(struct session *s, int which);
+const char *kept_name(int which, char name[KEPT_NAME_BYTES]);
+
+/* As exchange_put_bound(), which reads the answer, too. */
+void kept_put(struct session *s, int which, const char *sql,
+	const struct record_param *params, size_t n);
+
+/* How that, or what was begun, ended, if it was asked. */
+void kept_answered(struct session *s, int which, bool done);
 
 /*
  * A text of the client's that comes next: nothing of ours is there to be seen

@@ -35,6 +35,7 @@ struct prepared {
 	bool dml;		/* dml_takes() */
 	bool noted;		/* running it means something: statement_note() */
 	bool seen;		/* the server has it still (extended.c) */
+	uint32_t serial;	/* of those with a name, from 1; else 0 */
 	uint64_t doubts;	/* the session's, when it was last sure */
 };
 
