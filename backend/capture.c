@@ -413,7 +413,7 @@ apply_images(struct txn *t, const struct capture *c, uint32_t statement)
 	if (c->visiting && c->check.wider)
 		txn_degrade(t, CAPTURE_INCOMPLETE, "scope");
 	if (c->whole && c->check.sequences)
-		txn_unverifiable(t, "sequence");
+		txn_unverifiable(t, REASON_SEQUENCE);
 }
 
 /* The target's own rows, found and left. */

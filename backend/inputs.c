@@ -142,7 +142,7 @@ inputs_take(struct session *s, const struct capture *c, uint32_t statement)
 		if (what == NULL)
 			continue;
 		if (!ordered && c->n_post > 1)
-			txn_doubt(s->txn, "order");
+			txn_doubt(s->txn, REASON_ORDER);
 		if (!take_column(s, c, statement, i, what))
 			txn_degrade(
 			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");

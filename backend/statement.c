@@ -195,7 +195,7 @@ statement_add(struct session *s, const char *sql, size_t len, const char *type,
 	if (s->config->log_statements == STATEMENTS_NORMALIZED) {
 		normal = analyze_normalize(sql, len);
 		/* Replay needs the literals. */
-		txn_unverifiable(s->txn, "normalized");
+		txn_unverifiable(s->txn, REASON_NORMALIZED);
 		sql = normal != NULL ? normal : "";
 		len = strlen(sql);
 	}

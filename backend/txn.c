@@ -138,17 +138,17 @@ txn_degrade(struct txn *t, enum capture_class class, const char *reason)
 }
 
 void
-txn_unverifiable(struct txn *t, const char *reason)
+txn_unverifiable(struct txn *t, enum reason reason)
 {
 	if (t->unverifiable[0] == '\0')
-		t->unverifiable = reason;
+		t->unverifiable = reason_name(reason);
 }
 
 void
-txn_doubt(struct txn *t, const char *reason)
+txn_doubt(struct txn *t, enum reason reason)
 {
 	if (t->doubt[0] == '\0')
-		t->doubt = reason;
+		t->doubt = reason_name(reason);
 }
 
 bool

@@ -15,6 +15,7 @@
 
 #include "attr.h"
 #include "catalog.h"
+#include "reason.h"
 #include "record.h"
 
 /* One row by its key: the state before the first touch and the state now. */
@@ -113,10 +114,10 @@ void txn_add_warning(struct txn *t, const char *code, const char *function,
  * but exact, race and "read_set" drops the images. */
 void txn_degrade(struct txn *t, enum capture_class class, const char *reason);
 /* Keeps the first reason. */
-void txn_unverifiable(struct txn *t, const char *reason);
+void txn_unverifiable(struct txn *t, enum reason reason);
 
 /* Keeps the first reason. */
-void txn_doubt(struct txn *t, const char *reason);
+void txn_doubt(struct txn *t, enum reason reason);
 /* Strings and values live as long as the transaction.  False: arena limit. */
 PGW_MUSTCHECK bool txn_add_input(struct txn *t, const struct record_input *in);
 

@@ -23,16 +23,16 @@ weigh_function(struct session *s, const char *name, enum function_class class)
 	case FUNCTION_TIME:
 		break;
 	case FUNCTION_SEQUENCE:
-		txn_unverifiable(t, "sequence");
+		txn_unverifiable(t, REASON_SEQUENCE);
 		break;
 	case FUNCTION_VOLATILE:
-		txn_unverifiable(t, "volatile_function");
+		txn_unverifiable(t, REASON_VOLATILE_FUNCTION);
 		break;
 	case FUNCTION_ENVIRONMENT:
-		txn_unverifiable(t, "environment");
+		txn_unverifiable(t, REASON_ENVIRONMENT);
 		break;
 	case FUNCTION_USER:
-		txn_unverifiable(t, "user_function");
+		txn_unverifiable(t, REASON_USER_FUNCTION);
 		return;
 	case FUNCTION_SETTINGS:
 		txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
@@ -81,7 +81,7 @@ weigh_user_code(struct session *s, const struct catalog_table *t)
 {
 	if (!t->user_code)
 		return;
-	txn_unverifiable(s->txn, "user_function");
+	txn_unverifiable(s->txn, REASON_USER_FUNCTION);
 	session_doubt(s);
 }
 
@@ -127,7 +127,7 @@ weigh_order(struct session *s, const struct capture *c)
 	if (st->order_matters || st->modifying_cte ||
 	    (st->sums && has_floats(c)) ||
 	    (st->kind == STMT_UPDATE && st->from_or_using))
-		txn_doubt(s->txn, "order");
+		txn_doubt(s->txn, REASON_ORDER);
 }
 
 void
@@ -157,7 +157,7 @@ weigh_statement(struct session *s, const struct capture *c)
 	if (c->whole || c->table->triggers)
 		session_doubt(s);
 	if (st->system_columns || c->scope.catalogs)
-		txn_unverifiable(s->txn, "environment");
+		txn_unverifiable(s->txn, REASON_ENVIRONMENT);
 	if (!c->scoped && (st->reads_relations || st->has_sublinks))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "read_set");
 }

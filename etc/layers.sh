@@ -89,8 +89,29 @@ law_text() {
 		offend "no SPDX line"
 }
 
+# replayd/README and include/reason.h have the same reasons.
+law_reasons() {
+	sed -n '/^Reasons of a verdict/,/^Speed/p' replayd/README |
+		sed -nE 's/^    ([a-z]+[a-z_]*( [a-z_]+)*)(  .*)?$/\1/p' |
+		tr ' ' '\n' | sort -u >"$offenders.readme"
+	sed -nE 's/^\tREASON_([A-Z_]+),?.*$/\1/p' include/reason.h |
+		tr 'A-Z' 'a-z' | grep -v '^none$' | sort -u >"$offenders.code"
+	sed -nE 's/^\t\[REASON_([A-Z_]+)\] = "(.*)",$/\1 \2/p' \
+		common/reason.c | tr 'A-Z' 'a-z' |
+		awk '$1 != $2 && $1 != "none"' |
+		offend "common/reason.c names it otherwise"
+	diff "$offenders.readme" "$offenders.code" | grep '^[<>]' |
+		offend "a reason is not in both replayd/README (<) and include/reason.h (>)"
+	sed -nE 's/^\t\[REASON_([A-Z_]+)\] = .*$/\1/p' common/reason.c |
+		tr 'A-Z' 'a-z' | grep -v '^none$' | sort |
+		diff - "$offenders.code" | grep '^[<>]' |
+		offend "common/reason.c (<) and include/reason.h (>) differ"
+	rm -f "$offenders.readme" "$offenders.code"
+}
+
 law_includes
 law_libraries
+law_reasons
 law_top_level
 law_text
 if [ -s "$offenders" ]; then

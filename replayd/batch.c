@@ -183,7 +183,7 @@ unreadable(const struct worker_job *job, struct verdict *v)
 	    " read from the spool",
 	    (unsigned long long)job->tx_id);
 	v->kind = VERDICT_ERROR;
-	v->reason = "record_unreadable";
+	v->reason = reason_name(REASON_RECORD_UNREADABLE);
 	v->detail = "";
 }
 

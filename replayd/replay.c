@@ -63,10 +63,10 @@ replay_schema(const struct replay *p)
 /* --- may it be replayed at all --- */
 
 static void
-conclude(struct verdict *v, enum verdict_kind kind, const char *reason)
+conclude(struct verdict *v, enum verdict_kind kind, enum reason reason)
 {
 	v->kind = kind;
-	v->reason = reason;
+	v->reason = reason_name(reason);
 }
 
 /* Behind white space, comments and opening parentheses. */
@@ -143,16 +143,16 @@ params_are_sendable(const struct record_statement *s)
 	return s->n_params <= PQ_QUERY_PARAM_MAX_LIMIT;
 }
 
-static const char *
+static enum reason
 statements_refused(const struct record *r)
 {
 	for (size_t i = 0; i < r->n_statements; i++) {
 		if (!params_are_sendable(&r->statements[i]))
-			return "parameter_type";
+			return REASON_PARAMETER_TYPE;
 		if (!statement_is_sendable(&r->statements[i]))
-			return "unsupported";
+			return REASON_UNSUPPORTED;
 	}
-	return NULL;
+	return REASON_NONE;
 }
 
 static bool
@@ -167,28 +167,42 @@ rows_name_statements(const struct record *r)
 	return true;
 }
 
+enum reason
+replay_refusal(const struct record *r)
+{
+	static const enum reason captures[] = {
+		[CAPTURE_EXACT] = REASON_NONE,
+		[CAPTURE_INCOMPLETE] = REASON_CAPTURE_INCOMPLETE,
+		[CAPTURE_RACE] = REASON_CAPTURE_RACE,
+		[CAPTURE_UNSUPPORTED] = REASON_CAPTURE_UNSUPPORTED,
+		[CAPTURE_LOST] = REASON_CAPTURE_LOST,
+	};
+
+	if (r->unverifiable != NULL && r->unverifiable[0] != '\0')
+		return reason_of(r->unverifiable);
+	if (captures[r->capture] == REASON_NONE && !r->has_images)
+		return REASON_CAPTURE_UNSUPPORTED;
+	return captures[r->capture];
+}
+
 bool
 replay_is_wanted(const struct replay *p, struct record *r, struct arena *a,
     struct verdict *v)
 {
-	const char *refused = NULL;
+	enum reason refused = replay_refusal(r);
 
 	if (!p->config->enable_verification)
-		refused = "verification_disabled";
-	else if (r->unverifiable[0] != '\0')
-		refused = r->unverifiable;
-	else if (r->capture != CAPTURE_EXACT)
-		refused = capture_class_name(r->capture);
-	else if (!r->has_images)
-		refused = "no_images";
-	else if (!compare_record_roots(r, a) || !rows_name_statements(r)) {
-		conclude(v, VERDICT_ERROR, "record_inconsistent");
+		refused = REASON_VERIFICATION_DISABLED;
+	if (refused == REASON_NONE &&
+	    (!compare_record_roots(r, a) || !rows_name_statements(r))) {
+		conclude(v, VERDICT_ERROR, REASON_RECORD_INCONSISTENT);
 		return false;
-	} else
+	}
+	if (refused == REASON_NONE)
 		refused = statements_refused(r);
-	if (refused != NULL)
+	if (refused != REASON_NONE)
 		conclude(v, VERDICT_UNVERIFIABLE, refused);
-	return refused == NULL;
+	return refused == REASON_NONE;
 }
 
 /* --- what an outcome means --- */
@@ -215,18 +229,31 @@ explain(const struct job *j, struct arena *a, struct verdict *v)
 	v->detail = detail;
 }
 
-/* What replayd/pin refused; NULL: it was not that. */
-static const char *
+/* What replayd/pin refused; NONE: it was not that. */
+static enum reason
 pin_reason(const char *sqlstate)
 {
-	static const char *const reasons[] = { "environment",
-		"volatile_function", "sequence", "not_pinned",
-		"unpinned_expression", "read_set" };
+	static const enum reason reasons[] = { REASON_ENVIRONMENT,
+		REASON_VOLATILE_FUNCTION, REASON_SEQUENCE, REASON_NOT_PINNED,
+		REASON_UNPINNED_EXPRESSION, REASON_READ_SET };
 
 	if (strncmp(sqlstate, "PW00", 4) != 0 || sqlstate[4] < '1' ||
 	    (size_t)(sqlstate[4] - '1') >= sizeof(reasons) / sizeof(*reasons))
-		return NULL;
+		return REASON_NONE;
 	return reasons[sqlstate[4] - '1'];
+}
+
+/* "replay_error:23505" */
+static void
+name_sqlstate(const struct job *j, struct arena *a, struct verdict *v)
+{
+	size_t size = strlen(v->reason) + sizeof(j->sqlstate) + 1;
+	char *reason = arena_alloc(a, size);
+
+	if (reason == NULL)
+		return;
+	snprintf(reason, size, "%s:%s", v->reason, j->sqlstate);
+	v->reason = reason;
 }
 
 /*
@@ -236,34 +263,30 @@ pin_reason(const char *sqlstate)
 static void
 judge_statement_error(const struct job *j, struct arena *a, struct verdict *v)
 {
-	char *reason;
-	const char *pinned = pin_reason(j->sqlstate);
+	enum reason pinned = pin_reason(j->sqlstate);
 
 	v->statement = (int32_t)j->statement;
-	if (pinned != NULL) {
+	if (pinned != REASON_NONE) {
 		conclude(v, VERDICT_UNVERIFIABLE, pinned);
 	} else if (strcmp(j->sqlstate, "57014") == 0) {
-		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_TIMEOUT);
 	} else if (class_is(j->sqlstate, "53") || class_is(j->sqlstate, "54")) {
-		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_TOO_LARGE);
 	} else if (strcmp(j->sqlstate, "22P03") == 0) {
 		/* A binary value may hold OIDs of the server's own. */
-		conclude(v, VERDICT_UNVERIFIABLE, "parameter_type");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_PARAMETER_TYPE);
 	} else if (class_is(j->sqlstate, "22") || class_is(j->sqlstate, "23")) {
-		reason = arena_alloc(a, 32);
-		if (reason != NULL)
-			snprintf(reason, 32, "replay_error:%s", j->sqlstate);
-		conclude(v, VERDICT_MISMATCH,
-		    reason != NULL ? reason : "replay_error");
+		conclude(v, VERDICT_MISMATCH, REASON_REPLAY_ERROR);
+		name_sqlstate(j, a, v);
 	} else {
-		conclude(v, VERDICT_UNVERIFIABLE, "replay_error");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_REPLAY_ERROR);
 	}
 }
 
 static void
 judge_failure(const struct job *j, struct arena *a, struct verdict *v)
 {
-	const char *pinned = pin_reason(j->sqlstate);
+	enum reason pinned = pin_reason(j->sqlstate);
 
 	explain(j, a, v);
 	switch (j->failure) {
@@ -272,17 +295,17 @@ judge_failure(const struct job *j, struct arena *a, struct verdict *v)
 		break;
 	case JOB_PRELOAD:
 		conclude(v, VERDICT_UNVERIFIABLE,
-		    pinned != NULL ? pinned : "preload");
+		    pinned != REASON_NONE ? pinned : REASON_PRELOAD);
 		break;
 	case JOB_READ:
 	case JOB_OWN:
 		conclude(v, VERDICT_UNVERIFIABLE,
-		    pinned != NULL                      ? pinned
-		    : strcmp(j->sqlstate, "57014") == 0 ? "timeout"
-							: "replay_error");
+		    pinned != REASON_NONE               ? pinned
+		    : strcmp(j->sqlstate, "57014") == 0 ? REASON_TIMEOUT
+							: REASON_REPLAY_ERROR);
 		break;
 	case JOB_TOO_LARGE:
-		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_TOO_LARGE);
 		break;
 	case JOB_FINE:
 	default:
@@ -294,17 +317,17 @@ judge_failure(const struct job *j, struct arena *a, struct verdict *v)
 static void
 excuse(const struct job *j, struct verdict *v)
 {
-	const char *reason = NULL;
+	enum reason reason = REASON_NONE;
 
 	if (v->kind != VERDICT_MISMATCH)
 		return;
 	if (j->record->now[0] == '\0')
-		reason = "not_pinned";
+		reason = REASON_NOT_PINNED;
 	else if (!j->copy->same_locale)
-		reason = "locale";
+		reason = REASON_LOCALE;
 	else if (j->record->doubt[0] != '\0')
-		reason = j->record->doubt;
-	if (reason == NULL)
+		reason = reason_of(j->record->doubt);
+	if (reason == REASON_NONE)
 		return;
 	conclude(v, VERDICT_UNVERIFIABLE, reason);
 	v->n_mismatches = 0;
@@ -317,10 +340,10 @@ judge(struct job *j, struct arena *a, struct verdict *v)
 	if (j->failure != JOB_FINE) {
 		judge_failure(j, a, v);
 	} else if (!compare_tables(j->record, j->calculated, a, v)) {
-		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_TOO_LARGE);
 		v->n_mismatches = 0;
 	} else if (v->kind == VERDICT_MISMATCH) {
-		conclude(v, VERDICT_MISMATCH, "rows_differ");
+		conclude(v, VERDICT_MISMATCH, REASON_ROWS_DIFFER);
 		v->statement = j->record->n_statements == 1 ? 0 : -1;
 	}
 	excuse(j, v);
@@ -346,7 +369,7 @@ after_wait(const struct replay *p, enum session_wait w,
 	case SESSION_STOPPED:
 		return ATTEMPT_STOPPED;
 	case SESSION_TIMEOUT:
-		conclude(v, VERDICT_UNVERIFIABLE, "timeout");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_TIMEOUT);
 		return ATTEMPT_DONE;
 	case SESSION_READY:
 	case SESSION_LOST:
@@ -415,7 +438,7 @@ attempt(struct replay *p, struct schema_copy *copy, struct record *r,
 		bool lost = PQstatus(copy->conn) != CONNECTION_OK;
 
 		session_close(copy);
-		conclude(v, VERDICT_UNVERIFIABLE, "too_large");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_TOO_LARGE);
 		return lost ? ATTEMPT_AGAIN : ATTEMPT_DONE;
 	}
 	w = job_receive(&j);
@@ -440,23 +463,23 @@ run_on_copy(struct replay *p, struct record *r, struct arena *a,
     struct verdict *v, struct schema_copy **used)
 {
 	enum attempt what = ATTEMPT_AGAIN;
-	const char *reason;
+	enum reason reason;
 
 	*used = schema_copy_for(p->schema, r, &reason);
 	if (*used == NULL) {
 		replay_verdict_init(v, v->tx_id);
 		conclude(v, VERDICT_UNVERIFIABLE, reason);
-		return reason[0] != '\0';
+		return reason != REASON_NONE;
 	}
 	if (!(*used)->pinned) {
 		replay_verdict_init(v, v->tx_id);
-		conclude(v, VERDICT_UNVERIFIABLE, "pin_missing");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_PIN_MISSING);
 		return true;
 	}
 	for (int i = 0; i < 2 && what == ATTEMPT_AGAIN; i++)
 		what = attempt(p, *used, r, a, v);
 	if (what == ATTEMPT_AGAIN)
-		conclude(v, VERDICT_UNVERIFIABLE, "verification_cluster");
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_VERIFICATION_CLUSTER);
 	return what != ATTEMPT_STOPPED;
 }
 

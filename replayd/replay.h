@@ -11,6 +11,7 @@
 #include "arena.h"
 #include "attr.h"
 #include "config.h"
+#include "reason.h"
 #include "record.h"
 #include "schema.h"
 #include "verdict.h"
@@ -21,6 +22,9 @@ struct replay;
 PGW_MUSTCHECK struct replay *replay_new(const struct config *c,
 	unsigned index);
 void replay_free(struct replay *p);
+
+/* What the record itself says against a replay; NONE: nothing. */
+enum reason replay_refusal(const struct record *r);
 
 /* For batch.c, which runs many at once: what replay_run() does first. */
 struct schema *replay_schema(const struct replay *p);

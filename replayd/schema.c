@@ -135,7 +135,7 @@ or_null(const char *s)
 /* The witness role's, under an empty search_path; NULL with *reason. */
 static PGconn *
 witness_connect(
-    const struct config *c, const char *database, const char **reason)
+    const struct config *c, const char *database, enum reason *reason)
 {
 	const char *keys[] = { "host", "port", "user", "password", "passfile",
 		"connect_timeout", "application_name", "client_encoding",
@@ -152,9 +152,9 @@ witness_connect(
 	conn = PQconnectdbParams(keys, values, 0);
 	if (PQstatus(conn) != CONNECTION_OK) {
 		log_warning("witness_connect", "%s", PQerrorMessage(conn));
-		*reason = "server_unreachable";
+		*reason = REASON_SERVER_UNREACHABLE;
 	} else if (PQserverVersion(conn) / 10000 != SERVER_MAJOR) {
-		*reason = "server_version";
+		*reason = REASON_SERVER_VERSION;
 	} else {
 		return conn;
 	}
@@ -591,17 +591,17 @@ forget(struct schema_copy *copy)
 
 static bool
 make_from(struct schema *s, struct schema_copy *copy, PGconn *conn,
-    const char **reason)
+    enum reason *reason)
 {
 	PGresult *server = NULL;
 	PGresult *extensions = NULL;
 
-	*reason = "schema_dump_failed";
+	*reason = REASON_SCHEMA_DUMP_FAILED;
 	server = query_rows(conn, "schema_query", SCHEMA_DATABASE_SQL);
 	extensions = query_rows(conn, "schema_query", SCHEMA_EXTENSIONS_SQL);
 	if (server != NULL && extensions != NULL && PQntuples(server) == 1 &&
 	    read_server(s, copy, conn)) {
-		*reason = "verification_cluster";
+		*reason = REASON_VERIFICATION_CLUSTER;
 		copy->ready = build(s, copy, server, extensions);
 		blueprint_keep(s->config, copy->name, s->dump.archive, server,
 		    extensions);
@@ -612,7 +612,7 @@ make_from(struct schema *s, struct schema_copy *copy, PGconn *conn,
 }
 
 static bool
-make_once(struct schema *s, struct schema_copy *copy, const char **reason)
+make_once(struct schema *s, struct schema_copy *copy, enum reason *reason)
 {
 	int64_t start = io_monotonic_us();
 	PGconn *conn = witness_connect(s->config, copy->database, reason);
@@ -720,7 +720,7 @@ back_off(int ms)
 
 /* Several tries; after that, fails at once for a while. */
 static bool
-make(struct schema *s, struct schema_copy *copy, const char **reason)
+make(struct schema *s, struct schema_copy *copy, enum reason *reason)
 {
 	if (copy->unreachable_us != 0 &&
 	    io_monotonic_us() - copy->unreachable_us < UNREACHABLE_US) {
@@ -729,18 +729,18 @@ make(struct schema *s, struct schema_copy *copy, const char **reason)
 	}
 	for (int i = 0, ms = 100; i < DUMP_TRIES; i++, ms *= 3) {
 		if (i > 0 && !back_off(ms)) {
-			*reason = "";
+			*reason = REASON_NONE;
 			return false;
 		}
 		if (make_once(s, copy, reason)) {
 			copy->unreachable_us = 0;
 			return true;
 		}
-		if (strcmp(*reason, "server_version") == 0)
+		if (*reason == REASON_SERVER_VERSION)
 			break;
 	}
 	if (procsig_pending(SIGTERM))
-		*reason = "";
+		*reason = REASON_NONE;
 	copy->unreachable_us = io_monotonic_us();
 	copy->unreachable = *reason;
 	return false;
@@ -786,13 +786,13 @@ worth_another_dump(
 }
 
 struct schema_copy *
-schema_copy_for(struct schema *s, const struct record *r, const char **reason)
+schema_copy_for(struct schema *s, const struct record *r, enum reason *reason)
 {
 	struct schema_copy *copy;
 	const char *wanted = NULL;
 
 	if (s->config->backend_user[0] == '\0') {
-		*reason = "no_witness_role";
+		*reason = REASON_NO_WITNESS_ROLE;
 		return NULL;
 	}
 	copy = copy_of(s, r->database);
@@ -810,7 +810,7 @@ schema_copy_for(struct schema *s, const struct record *r, const char **reason)
 		return copy;
 	snprintf(copy->missed, sizeof(copy->missed), "%s", wanted);
 	copy->missed_us = io_monotonic_us();
-	*reason = "schema_changed";
+	*reason = REASON_SCHEMA_CHANGED;
 	return NULL;
 }
 
@@ -820,7 +820,7 @@ schema_is_stale(
 {
 	char stamp[SCHEMA_FINGERPRINT_BYTES];
 	int64_t now = io_now_us();
-	const char *reason;
+	enum reason reason;
 	PGconn *conn;
 	bool stale;
 

@@ -18,6 +18,7 @@
 
 #include "attr.h"
 #include "config.h"
+#include "reason.h"
 #include "record.h"
 
 #define SCHEMA_FINGERPRINT_BYTES 33	/* md5 in hex and a NUL */
@@ -47,7 +48,7 @@ struct schema_copy {
 	char missed[SCHEMA_FINGERPRINT_BYTES]; /* wanted, not in the dump */
 	int64_t missed_us;
 	int64_t unreachable_us;		/* last failure to dump, monotonic */
-	const char *unreachable;	/* its reason */
+	enum reason unreachable;	/* its reason */
 	/* replay.c's: the replay role's connection, NULL if closed */
 	PGconn *conn;
 	char token[33];			/* this session's, for replayd/pin */
@@ -67,11 +68,11 @@ void schema_free(struct schema *s);
 
 /*
  * The copy on which the job can run, made or made anew where needed (then it
- * blocks for seconds).  NULL if there is none: *reason of the verdict, "" if
+ * blocks for seconds).  NULL if there is none: *reason of the verdict, NONE if
  * SIGTERM is pending.
  */
 PGW_MUSTCHECK struct schema_copy *schema_copy_for(struct schema *s,
-	const struct record *r, const char **reason);
+	const struct record *r, enum reason *reason);
 
 /*
  * Makes the copy of r's database from a bundle (blueprint.h); the server is

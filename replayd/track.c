@@ -24,6 +24,8 @@
 #include "jsonx.h"
 #include "killpoint.h"
 #include "log.h"
+#include "reason.h"
+#include "replay.h"
 
 #define MAX_LOGGED_MISMATCHES 10
 
@@ -82,11 +84,11 @@ end_with_verdict(struct track *t, const struct txn *x, const struct verdict *v,
 }
 
 static void
-end_without_replay(struct track *t, const struct txn *x, const char *reason)
+end_without_replay(struct track *t, const struct txn *x, enum reason reason)
 {
 	struct verdict v = { .tx_id = x->tx_id,
 		.kind = VERDICT_UNVERIFIABLE,
-		.reason = reason,
+		.reason = reason_name(reason),
 		.detail = "",
 		.statement = -1 };
 
@@ -100,7 +102,7 @@ settle(struct track *t, struct txn *x)
 	if (!x->final || x->queued || x->at.segment == 0 || x->of_intent)
 		return;
 	if (x->unverifiable != NULL) {
-		end_without_replay(t, x, x->unverifiable);
+		end_without_replay(t, x, reason_of(x->unverifiable));
 		return;
 	}
 	x->queued = true;
@@ -152,7 +154,7 @@ distrust(const struct txn *x, struct verdict *v)
 		    sizeof(x->post_root)) == 0))
 		return;
 	v->kind = VERDICT_ERROR;
-	v->reason = "root_disagrees";
+	v->reason = reason_name(REASON_ROOT_DISAGREES);
 	v->detail = "the worker verified, but not the claimed root";
 }
 
@@ -205,29 +207,19 @@ track_outcome(
 
 /* --- frames --- */
 
-/* NULL: it shall be replayed. */
-static const char *
+/* NONE: it shall be replayed. */
+static enum reason
 reason_not_to_replay(const struct track *t, const struct record *r)
 {
-	static const char *const captures[] = {
-		[CAPTURE_EXACT] = NULL,
-		[CAPTURE_INCOMPLETE] = "capture_incomplete",
-		[CAPTURE_RACE] = "capture_race",
-		[CAPTURE_UNSUPPORTED] = "capture_unsupported",
-		[CAPTURE_LOST] = "capture_lost",
-	};
+	enum reason refusal = replay_refusal(r);
 
 	if (!t->config->enable_verification)
-		return "verification_disabled";
-	if (r->unverifiable != NULL && *r->unverifiable != '\0')
-		return r->unverifiable;
-	if (captures[r->capture] != NULL)
-		return captures[r->capture];
-	if (!r->has_images)
-		return "capture_unsupported";
+		return REASON_VERIFICATION_DISABLED;
+	if (refusal != REASON_NONE)
+		return refusal;
 	if (*t->config->backend_user == '\0')
-		return "no_witness_role";
-	return t->n_workers == 0 ? "no_worker" : NULL;
+		return REASON_NO_WITNESS_ROLE;
+	return t->n_workers == 0 ? REASON_NO_WORKER : REASON_NONE;
 }
 
 static void
@@ -290,7 +282,7 @@ static void
 remember(const struct track *t, struct txn *x, const struct spool_frame *f,
     const struct record *r)
 {
-	const char *reason = reason_not_to_replay(t, r);
+	enum reason reason = reason_not_to_replay(t, r);
 
 	x->at = f->at;
 	x->of_intent = false;
@@ -304,7 +296,8 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 	x->post_root = r->post_root;
 	free(x->unverifiable);
 	x->unverifiable = NULL;
-	if (reason != NULL && (x->unverifiable = strdup(reason)) == NULL)
+	if (reason != REASON_NONE &&
+	    (x->unverifiable = strdup(reason_name(reason))) == NULL)
 		log_fatal("out_of_memory", "no memory for a transaction");
 }
 
@@ -566,7 +559,7 @@ start_one(struct track *t, struct txn *x)
 		remember(t, x, &f, &r);
 	}
 	if (x->at.segment == 0 && x->final)
-		end_without_replay(t, x, "record_lost");
+		end_without_replay(t, x, REASON_RECORD_LOST);
 	else if (x->final)
 		settle(t, x);
 	else if (x->xid != 0 || x->at.segment == 0)

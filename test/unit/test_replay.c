@@ -769,7 +769,11 @@ test_what_is_known_is_not_tried(void **state)
 	begin_record();
 	rec.capture = CAPTURE_RACE;
 	v = finish();
-	assert_verdict(&v, VERDICT_UNVERIFIABLE, "race");
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "capture_race");
+	begin_record();
+	rec.unverifiable = "a reason of another version";
+	v = finish();
+	assert_verdict(&v, VERDICT_UNVERIFIABLE, "record_unreadable");
 	begin_record();
 	note("UPDATE t SET note = $1");
 	with_params(&(struct record_param){ 16384, 0, NULL, 0 }, 1);

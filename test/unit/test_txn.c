@@ -279,7 +279,7 @@ what_is_undone_leaves_nothing(void **state)
 	txn_apply(t, &keyed, 1, &b, 1, NULL, 0, false);
 	txn_apply(t, &keyed, 1, NULL, 0, &c, 1, true);
 	txn_apply(t, &keyless, 1, NULL, 0, &c, 1, true);
-	txn_unverifiable(t, "sequence");
+	txn_unverifiable(t, REASON_SEQUENCE);
 	txn_degrade(t, CAPTURE_UNSUPPORTED, "merge");
 	txn_rollback_to(t, "s");
 	assert_int_equal(t->capture, CAPTURE_EXACT);
