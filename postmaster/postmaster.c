@@ -25,6 +25,7 @@
 #include "datadir.h"
 #include "ioutil.h"
 #include "listen.h"
+#include "merkle.h"
 #include "notify.h"
 #include "postmaster.h"
 #include "procsig.h"
@@ -362,11 +363,14 @@ postmaster_run(struct config *config, struct tls_files *tls, int port)
 	struct postmaster pm = {
 		.state = STATE_RUN, .config = config, .tls = tls, .port = port
 	};
+	struct merkle_hash ignored;
 
 	log_set_process("postmaster");
 	postmaster_catch_signals();
 	if (port != 0)
 		config->port = port;
+	/* OpenSSL sets itself up for its first digest: once, for all children. */
+	merkle_sha256(NULL, 0, &ignored);
 	postmaster_open(&pm);
 	postmaster_advance(&pm);
 	log_info("started", "listening on port %d", config->port);
