@@ -221,6 +221,7 @@ prepare_narrow(struct session *s, struct capture *c)
 	reason = table_refusal(c);
 	if (reason != NULL)
 		return reason;
+	c->counted = c->table->triggers;
 	c->in_utc = rowtext_needs_utc(s, c->table);
 	c->savepoint = !c->autocommit && pre_may_fail(s, c);
 	/* An error could not be undone without undoing the client's. */
@@ -301,6 +302,7 @@ plan_whole(struct session *s, struct capture *c)
 	if (why != NULL)
 		log_debug("capture_whole", "not read as a whole: %s", why);
 	c->whole = why == NULL && c->scope.n > 0 && make_images(s, c);
+	c->counted = c->counted && !c->whole;
 	return c->whole;
 }
 
@@ -350,6 +352,16 @@ capture_prepare(struct session *s, struct capture *c,
 	return reason;
 }
 
+static bool
+has_row(const struct rowenc_row *rows, size_t n, const struct rowenc_row *row)
+{
+	for (size_t i = 0; i < n; i++)
+		if (rows[i].id_len == row->id_len &&
+		    memcmp(rows[i].id, row->id, row->id_len) == 0)
+			return true;
+	return false;
+}
+
 /* Rows that the predicate finds after a DELETE, but not those it deleted
  * from: they came in between and are not this transaction's. */
 static size_t
@@ -358,13 +370,8 @@ still_there(const struct capture *c, struct rowenc_row *out)
 	size_t n = 0;
 
 	for (size_t i = 0; i < c->n_post; i++)
-		for (size_t j = 0; j < c->n_pre; j++)
-			if (c->post[i].id_len == c->pre[j].id_len &&
-			    memcmp(c->post[i].id, c->pre[j].id,
-				c->pre[j].id_len) == 0) {
-				out[n++] = c->post[i];
-				break;
-			}
+		if (has_row(c->pre, c->n_pre, &c->post[i]))
+			out[n++] = c->post[i];
 	return n;
 }
 
@@ -416,25 +423,78 @@ apply_images(struct txn *t, const struct capture *c, uint32_t statement)
 		txn_unverifiable(t, REASON_SEQUENCE);
 }
 
+/* No rows but those returned were changed; none of those found was left out. */
+static bool
+triggers_kept(const struct capture *c)
+{
+	return counters_are_own(
+		   &c->before, &c->after, c->stmt->kind, c->n_returned) &&
+	       (c->stmt->kind == STMT_INSERT || c->n_returned == c->n_pre);
+}
+
+/*
+ * Nobody can have come between the rows found and the statement: what it says
+ * beyond them is its word against PostgreSQL's rules, and replay's to judge.
+ */
+static bool
+is_alone_with_rows(const struct capture *c)
+{
+	return c->own_block || (c->key_equality && c->n_pre == 1);
+}
+
+static const char *
+narrow_race(const struct capture *c)
+{
+	enum stmt_kind kind = c->stmt->kind;
+
+	if (c->suspended)
+		return NULL;
+	if (tag_rows(c) != c->n_returned)
+		return "row_count";
+	if (kind == STMT_INSERT || is_alone_with_rows(c))
+		return NULL;
+	return c->n_returned != c->n_pre ? "row_count" : NULL;
+}
+
+/* Rows that it says it deleted, and that were not found before. */
+static bool
+apply_deleted(struct txn *t, const struct capture *c, uint32_t statement)
+{
+	struct rowenc_row *more = arena_alloc(
+	    t->arena, (c->n_returned + 1) * sizeof(*more));
+	size_t n = 0;
+
+	for (size_t i = 0; more != NULL && i < c->n_returned; i++)
+		if (!has_row(c->pre, c->n_pre, &c->returned[i]))
+			more[n++] = c->returned[i];
+	if (n > 0)
+		txn_apply(t, c->table, statement, more, n, NULL, 0, false);
+	return more != NULL;
+}
+
 /* The target's own rows, found and left. */
 static void
 apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 {
 	struct txn *t = s->txn;
 	size_t n_post = c->n_post;
-	size_t want = c->stmt->kind == STMT_INSERT ? c->n_post : c->n_pre;
+	const char *race = narrow_race(c);
 
-	if (c->suspended && !is_single_row(c))
+	if (c->suspended && (c->counted || !is_single_row(c)))
 		txn_degrade(t, CAPTURE_INCOMPLETE, "portal_suspended");
-	else if ((!c->suspended && tag_rows(c) != want) ||
-		 (c->stmt->kind == STMT_UPDATE && c->n_post != c->n_pre))
-		txn_degrade(t, CAPTURE_RACE, "row_count");
+	else if (c->counted && !triggers_kept(c))
+		txn_degrade(t, CAPTURE_INCOMPLETE, "triggers");
+	else if (race != NULL)
+		txn_degrade(t, CAPTURE_RACE, race);
 	if (!c->undecodable)
 		inputs_take(s, c, statement);
-	if (c->stmt->kind == STMT_DELETE)
-		n_post = c->own_block ? 0 : still_there(c, c->post);
+	if (c->stmt->kind == STMT_DELETE) {
+		n_post = still_there(c, c->post);
+		if (!apply_deleted(t, c, statement))
+			txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	}
 	txn_apply(t, c->table, statement, c->pre, c->n_pre, c->post, n_post,
-	    c->key_changes);
+	    c->key_changes || is_alone_with_rows(c));
 }
 
 void

@@ -25,6 +25,7 @@
 #include "analyze.h"
 #include "attr.h"
 #include "catalog.h"
+#include "counters.h"
 #include "facts.h"
 #include "scope.h"
 #include "session.h"
@@ -89,6 +90,13 @@ struct capture {
 	size_t n_images;
 	size_t n_locks;		/* statements that lock it */
 	bool whole;
+
+	/* The target has triggers: they may change no other rows. */
+	bool counted;
+	struct counters before, after;
+	/* What RETURNING gave: of a DELETE not what is left. */
+	struct rowenc_row *returned;
+	size_t n_returned;
 
 	/* What was read, in the transaction's arena. */
 	struct rowenc_row *pre, *post;

@@ -3,8 +3,10 @@
  *
  *	[our block begins; locks; all rows of the scope's tables]
  *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
+ *	[counters, if its target has triggers]
  *	the client's statement with RETURNING ROW(t.*), or, if its target is in
  *	the scope, as it is
+ *	[counters]
  *	DELETE: the same predicate once more, without locks
  *	[all rows of those that it may write; what it has locked]
  *	if the transaction ends with it: facts
@@ -310,12 +312,16 @@ put_before(struct session *s, struct capture *c)
 		put_select(s, c, !c->own_block);
 	if (c->savepoint)
 		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
+	if (c->counted)
+		counters_put(s, c->table->oid);
 }
 
 static void
 put_after(struct session *s, struct capture *c)
 {
-	if (c->stmt->kind == STMT_DELETE && !c->whole && !c->own_block)
+	if (c->counted)
+		counters_put(s, c->table->oid);
+	if (c->stmt->kind == STMT_DELETE && !c->whole)
 		put_select(s, c, false);
 	for (size_t i = 0; i < c->n_images; i++)
 		if (c->images[i].write)

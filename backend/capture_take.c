@@ -297,6 +297,8 @@ read_before(struct session *s, struct capture *c)
 	kept_answered(s, c->kept_pre, end == EXCHANGE_DONE);
 	if (end == EXCHANGE_DONE && c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->counted)
+		end = counters_read(s, &c->before, &c->why, &c->error);
 	return end;
 }
 
@@ -306,8 +308,14 @@ read_after(struct session *s, struct capture *c)
 	struct reading r = reading_target(s, c, true);
 	enum exchange_end end = EXCHANGE_DONE;
 
-	if (c->stmt->kind == STMT_DELETE && !c->whole && !c->own_block) {
-		c->n_post = 0; /* RETURNING gave what was deleted */
+	c->returned = c->post;
+	c->n_returned = c->n_post;
+	if (c->counted)
+		end = counters_read(s, &c->after, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->stmt->kind == STMT_DELETE && !c->whole) {
+		/* RETURNING gave what was deleted */
+		c->post = NULL;
+		c->n_post = c->cap_post = 0;
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	}
 	if (end == EXCHANGE_DONE)

@@ -74,6 +74,9 @@ static const char table_sql[] =
 	" c.relhasrules, c.relrowsecurity,"
 	" EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
 	"  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal),"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_trigger t"
+	"  WHERE t.tgrelid" CATALOG_EQ "c.oid AND NOT t.tgisinternal"
+	"  AND t.tgdeferrable),"
 	" EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
 	"  WHERE i.inhrelid" CATALOG_EQ "c.oid)"
 	" OR EXISTS (SELECT 1 FROM pg_catalog.pg_inherits i"
@@ -86,8 +89,8 @@ static const char table_sql[] =
 	" ON n.oid" CATALOG_EQ "c.relnamespace"
 	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
 enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
-	T_RULES, T_RLS, T_TRIGGERS, T_INHERITS, T_CASCADES, T_FINGERPRINT,
-	T_QUICK, T_PLAIN, T_USER_CODE, T_COLUMNS };
+	T_RULES, T_RLS, T_TRIGGERS, T_DEFERRED, T_INHERITS, T_CASCADES,
+	T_FINGERPRINT, T_QUICK, T_PLAIN, T_USER_CODE, T_COLUMNS };
 
 /*
  * Types outside pg_catalog are printed with their schema, as under an empty
@@ -302,7 +305,8 @@ unsupported_reason(const struct exchange_value *v, const char *unreadable)
 		return "partitioned_table";
 	if (is_true(&v[T_INHERITS]))
 		return "inheritance";
-	if (is_true(&v[T_TRIGGERS]))
+	/* What they do at the commit nobody sees. */
+	if (is_true(&v[T_DEFERRED]))
 		return "triggers";
 	return is_true(&v[T_UPDATE]) ? NULL : "privileges";
 }

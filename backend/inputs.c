@@ -143,6 +143,9 @@ inputs_take(struct session *s, const struct capture *c, uint32_t statement)
 			continue;
 		if (!ordered && c->n_post > 1)
 			txn_doubt(s->txn, REASON_ORDER);
+		/* What was called may not be what came to lie in the row. */
+		if (c->counted)
+			txn_doubt(s->txn, REASON_TRIGGER_INPUT);
 		if (!take_column(s, c, statement, i, what))
 			txn_degrade(
 			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");

@@ -79,6 +79,9 @@ weigh_defaults(struct session *s, const struct capture *c)
 static void
 weigh_user_code(struct session *s, const struct catalog_table *t)
 {
+	/* Replay runs them, and sees what they do. */
+	if (t->triggers)
+		session_doubt(s);
 	if (!t->user_code)
 		return;
 	txn_unverifiable(s->txn, REASON_USER_FUNCTION);

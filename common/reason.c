@@ -21,6 +21,7 @@ static const char *const names[] = {
 	[REASON_LOCALE] = "locale",
 	[REASON_ORDER] = "order",
 	[REASON_READ_SET] = "read_set",
+	[REASON_TRIGGER_INPUT] = "trigger_input",
 	[REASON_SERVER_VERSION] = "server_version",
 	[REASON_SERVER_UNREACHABLE] = "server_unreachable",
 	[REASON_SCHEMA_DUMP_FAILED] = "schema_dump_failed",

@@ -5,8 +5,8 @@
  *
  * The fingerprint covers the catalog rows that decide what a statement on the
  * table does, its partitions and its columns' own types included, by (xmin,
- * ctid): each DDL gives new ones, ANALYZE, VACUUM and TRUNCATE do not.  Functions that defaults or
- * checks call are not in it.
+ * ctid): each DDL gives new ones, ANALYZE, VACUUM and TRUNCATE do not.  Functions
+ * of its triggers are in it, those that defaults or checks call are not.
  *
  * It runs under any search_path: every name and operator is qualified.
  *
@@ -29,6 +29,10 @@
 	" WHERE a.attrelid" CATALOG_EQ "c.oid AND"                           \
 	" a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)"
 
+#define CATALOG_USER_TRIGGERS                                                \
+	"pg_catalog.pg_trigger t WHERE t.tgrelid" CATALOG_EQ "c.oid"         \
+	" AND NOT t.tgisinternal"
+
 #define CATALOG_CLASS                                                        \
 	"c.oid,'|',c.relname,'|',"                                           \
 	"c.relnamespace,'|',c.relowner,'|',c.relkind,'|',c.relpersistence,"  \
@@ -42,6 +46,8 @@
 	CATALOG_ROWS("pg_attrdef", "r.adrelid" CATALOG_EQ "c.oid")           \
 	CATALOG_ROWS("pg_constraint", "r.conrelid" CATALOG_EQ "c.oid")       \
 	CATALOG_ROWS("pg_trigger", "r.tgrelid" CATALOG_EQ "c.oid")           \
+	CATALOG_ROWS("pg_proc", "r.oid" CATALOG_EQ                           \
+	    "ANY (ARRAY(SELECT t.tgfoid FROM " CATALOG_USER_TRIGGERS "))")   \
 	CATALOG_ROWS("pg_rewrite", "r.ev_class" CATALOG_EQ "c.oid")          \
 	CATALOG_ROWS("pg_policy", "c.relrowsecurity AND r.polrelid"          \
 	    CATALOG_EQ "c.oid")                                              \
@@ -56,6 +62,7 @@
  */
 #define CATALOG_PLAIN                                                        \
 	"(NOT c.relhasrules AND NOT c.relrowsecurity AND NOT EXISTS ("       \
+	"SELECT 1 FROM " CATALOG_USER_TRIGGERS ") AND NOT EXISTS ("          \
 	"SELECT 1 FROM pg_catalog.pg_attribute a"                            \
 	" WHERE a.attrelid" CATALOG_EQ "c.oid AND"                           \
 	" a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid))"

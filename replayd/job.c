@@ -115,12 +115,14 @@ put_columns(
 	return true;
 }
 
+/* With the session's secret, so that replayd/pin knows it as ours. */
 static bool
-load_sql(struct buf *b, PGconn *conn, const struct record_table *t)
+load_sql(struct buf *b, PGconn *conn, const char *token,
+    const struct record_table *t)
 {
 	unsigned n;
 
-	buf_put_str(b, "INSERT INTO ");
+	buf_printf(b, "/*%s*/ INSERT INTO ", token);
 	if (!put_table(b, conn, t))
 		return false;
 	buf_put_str(b, " AS t");
@@ -136,9 +138,10 @@ load_sql(struct buf *b, PGconn *conn, const struct record_table *t)
 }
 
 static bool
-read_sql(struct buf *b, PGconn *conn, const struct record_table *t)
+read_sql(struct buf *b, PGconn *conn, const char *token,
+    const struct record_table *t)
 {
-	buf_put_str(b, "SELECT ROW(t.*) FROM ONLY ");
+	buf_printf(b, "/*%s*/ SELECT ROW(t.*) FROM ONLY ", token);
 	if (!put_table(b, conn, t))
 		return false;
 	buf_put_cstr(b, " AS t");
@@ -167,8 +170,8 @@ send_prepare(struct job *j, size_t table, char kind, bool *prepared)
 	statement_name(name, kind, t->oid);
 	s = step_add(j, STEP_PREPARE);
 	ok = s != NULL &&
-	     (kind == 'l' ? load_sql(&sql, conn, t)
-			  : read_sql(&sql, conn, t)) &&
+	     (kind == 'l' ? load_sql(&sql, conn, j->copy->token, t)
+			  : read_sql(&sql, conn, j->copy->token, t)) &&
 	     PQsendPrepare(conn, name, (const char *)sql.data, 0, NULL) == 1;
 	if (s != NULL) {
 		s->table = table;

@@ -235,7 +235,8 @@ pin_reason(const char *sqlstate)
 {
 	static const enum reason reasons[] = { REASON_ENVIRONMENT,
 		REASON_VOLATILE_FUNCTION, REASON_SEQUENCE, REASON_NOT_PINNED,
-		REASON_UNPINNED_EXPRESSION, REASON_READ_SET };
+		REASON_UNPINNED_EXPRESSION, REASON_READ_SET,
+		REASON_USER_FUNCTION };
 
 	if (strncmp(sqlstate, "PW00", 4) != 0 || sqlstate[4] < '1' ||
 	    (size_t)(sqlstate[4] - '1') >= sizeof(reasons) / sizeof(*reasons))

@@ -544,11 +544,12 @@ restore(struct schema *s, struct schema_copy *copy)
 
 /*
  * Foreign keys act in replay, but never check: parents of rows that nobody
- * changed are not there.  Replay sessions are replicas, where only what is
- * enabled ALWAYS fires.  As the loader: the triggers are the system's.
+ * changed are not there.  No trigger of users' fires while rows are loaded, and
+ * with the client's statements those do that would on a server.  As the loader:
+ * some of the triggers are the system's.
  */
 static bool
-set_key_triggers(struct schema *s, struct schema_copy *copy)
+set_triggers(struct schema *s, struct schema_copy *copy)
 {
 	PGconn *loader = loader_connect(s->config, copy->name);
 	bool ok = loader != NULL &&
@@ -562,7 +563,11 @@ set_key_triggers(struct schema *s, struct schema_copy *copy)
 		      " 'pg_catalog'::pg_catalog.regnamespace AND (p.proname"
 		      " LIKE 'RI\\_FKey\\_check\\_%' OR p.proname LIKE"
 		      " 'RI\\_FKey\\_cascade\\_%' OR p.proname LIKE"
-		      " 'RI\\_FKey\\_set%')");
+		      " 'RI\\_FKey\\_set%');"
+		      " UPDATE pg_catalog.pg_trigger SET tgenabled ="
+		      " CASE tgenabled WHEN 'A' THEN 'O'::\"char\""
+		      " ELSE 'D'::\"char\" END"
+		      " WHERE NOT tgisinternal AND tgenabled IN ('A', 'R')");
 
 	PQfinish(loader);
 	return ok;
@@ -574,7 +579,7 @@ build(struct schema *s, struct schema_copy *copy, PGresult *server,
 {
 	return create_database(s, copy, server) &&
 	       prepare_database(s, copy, extensions) && restore(s, copy) &&
-	       set_key_triggers(s, copy);
+	       set_triggers(s, copy);
 }
 
 static void

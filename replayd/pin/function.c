@@ -120,12 +120,14 @@ check_built_in(const Form_pg_proc p)
 }
 
 static void
-check_own(const Form_pg_proc p)
+check_own(const Form_pg_proc p, bool nested)
 {
 	static Oid plpgsql = InvalidOid;
 
 	if (!OidIsValid(plpgsql))
 		plpgsql = get_language_oid("plpgsql", true);
+	if (nested && p->prolang != ClanguageId)
+		job_refuse(PIN_USER_FUNCTION, NameStr(p->proname));
 	if (p->prolang == SQLlanguageId || p->prolang == plpgsql)
 		return;
 	/* Those of extensions; this one's own ask for the token. */
@@ -137,7 +139,7 @@ check_own(const Form_pg_proc p)
 }
 
 void
-function_check(Oid funcid)
+function_check(Oid funcid, bool nested)
 {
 	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(funcid));
 	Form_pg_proc p;
@@ -148,6 +150,6 @@ function_check(Oid funcid)
 	if (is_built_in(funcid))
 		check_built_in(p);
 	else
-		check_own(p);
+		check_own(p, nested);
 	ReleaseSysCache(tuple);
 }

@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -69,6 +70,15 @@ job_refuse(int sqlstate, const char *what)
 	ereport(ERROR, (errcode(refusal), errmsg("%s", refused)));
 }
 
+bool
+job_is_own(const char *text)
+{
+	size_t n = strlen(secret);
+
+	return n > 0 && strncmp(text, "/*", 2) == 0 &&
+	       strncmp(text + 2, secret, n) == 0;
+}
+
 void
 job_in_expression(bool begins)
 {
@@ -89,6 +99,8 @@ job_end(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT)
 		return;
+	if (running)
+		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
 	running = false;
 	in_expression = false;
 	refusal = 0;
@@ -172,6 +184,11 @@ pgwitness_pin_begin_job(PG_FUNCTION_ARGS)
 	}
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(user, context | SECURITY_LOCAL_USERID_CHANGE);
+	/*
+	 * What the client's statements would fire fires; the worker's own fire
+	 * nothing (plan.c).  Past the setting, which would forget all plans.
+	 */
+	SessionReplicationRole = SESSION_REPLICATION_ROLE_ORIGIN;
 	running = true;
 	PG_RETURN_VOID();
 }

@@ -21,10 +21,13 @@
 #define PIN_NOT_PINNED MAKE_SQLSTATE('P', 'W', '0', '0', '4')
 #define PIN_UNPINNED_EXPRESSION MAKE_SQLSTATE('P', 'W', '0', '0', '5')
 #define PIN_READ_SET MAKE_SQLSTATE('P', 'W', '0', '0', '6')
+#define PIN_USER_FUNCTION MAKE_SQLSTATE('P', 'W', '0', '0', '7')
 
 /* --- job.c --- */
 
 bool job_is_running(void);
+/* A statement of the worker's: it begins with the secret as a comment. */
+bool job_is_own(const char *text);
 /* Is the relation one of those whose rows the record has? */
 bool job_has_relation(Oid relid);
 /*
@@ -50,6 +53,8 @@ bool inputs_is_reader(const Node *node);
 /* --- plan.c --- */
 
 void plan_install(void);
+/* Is what is looked at in the body of a function? */
+bool plan_is_nested(void);
 /* Refuses what an expression outside of any plan may not call. */
 void plan_check_expression(Node *node);
 
@@ -61,8 +66,12 @@ void relation_check(Oid relid);
 
 /* --- function.c --- */
 
-/* Results depend on the arguments and on what is pinned, or it is refused. */
-void function_check(Oid funcid);
+/*
+ * Results depend on the arguments and on what is pinned, or it is refused.
+ * nested: called by another function of users'; the record does not say which
+ * version of this one that was.
+ */
+void function_check(Oid funcid, bool nested);
 /* Its result can be recorded, and read instead of calling it. */
 bool function_is_recordable(Oid funcid);
 

@@ -17,17 +17,20 @@
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/planner.h"
 #include "parser/parsetree.h"
+#include "tcop/pquery.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
 static planner_hook_type next_planner;
 static ExecutorStart_hook_type next_start;
+static ExecutorEnd_hook_type next_end;
 static needs_fmgr_hook_type next_needs;
 
 /* --- what is refused --- */
@@ -35,7 +38,7 @@ static needs_fmgr_hook_type next_needs;
 static bool
 check_function(Oid funcid, void *arg)
 {
-	function_check(funcid);
+	function_check(funcid, plan_is_nested());
 	return false;
 }
 
@@ -261,16 +264,42 @@ check_query(Query *q)
 
 /* --- hooks --- */
 
+static int planning; /* a constant's function plans within planning */
+
+bool
+plan_is_nested(void)
+{
+	return planning > 1 || ActivePortal != NULL;
+}
+
+static PlannedStmt *
+plan_on(Query *q, const char *text, int options, ParamListInfo params)
+{
+	return next_planner != NULL ? next_planner(q, text, options, params)
+				    : standard_planner(q, text, options, params);
+}
+
 static PlannedStmt *
 plan(Query *q, const char *text, int options, ParamListInfo params)
 {
-	if (job_is_running()) {
+	PlannedStmt *result;
+
+	if (!job_is_running())
+		return plan_on(q, text, options, params);
+	planning++;
+	PG_TRY();
+	{
 		job_check();
 		if (q->commandType != CMD_UTILITY)
 			check_query(q);
+		result = plan_on(q, text, options, params);
 	}
-	return next_planner != NULL ? next_planner(q, text, options, params)
-				    : standard_planner(q, text, options, params);
+	PG_FINALLY();
+	{
+		planning--;
+	}
+	PG_END_TRY();
+	return result;
 }
 
 /* Partitions and the like, which the planner added for their parent. */
@@ -286,11 +315,13 @@ is_child(const PlannedStmt *p, int index)
 }
 
 /*
- * Tables whose rows the record does not have are empty here.  What foreign
- * keys look for there is the server's business.
+ * Tables whose rows the record does not have are empty here, and of the job's
+ * own only those rows are there that its statements touch: what a function
+ * would find is another thing.  What foreign keys look for is the server's
+ * business.
  */
 static void
-check_tables(const PlannedStmt *p)
+check_tables(const PlannedStmt *p, bool nested)
 {
 	int index = 0;
 	ListCell *lc;
@@ -306,22 +337,50 @@ check_tables(const PlannedStmt *p)
 			rte->relkind == RELKIND_MATVIEW ||
 			rte->relkind == RELKIND_FOREIGN_TABLE ||
 			rte->relkind == RELKIND_SEQUENCE) &&
-		    !job_has_relation(rte->relid) && !is_child(p, index))
+		    (nested || !job_has_relation(rte->relid)) &&
+		    !is_child(p, index))
 			job_refuse(PIN_READ_SET, get_rel_name(rte->relid));
 	}
+}
+
+/*
+ * Not of the message that the worker sent: its portal has no name, and its
+ * text.  A cursor of a function's is a portal, too.
+ */
+static bool
+is_nested(const QueryDesc *d)
+{
+	return ActivePortal == NULL || ActivePortal->name[0] != '\0' ||
+	       d->sourceText != ActivePortal->sourceText;
 }
 
 static void
 start(QueryDesc *d, int flags)
 {
 	if (job_is_running()) {
+		bool nested = is_nested(d);
+
 		job_check();
-		check_tables(d->plannedstmt);
+		check_tables(d->plannedstmt, nested);
+		if (!nested && job_is_own(d->sourceText))
+			SessionReplicationRole =
+			    SESSION_REPLICATION_ROLE_REPLICA;
 	}
 	if (next_start != NULL)
 		next_start(d, flags);
 	else
 		standard_ExecutorStart(d, flags);
+}
+
+static void
+end(QueryDesc *d)
+{
+	if (job_is_running() && !is_nested(d))
+		SessionReplicationRole = SESSION_REPLICATION_ROLE_ORIGIN;
+	if (next_end != NULL)
+		next_end(d);
+	else
+		standard_ExecutorEnd(d);
 }
 
 static bool
@@ -349,6 +408,8 @@ plan_install(void)
 	planner_hook = plan;
 	next_start = ExecutorStart_hook;
 	ExecutorStart_hook = start;
+	next_end = ExecutorEnd_hook;
+	ExecutorEnd_hook = end;
 	next_needs = needs_fmgr_hook;
 	needs_fmgr_hook = keep_whole;
 }

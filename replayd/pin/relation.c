@@ -126,7 +126,7 @@ check_triggers(Relation rel)
 			continue;
 		check_text(t->tgqual);
 		if (!t->tgisinternal)
-			function_check(t->tgfoid);
+			function_check(t->tgfoid, false);
 	}
 }
 

@@ -263,7 +263,7 @@ check('read-only', '', Query('begin read only'), Parse($upd) . Bind(['r', 1])
 	. Execute . Sync, Query('rollback'));
 check('the statement of an unknown portal', '', Execute(0, 'nothing') . Sync);
 check('an unknown statement', '', Bind([], name => 'nothing') . Sync);
-check('a notice', 'triggers', Parse('insert into trig values ($1, $2)')
+check('a notice', 'exact', Parse('insert into trig values ($1, $2)')
 	. Bind([1, 'x']) . Execute . Sync);
 check('nothing stays behind', 'exact', Parse('insert into t values (1, $1)')
 	. Bind(['dup']) . Execute . Sync, Parse($upd) . Bind(['ok', 37]) . Execute

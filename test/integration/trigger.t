@@ -1,0 +1,117 @@
+# Triggers: what they do to the row at hand is captured and verified; what they
+# do elsewhere is seen, and said.
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+
+sub trigger
+{
+	my ($table, $name, $when, $body) = @_;
+	return "create function $name() returns trigger language plpgsql as "
+		. "\$f\$begin $body end\$f\$; create trigger $name $when on $table "
+		. ($when =~ /statement/ ? '' : 'for each row ')
+		. "execute function $name();";
+}
+sub table
+{
+	my ($name, @t) = @_;
+	return "create table $name (id int primary key, v text, n int default 0, "
+		. "at timestamptz, s serial); insert into $name select i, 'v' || i "
+		. 'from generate_series(1, 9) i;'
+		. join '', map { trigger($name, "${name}_$_", @{ $t[$_] }) } 0 .. $#t;
+}
+
+my $c = PGW::Cluster->new(sql => join '',
+	'create table log (what text, n int); create table rate (f int);'
+	. 'insert into rate values (3);',
+	table('touch', ['before insert or update', "new.at := now(); new.n := new.n "
+		. '+ 1; return new;']),
+	table('quiet', ['after insert or update', 'return null;']),
+	table('drops', ['before insert or update', "if new.v = 'no' then return "
+		. 'null; end if; return new;']),
+	table('elsewhere', ['after insert or update or delete', 'insert into log '
+		. "values (tg_op, 1); return null;"]),
+	table('itself', ['after update', 'if new.n < 5 then update itself set n = '
+		. 'n + 1 where id = new.id; end if; return null;']),
+	table('reads', ['before insert or update', 'new.n := (select f from rate); '
+		. 'return new;']),
+	table('moves', ['before insert', 'new.s := new.s + 1000; return new;']),
+	table('clock', ['before update', 'new.at := clock_timestamp(); '
+		. 'return new;']),
+	table('alive', ['before insert or update', "new.v := new.v || '!'; "
+		. 'return new;']),
+	table('two', ['before update', "new.v := new.v || '1'; return new;"],
+		['before update', "new.v := new.v || '2'; return new;"]),
+	table('late', ['after delete', 'return null;']),
+	'alter table alive enable always trigger alive_0;'
+	. 'alter table late enable replica trigger late_0;'
+	. trigger('quiet', 'stm', 'after update', 'return null;'));
+my $p = PGW::Proxy->new($c);
+
+sub outcome
+{
+	my ($name, $sql, $want) = @_;
+	my @tx = $p->witness($sql);
+	is(@tx, 1, "$name: one record") or return;
+	return is_verified($tx[0], $name) if $want eq 'verified';
+	my ($r, $v) = @{ $tx[0] }{qw(record verdict)};
+	is(join(' ', $v->{verdict}, $r->{capture} eq 'exact' ? $v->{reason}
+		: "$r->{capture} $r->{capture_reason}"), "unverifiable $want",
+		"$name: unverifiable, and why") or diag(describe_tx($tx[0]));
+}
+
+for my $in ('', 'transaction') {
+	my ($begin, $end) = $in ? ('begin; update quiet set n = n + 1 where id = 9; ',
+		'; update touch set n = n + 1 where id = 9; commit') : ('', '');
+	my $as = $in ? ', in a transaction' : '';
+	my $id = $in ? 200 : 100;
+	my $run = sub {
+		my ($name, $sql, $want) = @_;
+		outcome("$name$as", $begin . ($sql =~ s/ID/$id/gr) . $end, $want);
+	};
+	$run->('INSERT', "insert into touch (id, v) values (ID, 'a')", 'verified');
+	$run->('several rows', "insert into touch (id, v) values (ID + 1, 'a'), "
+		. "(ID + 2, 'b')", 'verified');
+	$run->('UPDATE', "update touch set v = 'x' where id = 1", 'verified');
+	$run->('a set', "update touch set v = v || 'y' where id between 2 and 4",
+		'verified');
+	$run->('DELETE', 'delete from touch where id = ID', 'verified');
+	$run->('does nothing', "update quiet set v = 'q' where id = 2", 'verified');
+	$run->('two of them', "update two set v = 'w' where id = 2", 'verified');
+	$run->('ENABLE ALWAYS', "update alive set v = 'l' where id = 2", 'verified');
+	$run->('ENABLE REPLICA', 'delete from late where id = ID / 100 + 1',
+		'verified');
+	$run->('rows of UPDATE left out', "update drops set v = 'no' where id = 1",
+		'incomplete triggers');
+	$run->('writes elsewhere', "update elsewhere set v = 'e' where id = 1",
+		'incomplete triggers');
+	$run->('writes to its own table', 'update itself set n = 1 where id = 1',
+		'incomplete triggers');
+	$run->('reads another table', "update reads set v = 'r' where id = 1",
+		'read_set');
+	$run->('a clock', "update clock set v = 'c' where id = 1",
+		'volatile_function');
+	$run->('changes what was recorded', "insert into moves (id) values (ID)",
+		'trigger_input');
+}
+
+# --- the function is another one now ---
+
+$p->safe_psql("create or replace function touch_0() returns trigger language "
+	. "plpgsql as \$f\$begin new.n := new.n + 100; return new; end\$f\$");
+outcome('a function replaced', "update touch set v = 'z' where id = 5",
+	'verified');
+$c->safe_psql("create or replace function touch_0() returns trigger language "
+	. "plpgsql as \$f\$begin new.n := new.n + 7; return new; end\$f\$");
+outcome('replaced behind the proxy', "update touch set v = 'z' where id = 6",
+	'verified');
+$p->safe_psql('alter table touch disable trigger touch_0');
+outcome('disabled', "update touch set v = 'z' where id = 7", 'verified');
+
+no_mismatches($p);
+one_outcome_and_verdict($p);
+is($p->stop('TERM'), 0, 'stops');
+done_testing;
