@@ -99,7 +99,8 @@ sub matching
 	return grep { $_->{on} && $_->{do} eq $do
 		&& $from_server{ $_->{where} } == $e->{server}
 		&& $type =~ /^$types{ $_->{where} }/
-		&& index($m, $_->{from}) >= 0 } @rules;
+		&& (index($m, $_->{from}) >= 0 || $do eq 'swap'
+			&& index($m, $_->{to}) >= 0) } @rules;
 }
 
 sub must_hold
@@ -117,6 +118,11 @@ sub must_hold
 sub lie
 {
 	my ($e, $m) = @_;
+	for my $r (matching($e, $$m, 'swap')) {
+		my ($a, $b) = @$r{qw(from to)};
+		my %other = ($a => $b, $b => $a);
+		$r->{count} += $$m =~ s/(\Q$a\E|\Q$b\E)/$other{$1}/g;
+	}
 	for my $r (matching($e, $$m, 'replace')) {
 		my $at = 0;
 		while ($r->{on} && ($at = index $$m, $r->{from}, $at) >= 0) {
@@ -144,7 +150,7 @@ sub obey
 {
 	my ($q) = @_;
 	my $do = $q->{do};
-	if ($do eq 'replace' || $do eq 'pause') {
+	if ($do eq 'replace' || $do eq 'swap' || $do eq 'pause') {
 		$types{ $q->{where} } or die "where?\n";
 		push @rules, { skip => 0, max => 1e9, %$q, count => 0, on => 1,
 			from => pack('H*', $q->{from}),

@@ -64,6 +64,15 @@ sub replace
 		from => unpack('H*', $from), to => unpack('H*', $to), %o);
 }
 
+# Each of the two by the other, wherever they are.
+sub swap
+{
+	my ($self, $where, $one, $other) = @_;
+	croak 'not the same length' if length $one != length $other;
+	return $self->_ask(do => 'swap', where => $where,
+		from => unpack('H*', $one), to => unpack('H*', $other));
+}
+
 # Holds that connection's direction at the first message with pattern in it,
 # until release(); skip: not at the first so many.
 sub pause
