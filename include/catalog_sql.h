@@ -51,6 +51,7 @@
 	CATALOG_ROWS("pg_rewrite", "r.ev_class" CATALOG_EQ "c.oid")          \
 	CATALOG_ROWS("pg_policy", "c.relrowsecurity AND r.polrelid"          \
 	    CATALOG_EQ "c.oid")                                              \
+	CATALOG_ROWS("pg_inherits", "r.inhparent" CATALOG_EQ "c.oid")        \
 	CATALOG_ROWS("pg_type", "r.oid" CATALOG_EQ CATALOG_TYPES)            \
 	CATALOG_ROWS("pg_constraint", "r.contypid" CATALOG_EQ CATALOG_TYPES) \
 	CATALOG_ROWS("pg_enum", "r.enumtypid" CATALOG_EQ CATALOG_TYPES)      \
@@ -61,7 +62,8 @@
  * as what is in this does not change; it costs half as much.
  */
 #define CATALOG_PLAIN                                                        \
-	"(NOT c.relhasrules AND NOT c.relrowsecurity AND NOT EXISTS ("       \
+	"(NOT c.relhasrules AND NOT c.relrowsecurity"                        \
+	" AND NOT c.relhassubclass AND NOT EXISTS ("                         \
 	"SELECT 1 FROM " CATALOG_USER_TRIGGERS ") AND NOT EXISTS ("          \
 	"SELECT 1 FROM pg_catalog.pg_attribute a"                            \
 	" WHERE a.attrelid" CATALOG_EQ "c.oid AND"                           \
@@ -71,6 +73,7 @@
 	" WHERE r." column CATALOG_EQ "c.oid"
 #define CATALOG_QUICK                                                        \
 	"pg_catalog.md5(pg_catalog.concat(" CATALOG_CLASS                    \
+	"c.relhassubclass,'|',"                                              \
 	"(SELECT pg_catalog.string_agg(pg_catalog.concat(p.n, ' ', p.x,"     \
 	" p.t), ',' ORDER BY p.n, p.t) FROM ("                               \
 	CATALOG_PART("1", "pg_attribute", "attrelid") " UNION ALL "          \

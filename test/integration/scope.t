@@ -263,6 +263,17 @@ sub named
 }
 named('a large table is read', 'read_set', 'update dst set n = 1 where id in '
 	. '(select id from big)');
+fill();
+my $old = $p->session;
+$old->safe("insert into part values (30, 'zz', 1)");
+$c->safe_psql("delete from part where region = 'zz'; create table part_zz "
+	. "partition of part for values in ('zz')");
+$old->safe("insert into part values ($_, 'zz', 1)") for 31, 32;
+$old->close;
+my @rows = $p->settled;
+is($rows[1]{record}{capture_reason}, 'schema_changed', 'a new partition is seen')
+	or diag(describe_tx($rows[1]));
+is_verified($rows[2], 'and known from then on');
 named('SERIALIZABLE', 'cascade', 'begin isolation level serializable; delete '
 	. 'from parent where id = 2; commit');
 named('a keyless table twice', 'no_primary_key', "begin; update nokey set v = "
