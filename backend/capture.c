@@ -236,9 +236,9 @@ static bool
 is_shown_by_whole(const char *reason)
 {
 	static const char *const reasons[] = { "merge", "truncate",
-		"modifying_cte", "with_clause", "on_conflict", "from_or_using",
-		"partitioned_table", "inheritance", "no_primary_key", "cascade",
-		"privileges" };
+		"explain_analyze", "modifying_cte", "with_clause",
+		"on_conflict", "from_or_using", "partitioned_table",
+		"inheritance", "no_primary_key", "cascade", "privileges" };
 
 	return in_list(reasons, sizeof(reasons) / sizeof(*reasons), reason);
 }

@@ -296,6 +296,9 @@ dml_takes(const struct analyzed_statement *st)
 		return true;
 	case STMT_SELECT:
 		return st->writes;
+	case STMT_EXPLAIN:
+		/* Not EXECUTE: what that would run cannot be seen. */
+		return st->explain_analyze && st->writes && st->n_relations > 0;
 	default:
 		return false;
 	}

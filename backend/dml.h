@@ -36,7 +36,10 @@ struct dml {
 	bool suspended;		/* PortalSuspended: more rows are there */
 };
 
-/* INSERT, UPDATE, DELETE, MERGE, TRUNCATE, and a SELECT with one in a CTE. */
+/*
+ * INSERT, UPDATE, DELETE, MERGE, TRUNCATE, a SELECT with one in a CTE, and
+ * EXPLAIN ANALYZE of these.
+ */
 PGW_MUSTCHECK bool dml_takes(const struct analyzed_statement *st);
 
 /* Captures and answers it, or adds it to the record as unsupported. */

@@ -127,8 +127,9 @@ weigh_order(struct session *s, const struct capture *c)
 {
 	const struct analyzed_statement *st = c->stmt;
 
+	/* Of what is explained the clauses are not known. */
 	if (st->order_matters || st->modifying_cte ||
-	    (st->sums && has_floats(c)) ||
+	    st->kind == STMT_EXPLAIN || (st->sums && has_floats(c)) ||
 	    (st->kind == STMT_UPDATE && st->from_or_using))
 		txn_doubt(s->txn, REASON_ORDER);
 }

@@ -171,6 +171,10 @@ exact('TRUNCATE', 'truncate nokey, dst');
 exact('TRUNCATE CASCADE', 'truncate parent cascade');
 exact('TRUNCATE of a partitioned table', 'truncate part');
 
+exact('EXPLAIN ANALYZE', "explain analyze update dst set v = 'e' where id < 6");
+exact('EXPLAIN ANALYZE with a cascade', 'explain (analyze, costs off) delete '
+	. 'from parent where id = 2');
+
 # --- no key ---
 
 exact('UPDATE without a key', "update nokey set v = 'z' where a = 1");
@@ -274,6 +278,8 @@ my @rows = $p->settled;
 is($rows[1]{record}{capture_reason}, 'schema_changed', 'a new partition is seen')
 	or diag(describe_tx($rows[1]));
 is_verified($rows[2], 'and known from then on');
+named('EXPLAIN ANALYZE that makes a table', 'explain_analyze', 'explain analyze '
+	. 'create table made as select * from dst');
 named('SERIALIZABLE', 'cascade', 'begin isolation level serializable; delete '
 	. 'from parent where id = 2; commit');
 named('a keyless table twice', 'no_primary_key', "begin; update nokey set v = "
