@@ -584,6 +584,7 @@ static const struct {
 	{ "money", FUNCTION_PURE },
 	{ "numeric", FUNCTION_PURE },
 	{ "overlaps", FUNCTION_PURE },
+	{ "pg_typeof", FUNCTION_PURE },
 	{ "phraseto_tsquery", FUNCTION_PURE },
 	{ "plainto_tsquery", FUNCTION_PURE },
 	{ "quote_literal", FUNCTION_PURE },

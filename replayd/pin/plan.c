@@ -72,17 +72,24 @@ check_oid(const Node *from, Oid to)
 		job_refuse(PIN_ENVIRONMENT, "an OID");
 }
 
+/* A function that takes the number, not the name. */
 static void
 check_arguments(const FuncExpr *f)
 {
+	Oid *types;
+	int n;
+	int i = 0;
 	ListCell *lc;
 
 	if (function_is_recordable(f->funcid))
 		return;
-	foreach (lc, f->args)
-		if (is_named_oid(exprType(lfirst(lc))) &&
-		    f->funcresulttype != TEXTOID)
-			job_refuse(PIN_ENVIRONMENT, "an OID");
+	(void)get_func_signature(f->funcid, &types, &n);
+	foreach (lc, f->args) {
+		if (i < n)
+			check_oid(lfirst(lc), types[i]);
+		i++;
+	}
+	pfree(types);
 }
 
 static void

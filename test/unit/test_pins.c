@@ -412,6 +412,28 @@ test_expressions_of_tables(void **state)
 	}
 }
 
+/* Names of configurations, classes and types are no numbers. */
+static void
+test_full_text_search(void **state)
+{
+	struct record_table *t;
+
+	(void)state;
+	fresh("CREATE TABLE public.t (id int PRIMARY KEY, note text, v tsvector"
+	      " GENERATED ALWAYS AS (to_tsvector('english', note)) STORED,"
+	      " w tsvector); CREATE INDEX ON public.t USING gin"
+	      " (to_tsvector('simple', note)); CREATE TRIGGER w BEFORE INSERT"
+	      " OR UPDATE ON public.t FOR EACH ROW EXECUTE FUNCTION"
+	      " tsvector_update_trigger('w', 'pg_catalog.simple', 'note')");
+	begin_record();
+	t = add_table("public", "t");
+	execute("INSERT INTO t VALUES (1, 'the running dogs')");
+	execute("UPDATE t SET note = note || ts_headline('english', note,"
+		" to_tsquery('english', 'dog')) || pg_typeof(id) WHERE id = 1");
+	after(t, "true");
+	assert_verified();
+}
+
 /* A body behind an index is looked at when it runs. */
 static void
 test_functions_of_indexes(void **state)
@@ -553,6 +575,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_hostile_functions_that_catch_errors),
 		cmocka_unit_test(test_hostile_functions_called_immutable),
 		cmocka_unit_test(test_expressions_of_tables),
+		cmocka_unit_test(test_full_text_search),
 		cmocka_unit_test(test_functions_of_indexes),
 		cmocka_unit_test(test_recorded_inputs),
 		cmocka_unit_test(test_an_input_that_is_missing),
