@@ -101,9 +101,12 @@ sub dump_rows
 {
 	my ($self, $schemas) = @_;
 	my %lines;
-	$lines{$_}++ for split /\n/, $self->{cluster}->safe_psql(
-		"select pgw_matrix.dump('$schemas')", options => $canonical,
-		conn => { client_encoding => 'UTF8' });
+	$self->{look} //= $self->{cluster}->wire(seconds => 120, startup => {
+		options => $canonical, client_encoding => 'UTF8' });
+	for ($self->{look}->ask(Query("select pgw_matrix.dump('$schemas')"))) {
+		croak fields($_)->{M} if $_->[0] eq 'E';
+		$lines{ (columns($_))[0] }++ if $_->[0] eq 'D';
+	}
 	return \%lines;
 }
 
