@@ -171,6 +171,8 @@ struct analyzed_statement {
 	bool begin_options;	/* any transaction mode given */
 	/* COMMIT, ROLLBACK: AND CHAIN */
 	bool chain;
+	/* EXECUTE: of what */
+	const char *prepared;
 	/* SAVEPOINT, RELEASE, ROLLBACK TO: whose */
 	const char *savepoint;
 	/* SET: the lower-case name; "" for RESET ALL, "transaction" ... */

@@ -177,6 +177,7 @@ pack_statements(struct pack *p, const struct analysis *an)
 		st.where_params = pack_mem(p, st.where_params,
 		    st.n_where_params * sizeof(*st.where_params));
 		st.set_name = pack_str(p, st.set_name);
+		st.prepared = pack_str(p, st.prepared);
 		st.savepoint = pack_str(p, st.savepoint);
 		if (out != NULL)
 			out[i] = st;

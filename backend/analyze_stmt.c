@@ -199,6 +199,9 @@ stmt_details(
 		st->with_clause = stmt->select_stmt->with_clause != NULL;
 	} else if (stmt->node_case == NODE(MERGE_STMT)) {
 		st->with_clause = stmt->merge_stmt->with_clause != NULL;
+	} else if (stmt->node_case == NODE(EXECUTE_STMT)) {
+		st->prepared = arena_strdup(a, stmt->execute_stmt->name);
+		return st->prepared != NULL;
 	} else if (stmt->node_case == NODE(EXPLAIN_STMT)) {
 		stmt_explain(stmt->explain_stmt, st);
 	} else if (stmt->node_case == NODE(CONSTRAINTS_SET_STMT)) {

@@ -18,6 +18,7 @@
 #include "copy.h"
 #include "dml.h"
 #include "exchange.h"
+#include "execute.h"
 #include "log.h"
 #include "pipeline.h"
 #include "txn.h"
@@ -80,6 +81,14 @@ savepoint(struct session *s, const struct message *m,
 	return STATEMENT_DONE;
 }
 
+static const struct analysis *
+analysis_of(struct session *s, const struct message *m)
+{
+	return analyze(s->analyzer, (const char *)m->body, m->len - 1,
+	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==
+		0);
+}
+
 static enum statement_step
 single(struct session *s, const struct message *m, const struct analysis *a)
 {
@@ -99,6 +108,13 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	    s->status == PQ_IN_BLOCK && s->txn->dirty && !s->txn->published) {
 		statement_note(s, st);
 		return commit_block(s, m);
+	}
+	if (st->kind == STMT_EXECUTE) {
+		if (statement_only_reads(s, st) &&
+		    execute_only_reads(s, st->prepared))
+			return STATEMENT_FORWARD;
+		a = analysis_of(s, m);
+		st = a->statements;
 	}
 	if (dml_takes(st)) {
 		statement_note(s, st);
@@ -159,9 +175,7 @@ decide(struct session *s, const struct message *m)
 	/* Without its NUL it is the server's to refuse. */
 	if (s->bare || m->len == 0 || m->body[m->len - 1] != 0)
 		return STATEMENT_FORWARD;
-	a = analyze(s->analyzer, (const char *)m->body, m->len - 1,
-	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==
-		0);
+	a = analysis_of(s, m);
 	if (!a->parsed) {
 		log_debug("not_parsed", "%s", a->error);
 		catalog_flush(s->catalog);

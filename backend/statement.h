@@ -31,6 +31,11 @@ enum statement_step {
 const char *statement_unsupported(struct session *s,
 	const struct analyzed_statement *st, bool may_ask);
 
+/* A SELECT, or what PREPARE keeps for later, that does nothing but read; an
+ * EXECUTE whose arguments do. */
+bool statement_only_reads(struct session *s,
+	const struct analyzed_statement *st);
+
 /* It ends the transaction it is in. */
 bool statement_ends_transaction(enum stmt_kind kind);
 

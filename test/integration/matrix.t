@@ -270,6 +270,19 @@ my @cases = (
 		. 'id = 4', 'commit'], only => 'simple'],
 	['EXECUTE of a SELECT', $t, ['prepare q (int) as select * from t where id '
 		. '= $1', 'execute q(3)'], only => 'simple'],
+	['EXECUTE of a SELECT that writes', "$t create function touch(i int) returns "
+		. 'int language sql as $f$ update t set n = n + 1 where id = i returning '
+		. 'n $f$', ['prepare q as select touch(3)', 'execute q', 'prepare r as '
+		. 'with d as (delete from t where id = 4 returning id) select * from d',
+		'execute r'], only => 'simple'],
+	['EXECUTE with arguments that write', "$t create function touch(i int) "
+		. 'returns int language sql as $f$ update t set n = n + 1 where id = i '
+		. 'returning n $f$', ['prepare q (int) as select $1', 'execute q(touch(3))',
+		'execute nosuch'], only => 'simple'],
+	['EXECUTE of a SELECT, in a block', $t, ['prepare q (int) as select * from t '
+		. 'where id = $1 for update', 'begin', 'execute q(3)', 'update t set n = 3 '
+		. 'where id = 3', 'commit', 'deallocate q', 'prepare q (int) as delete '
+		. 'from t where id = $1', 'execute q(4)'], only => 'simple'],
 	['WHERE CURRENT OF', $t, ['begin', 'declare cur cursor for select * from t '
 		. 'where id = 2 for update', 'fetch cur', "update t set v = 'cur' where "
 		. 'current of cur', 'delete from t where current of cur', 'commit']],

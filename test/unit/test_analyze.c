@@ -158,6 +158,8 @@ show_statement(struct buf *b, const char *text, size_t len,
 	show_functions(b, st);
 	if (st->set_name != NULL)
 		buf_printf(b, " set=%s", st->set_name);
+	if (st->prepared != NULL)
+		buf_printf(b, " prepared=%s", st->prepared);
 	if (st->savepoint != NULL)
 		buf_printf(b, " savepoint=%s", st->savepoint);
 	show_flags(b, st);
