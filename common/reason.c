@@ -26,6 +26,7 @@ static const char *const names[] = {
 	[REASON_SERVER_UNREACHABLE] = "server_unreachable",
 	[REASON_SCHEMA_DUMP_FAILED] = "schema_dump_failed",
 	[REASON_SCHEMA_CHANGED] = "schema_changed",
+	[REASON_SCHEMA_NOT_RESTORED] = "schema_not_restored",
 	[REASON_PRELOAD] = "preload",
 	[REASON_REPLAY_ERROR] = "replay_error",
 	[REASON_PARAMETER_TYPE] = "parameter_type",

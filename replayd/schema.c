@@ -19,7 +19,6 @@
 
 #include "blueprint.h"
 #include "buf.h"
-#include "catalog_sql.h"
 #include "cluster.h"
 #include "dump.h"
 #include "ioutil.h"
@@ -27,10 +26,13 @@
 #include "merkle.h"
 #include "procsig.h"
 #include "query.h"
+#include "restored.h"
+#include "schema_sql.h"
 
 /* A dump this much younger than a record must have its definitions. */
 #define MARGIN_US INT64_C(1000000)
 #define SAME_MISS_US INT64_C(500000)
+#define INCOMPLETE_US INT64_C(60000000)
 #define UNREACHABLE_US INT64_C(2000000)
 #define DUMP_TRIES 4
 #define SERVER_MAJOR 15
@@ -41,37 +43,6 @@ struct schema {
 	struct dump dump;
 	struct schema_copy *copies;
 };
-
-#define SCHEMA_TABLES_SQL \
-	"SELECT c.oid, n.nspname, c.relname, " CATALOG_FINGERPRINT \
-	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n" \
-	" ON n.oid" CATALOG_EQ "c.relnamespace" \
-	" WHERE c.relkind IN ('r','p') AND c.relpersistence <> 't'" \
-	" AND n.nspname NOT IN ('pg_catalog','information_schema')" \
-	" ORDER BY c.oid"
-
-/* What tables use and their fingerprints do not cover. */
-/* clang-format off */
-#define SCHEMA_STAMP_SQL \
-	"SELECT pg_catalog.md5(pg_catalog.concat(" \
-	CATALOG_ROWS("pg_type", "r.oid >= 16384") \
-	CATALOG_ROWS("pg_enum", "true") \
-	CATALOG_ROWS("pg_proc", "r.oid >= 16384") \
-	CATALOG_ROWS("pg_constraint", "r.contypid <> 0") \
-	CATALOG_ROWS("pg_collation", "r.oid >= 16384") \
-	CATALOG_ROWS("pg_extension", "true") "''))"
-/* clang-format on */
-
-#define SCHEMA_DATABASE_SQL \
-	"SELECT pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate," \
-	" d.datctype, d.datlocprovider, d.daticulocale" \
-	" FROM pg_catalog.pg_database d" \
-	" WHERE d.datname" CATALOG_EQ "pg_catalog.current_database()"
-
-#define SCHEMA_EXTENSIONS_SQL \
-	"SELECT e.extname, n.nspname FROM pg_catalog.pg_extension e" \
-	" JOIN pg_catalog.pg_namespace n ON n.oid" CATALOG_EQ \
-	"e.extnamespace WHERE e.extname <> 'plpgsql' ORDER BY e.oid"
 
 struct schema *
 schema_new(const struct config *c, unsigned index)
@@ -92,6 +63,7 @@ free_tables(struct schema_copy *copy)
 	for (size_t i = 0; i < copy->n_tables; i++) {
 		free(copy->tables[i].schema);
 		free(copy->tables[i].table);
+		free(copy->tables[i].parts);
 	}
 	free(copy->tables);
 	copy->tables = NULL;
@@ -215,6 +187,7 @@ read_tables(PGconn *conn, struct schema_copy *copy)
 		t->table = copy_string(PQgetvalue(res, (int)i, 2));
 		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s",
 		    PQgetvalue(res, (int)i, 3));
+		t->parts = copy_string(PQgetvalue(res, (int)i, 4));
 	}
 	copy->n_tables = n;
 	PQclear(res);
@@ -293,8 +266,7 @@ read_server(struct schema *s, struct schema_copy *copy, PGconn *conn)
 		"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") ||
 	    !query_value(conn, "SELECT pg_catalog.pg_export_snapshot()",
 		snapshot, sizeof(snapshot)) ||
-	    !dump_take(&s->dump, conn, snapshot) ||
-	    !read_tables(conn, copy) ||
+	    !dump_take(&s->dump, conn, snapshot) || !read_tables(conn, copy) ||
 	    !query_value(
 		conn, SCHEMA_STAMP_SQL, copy->stamp, sizeof(copy->stamp)) ||
 	    !query_run(conn, "schema_query", "COMMIT") ||
@@ -496,39 +468,6 @@ prepare_database(
 	return true;
 }
 
-/* Tables that did not come through the restore count as not dumped. */
-static bool
-drop_missing_tables(PGconn *conn, struct schema_copy *copy)
-{
-	static const char sql[] = "SELECT 1 FROM pg_catalog.pg_class c"
-				  " JOIN pg_catalog.pg_namespace n"
-				  " ON n.oid" CATALOG_EQ
-				  "c.relnamespace WHERE n.nspname" CATALOG_EQ
-				  "$1::pg_catalog.name AND c.relname" CATALOG_EQ
-				  "$2::pg_catalog.name";
-
-	for (size_t i = 0; i < copy->n_tables; i++) {
-		const char *values[2] = { copy->tables[i].schema,
-			copy->tables[i].table };
-		PGresult *res = PQexecParams(
-		    conn, sql, 2, NULL, values, NULL, NULL, 0);
-		bool ok = PQresultStatus(res) == PGRES_TUPLES_OK;
-		bool there = ok && PQntuples(res) == 1;
-
-		PQclear(res);
-		if (!ok)
-			return false;
-		if (there)
-			continue;
-		log_warning("schema_restore",
-		    "table %s.%s could not be copied:"
-		    " its transactions cannot be verified",
-		    values[0], values[1]);
-		copy->tables[i].fingerprint[0] = '\0';
-	}
-	return true;
-}
-
 static bool
 restore(struct schema *s, struct schema_copy *copy)
 {
@@ -537,7 +476,7 @@ restore(struct schema *s, struct schema_copy *copy)
 
 	if (conn == NULL)
 		return false;
-	ok = dump_restore(&s->dump, conn) && drop_missing_tables(conn, copy);
+	ok = dump_restore(&s->dump, conn) && restored_check(conn, copy);
 	PQfinish(conn);
 	return ok;
 }
@@ -608,8 +547,8 @@ make_from(struct schema *s, struct schema_copy *copy, PGconn *conn,
 	    read_server(s, copy, conn)) {
 		*reason = REASON_VERIFICATION_CLUSTER;
 		copy->ready = build(s, copy, server, extensions);
-		blueprint_keep(s->config, copy->name, s->dump.archive, server,
-		    extensions);
+		blueprint_keep(
+		    s->config, copy->name, s->dump.archive, server, extensions);
 	}
 	PQclear(server);
 	PQclear(extensions);
@@ -753,39 +692,56 @@ make(struct schema *s, struct schema_copy *copy, enum reason *reason)
 
 /* --- which copy, and does it fit --- */
 
-/* The first fingerprint of the job that the copy does not have, or NULL. */
-static const char *
-missing_fingerprint(const struct schema_copy *copy, const struct record *r)
+enum fit {
+	FIT,
+	FIT_OTHER,     /* another definition of a table is wanted */
+	FIT_INCOMPLETE /* this one, but the restore left something out */
+};
+
+/* *wanted: the first fingerprint of the job that the copy does not have. */
+static enum fit
+fits(
+    const struct schema_copy *copy, const struct record *r, const char **wanted)
 {
+	enum fit fit = FIT;
+
 	for (size_t i = 0; i < r->n_tables; i++) {
 		const struct schema_table *t = schema_find(
 		    copy, r->tables[i].oid);
 
+		*wanted = r->tables[i].fingerprint;
 		if (t == NULL || t->fingerprint[0] == '\0' ||
-		    strcmp(t->fingerprint, r->tables[i].fingerprint) != 0 ||
+		    strcmp(t->fingerprint, *wanted) != 0 ||
 		    strcmp(t->schema, r->tables[i].schema) != 0 ||
 		    strcmp(t->table, r->tables[i].table) != 0)
-			return r->tables[i].fingerprint;
+			return FIT_OTHER;
+		if (t->incomplete)
+			fit = FIT_INCOMPLETE;
 	}
-	return NULL;
+	return fit;
 }
 
 struct schema_copy *
 schema_copy_ready(struct schema *s, const struct record *r)
 {
 	struct schema_copy *copy = copy_of(s, r->database);
+	const char *wanted;
 
-	return copy->ready && missing_fingerprint(copy, r) == NULL ? copy
-								   : NULL;
+	return copy->ready && fits(copy, r, &wanted) == FIT ? copy : NULL;
 }
 
-/* Could another dump have what this one has not? */
+/*
+ * Could another dump have what this one has not?  Of what could not be
+ * restored hardly: only now and then, someone may have mended the reason.
+ */
 static bool
-worth_another_dump(
-    const struct schema_copy *copy, const struct record *r, const char *wanted)
+worth_another_dump(const struct schema_copy *copy, const struct record *r,
+    enum fit fit, const char *wanted)
 {
 	if (copy->dump_us >= r->time_us + MARGIN_US)
 		return false;
+	if (fit == FIT_INCOMPLETE)
+		return io_now_us() - copy->dump_us >= INCOMPLETE_US;
 	return strcmp(copy->missed, wanted) != 0 ||
 	       io_monotonic_us() - copy->missed_us >= SAME_MISS_US;
 }
@@ -795,24 +751,27 @@ schema_copy_for(struct schema *s, const struct record *r, enum reason *reason)
 {
 	struct schema_copy *copy;
 	const char *wanted = NULL;
+	enum fit fit = FIT;
 
 	if (s->config->backend_user[0] == '\0') {
 		*reason = REASON_NO_WITNESS_ROLE;
 		return NULL;
 	}
 	copy = copy_of(s, r->database);
-	if (copy->ready) {
-		wanted = missing_fingerprint(copy, r);
-		if (wanted == NULL)
-			return copy;
-	}
-	if (!copy->ready || worth_another_dump(copy, r, wanted)) {
+	if (copy->ready)
+		fit = fits(copy, r, &wanted);
+	if (!copy->ready ||
+	    (fit != FIT && worth_another_dump(copy, r, fit, wanted))) {
 		if (!make(s, copy, reason))
 			return NULL;
-		wanted = missing_fingerprint(copy, r);
+		fit = fits(copy, r, &wanted);
 	}
-	if (wanted == NULL)
+	if (fit == FIT)
 		return copy;
+	if (fit == FIT_INCOMPLETE) {
+		*reason = REASON_SCHEMA_NOT_RESTORED;
+		return NULL;
+	}
 	snprintf(copy->missed, sizeof(copy->missed), "%s", wanted);
 	copy->missed_us = io_monotonic_us();
 	*reason = REASON_SCHEMA_CHANGED;

@@ -28,6 +28,8 @@ struct schema_table {
 	char *schema;
 	char *table;
 	char fingerprint[SCHEMA_FINGERPRINT_BYTES];
+	char *parts;			/* SCHEMA_PARTS there; NULL: not known */
+	bool incomplete;		/* the restore left something out */
 	/* replay.c's: what the copy's connection has, and what to clean */
 	bool load_prepared;
 	bool read_prepared;

@@ -1185,6 +1185,45 @@ test_what_cannot_be_copied_harms_nobody_else(void **state)
 }
 
 static void
+test_what_is_restored_in_part_is_named(void **state)
+{
+	static const char *const needs_c[] = {
+		"CREATE TABLE t (id int PRIMARY KEY, h int DEFAULT c('x'))",
+		"CREATE TABLE t (id int PRIMARY KEY, h text CHECK (c(h) <> 1));"
+		" ALTER TABLE t DROP CONSTRAINT t_h_check, ADD CONSTRAINT later"
+		" CHECK (c(h) <> 1) NOT VALID",
+		"CREATE TABLE t (id int PRIMARY KEY, h text);"
+		" CREATE INDEX ON t (c(h))",
+	};
+	struct record_table *t;
+	struct verdict v;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(needs_c) / sizeof(*needs_c); i++) {
+		fresh("CREATE OR REPLACE FUNCTION c(text) RETURNS int IMMUTABLE"
+		      " LANGUAGE c AS '$libdir/pgcrypto', 'pg_digest';"
+		      " CREATE TABLE parent (id int PRIMARY KEY)");
+		tell(needs_c[i]);
+		for (int again = 0; again < 2; again++) {
+			begin_record();
+			t = add_table("public", "t");
+			note("DELETE FROM t WHERE id = 1");
+			after(t, "false");
+			v = finish();
+			assert_verdict(&v, VERDICT_UNVERIFIABLE,
+			    "schema_not_restored");
+		}
+		/* no table beside it suffers */
+		begin_record();
+		t = add_table("public", "parent");
+		execute("INSERT INTO parent VALUES (1)");
+		after(t, "id = 1");
+		assert_verified();
+	}
+	tell("DROP TABLE public.t; DROP FUNCTION public.c(text)");
+}
+
+static void
 test_cluster_survives_a_killed_postmaster(void **state)
 {
 	char error[512];
@@ -1294,6 +1333,7 @@ main(int argc, char **argv)
 		cmocka_unit_test(test_wrong_roots_are_an_inconsistent_record),
 		cmocka_unit_test(test_what_is_known_is_not_tried),
 		cmocka_unit_test(test_what_cannot_be_copied_harms_nobody_else),
+		cmocka_unit_test(test_what_is_restored_in_part_is_named),
 		cmocka_unit_test(test_worker_answers_in_order),
 		cmocka_unit_test(test_jobs_sent_together_are_judged_apart),
 		cmocka_unit_test(test_cluster_dies_with_its_parent),
