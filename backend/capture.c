@@ -347,7 +347,8 @@ capture_prepare(struct session *s, struct capture *c,
 	    plan_scope(s, c, reads))
 		return NULL;
 	if (effort != CAPTURE_PLAIN && may_block(c) && reason == NULL &&
-	    stmt->kind != STMT_INSERT && !c->key_equality)
+	    stmt->kind != STMT_INSERT && !c->key_equality &&
+	    !c->table->user_code)
 		take_block(c);
 	return reason;
 }

@@ -28,7 +28,9 @@
 
 /*
  * $1 written, $2 read, both as for to_regclass(); $3 which foreign keys take
- * part: n none, a those that act, t all, as for TRUNCATE ... CASCADE.
+ * part: n none, a those that act, t all, as for TRUNCATE ... CASCADE.  A
+ * partition that is being detached is none in READ COMMITTED, but would be in
+ * a block of ours; the column is there since PostgreSQL 14.
  */
 static const char tables_sql[] =
 	"WITH RECURSIVE reach(oid, w) AS ("
@@ -49,11 +51,22 @@ static const char tables_sql[] =
 	" SELECT n.nspname, c.relname, c.relkind, pg_catalog.bool_or(r.w),"
 	" CASE WHEN c.relkind" CATALOG_EQ "'r' THEN"
 	" pg_catalog.pg_table_size(CAST(c.oid AS pg_catalog.regclass))"
-	" ELSE 0 END"
+	" ELSE 0 END,"
+	" EXISTS (SELECT 1 FROM pg_catalog.pg_inherits d"
+	" WHERE d.inhrelid" CATALOG_EQ "c.oid AND (pg_catalog.to_jsonb(d)"
+	" OPERATOR(pg_catalog.->>) 'inhdetachpending')" CATALOG_EQ "'true')"
 	" FROM reach r JOIN pg_catalog.pg_class c ON c.oid" CATALOG_EQ "r.oid"
 	" JOIN pg_catalog.pg_namespace n ON n.oid" CATALOG_EQ "c.relnamespace"
 	" GROUP BY c.oid, n.nspname, c.relname, c.relkind ORDER BY c.oid";
-enum { S_SCHEMA, S_NAME, S_KIND, S_WRITE, S_BYTES, S_COLUMNS };
+enum {
+	S_SCHEMA,
+	S_NAME,
+	S_KIND,
+	S_WRITE,
+	S_BYTES,
+	S_DETACHING,
+	S_COLUMNS
+};
 
 /*
  * What this session's transaction has locked but indexes, TOAST and catalogs.
@@ -193,6 +206,8 @@ add_found(struct finding *f, const struct exchange_value *v)
 	}
 	if (f->reason == NULL)
 		f->reason = kind_refused(letter(&v[S_KIND]));
+	if (f->reason == NULL && letter(&v[S_DETACHING]) == 't')
+		f->reason = "partition_detach";
 	f->n++;
 }
 
@@ -305,6 +320,9 @@ scope_find(struct session *s, const struct analyzed_statement *st,
 			return t->table->unreadable;
 		if (t->write && t->table->triggers)
 			return "triggers";
+		/* Like a trigger's, it may say or do what others see. */
+		if (t->write && t->table->user_code)
+			return "user_function";
 	}
 	return NULL;
 }

@@ -6,6 +6,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
+use PGW::Util qw(wait_until);
 use PGW::Wire;
 
 my $c = PGW::Cluster->new(sql => q{
@@ -25,6 +26,13 @@ my $c = PGW::Cluster->new(sql => q{
 	create table part_eu partition of part for values in ('eu');
 	create table part_us partition of part for values in ('us');
 	create table part_rest partition of part default;
+	create table leaving (id int primary key) partition by list (id);
+	create table leaving_1 partition of leaving for values in (1);
+	create table leaving_2 partition of leaving for values in (2);
+	create function loud(int) returns int immutable language plpgsql as
+		$$ begin raise notice 'loud'; return $1; end $$;
+	create table noisy (id int primary key, n int);
+	create unique index on noisy (loud(n));
 	create table ancestor (id int primary key, v text);
 	create table heir (extra int) inherits (ancestor);
 	create table nokey (a int, v text);
@@ -284,6 +292,32 @@ named('SERIALIZABLE', 'cascade', 'begin isolation level serializable; delete '
 	. 'from parent where id = 2; commit');
 named('a keyless table twice', 'no_primary_key', "begin; update nokey set v = "
 	. "'z' where a = 1; delete from nokey where a = 2; commit");
+
+# A block of ours would find the partition that READ COMMITTED no longer has.
+my ($reader, $detacher) = ($c->session, $c->session);
+$reader->safe('begin');
+$reader->safe('select * from leaving');
+$detacher->send('alter table leaving detach partition leaving_2 concurrently');
+wait_until('the partition to be on its way', sub {
+	$c->safe_psql('select count(*) from pg_inherits where inhdetachpending') });
+my (undef, undef, $said) = $p->psql('insert into leaving values (2)');
+like($said, qr/no partition of relation "leaving" found for row/,
+	'a partition that is being detached');
+$reader->safe('commit');
+$detacher->finish_query;
+$_->close for $reader, $detacher;
+is($c->safe_psql('select count(*) from leaving_2'), 0, '... has no row');
+
+# What a function of the user's says is heard when it says it, not at the end.
+my ($holder, $waiter) = ($c->session, $p->session);
+$holder->safe('begin');
+$holder->safe('insert into noisy values (1, 1)');
+$waiter->send('insert into noisy values (2, 1) on conflict (loud(n)) do nothing');
+ok($waiter->read_until(qr/NOTICE:  loud/),
+	'a notice comes while the statement waits');
+$holder->safe('commit');
+$waiter->finish_query;
+$_->close for $holder, $waiter;
 
 no_mismatches($p);
 one_outcome_and_verdict($p);
