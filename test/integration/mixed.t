@@ -51,8 +51,8 @@ for (@tx) {
 		$r->{capture_reason} // '', '-', substr($sql, 0, 30)}++;
 }
 my $verified = grep { $_->{verdict}{verdict} eq 'verified' } @tx;
-diag(sprintf '%d of %d verified (%.2f %%); %.0f transactions/s, verdicts %.1f'
-	. ' s behind', $verified, scalar @tx, 100 * $verified / @tx, @tx / $ran,
+diag(sprintf '%d of %d verified (%.2f %%); %.0f transactions/s; all read and'
+	. ' decided %.1f s later', $verified, scalar @tx, 100 * $verified / @tx, @tx / $ran,
 	$waited);
 diag(sprintf '%6d %s', $why{$_}, $_)
 	for sort { $why{$b} <=> $why{$a} } keys %why;
