@@ -34,7 +34,7 @@ sub part
 sub _ratio
 {
 	my ($case, $name, $base) = @_;
-	my ($x, $y) = map { $case->{target}{$_}{tps} } $name, $base;
+	my ($x, $y) = map { ($case->{target}{$_} // {})->{tps} } $name, $base;
 	return $x && $y ? $x / $y : undef;
 }
 
