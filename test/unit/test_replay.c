@@ -1189,11 +1189,10 @@ test_what_is_restored_in_part_is_named(void **state)
 {
 	static const char *const needs_c[] = {
 		"CREATE TABLE t (id int PRIMARY KEY, h int DEFAULT c('x'))",
-		"CREATE TABLE t (id int PRIMARY KEY, h text CHECK (c(h) <> 1));"
-		" ALTER TABLE t DROP CONSTRAINT t_h_check, ADD CONSTRAINT later"
-		" CHECK (c(h) <> 1) NOT VALID",
-		"CREATE TABLE t (id int PRIMARY KEY, h text);"
-		" CREATE INDEX ON t (c(h))",
+		("CREATE TABLE t (id int PRIMARY KEY, h text);"
+		 " ALTER TABLE t ADD CHECK (c(h) <> 1) NOT VALID"),
+		("CREATE TABLE t (id int PRIMARY KEY, h text);"
+		 " CREATE INDEX ON t (c(h))"),
 	};
 	struct record_table *t;
 	struct verdict v;
