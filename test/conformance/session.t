@@ -245,6 +245,8 @@ for my $name (sort keys %state) {
 		setsockopt $w->{sock}, SOL_SOCKET, SO_LINGER, pack('ii', 1, 0)
 			if $how eq 'reset';
 		$how eq 'half' ? shutdown($w->{sock}, 1) : $w->close;
+		# It may still read, and gets what it is owed.
+		$w->read_all if $how eq 'half';
 		ok(eval { wait_until('the session to go', sub {
 			sessions('vanishing') == 0 }, 20) },
 			"$name: $how frees the server's session");

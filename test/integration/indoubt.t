@@ -36,7 +36,7 @@ sub final
 
 sub backends
 {
-	return grep { slurp("/proc/$_/comm") !~ /^replayd/ } children($p->pid);
+	return grep { (eval { slurp("/proc/$_/comm") } // "") !~ /^replayd/ } children($p->pid);
 }
 
 # A transaction whose record is durable and whose COMMIT waits at the liar.
@@ -96,7 +96,7 @@ is_final($tx, 'committed', $row, 'new', 'a child killed after the commit');
 # The recorder's only child; the verifier has workers and a PostgreSQL.
 sub resolver
 {
-	my ($replayd) = grep { slurp("/proc/$_/comm") =~ /^replayd/ }
+	my ($replayd) = grep { (eval { slurp("/proc/$_/comm") } // "") =~ /^replayd/ }
 		grep { children($_) } children($p->pid);
 	my ($only) = grep { @$_ == 1 } map { [children($_)] }
 		children($replayd // return);

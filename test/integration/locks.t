@@ -18,7 +18,7 @@ my $n = 0;
 
 sub replayd
 {
-	my ($pid) = grep { slurp("/proc/$_/comm") =~ /^replayd/ }
+	my ($pid) = grep { (eval { slurp("/proc/$_/comm") } // "") =~ /^replayd/ }
 		children($p->pid);
 	return $pid;
 }
@@ -28,7 +28,7 @@ sub workers
 	my ($verifier) = grep { my $pid = $_;
 		grep { (readlink($_) // '') =~ m{/verifier\.lock} }
 		glob "/proc/$pid/fd/*" } children(replayd());
-	return grep { slurp("/proc/$_/comm") =~ /^replayd/ } children($verifier);
+	return grep { (eval { slurp("/proc/$_/comm") } // "") =~ /^replayd/ } children($verifier);
 }
 
 # A job that needs new definitions of all tables, and is not begun yet.
