@@ -674,6 +674,7 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 		return EXTENDED_TAKEN;
 	if (s->skipping || s->copy_in) {
 		forward(s, m);
+		s->copy_in = false; /* it ends the COPY, with an error */
 		return EXTENDED_TAKEN;
 	}
 	switch (m->type) {

@@ -143,6 +143,8 @@ on_query(struct relay *r, const struct message *m)
 	if (s->copy_in || s->skipping) {
 		if (!s->dropping)
 			forward(&s->server, m);
+		/* It ends the COPY, with an error that is the COPY's. */
+		s->copy_in = false;
 		return NEXT;
 	}
 	if (!pipeline_is_light(s))
@@ -195,6 +197,7 @@ on_function_call(struct relay *r, const struct message *m)
 	if (s->copy_in || s->skipping) {
 		if (!s->dropping)
 			forward(&s->server, m);
+		s->copy_in = false; /* likewise */
 		return NEXT;
 	}
 	if (!pipeline_is_light(s))

@@ -135,7 +135,7 @@ static void
 rows_of(struct server *s, enum kind kind, unsigned n)
 {
 	static const char *const table[] = { "16384", "public", "t", "r", "p",
-		"t", "t", "f", "f", "f", "f", "f", "fp", "f" };
+		"t", "t", "f", "f", "f", "f", "f", "f", "fp", "fp", "t", "f" };
 	static const char *const id[] = { "id", "integer", "1", "", "", NULL,
 		"int4", "f" };
 	static const char *const v[] = { "v", "text", NULL, "", "", NULL,
@@ -150,7 +150,7 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
 
 	if (kind == KIND_TABLE)
-		row(s, table, 14);
+		row(s, table, sizeof(table) / sizeof(*table));
 	else if (kind == KIND_FUNCTION)
 		row(s, function, 3);
 	else if (kind == KIND_FACTS)
