@@ -69,7 +69,9 @@ enum {
 };
 
 /*
- * What this session's transaction has locked but indexes, TOAST and catalogs.
+ * What this session's transaction has locked but indexes, TOAST and catalogs,
+ * and partitioned tables: these have no rows, their partitions are locked, too.
+ * (The parent is, where a row goes into a partition by its own name.)
  * A row that is only locked (ROW SHARE) is a foreign key's check, which replay
  * leaves out.  What is younger than the snapshot has no name.
  */
@@ -86,7 +88,7 @@ static const char check_sql[] =
 	" AND l.granted AND l.mode OPERATOR(pg_catalog.<>) 'RowShareLock'"
 	" AND l.relation OPERATOR(pg_catalog.>=) " OID("16384")
 	" AND (c.relkind IS NULL OR c.relkind" CATALOG_EQ
-	"ANY (CAST('{r,p,m,f,S}' AS pg_catalog.\"char\"[])))"
+	"ANY (CAST('{r,m,f,S}' AS pg_catalog.\"char\"[])))"
 	" AND (n.nspname IS NULL OR " TEXT("n.nspname")
 	" OPERATOR(pg_catalog.<>) 'pg_toast')"
 	" GROUP BY l.relation, n.nspname, c.relname, c.relkind";

@@ -262,6 +262,12 @@ for my $e ($c, $p) {
 is($m[-1], $m[-2], 'a portal in a block, and executed again');
 $p->settled;
 
+# The server looks at its parent then, which has no rows: nothing is run again.
+exact('INSERT by the name of a partition', 'insert into leaving_1 values (1)');
+my $inserted = "pg_stat_get_tuples_inserted('leaving_1'::regclass)";
+wait_until('the statistics', sub { $c->safe_psql("select $inserted") > 0 });
+is($c->safe_psql("select $inserted"), 1, '... once');
+
 # --- and what is not reached says so ---
 
 sub named
@@ -318,6 +324,7 @@ ok($waiter->read_until(qr/NOTICE:  loud/),
 $holder->safe('commit');
 $waiter->finish_query;
 $_->close for $holder, $waiter;
+$p->settled;
 
 no_mismatches($p);
 one_outcome_and_verdict($p);
