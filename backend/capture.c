@@ -161,6 +161,14 @@ is_dml(enum stmt_kind kind)
 	       kind == STMT_DELETE;
 }
 
+/* Its portal may have rows left when it has given as many as were asked for. */
+static bool
+may_suspend(const struct capture *c)
+{
+	return c->bind != NULL && c->bind->max_rows > 0 &&
+	       (!is_dml(c->stmt->kind) || c->stmt->returning.len > 0);
+}
+
 /*
  * The statement is all there is of its transaction, and its portal ends with
  * it, so that both may be ours.
@@ -169,10 +177,9 @@ static bool
 may_block(const struct capture *c)
 {
 	const struct capture_bind *b = c->bind;
-	bool rows = !is_dml(c->stmt->kind) || c->stmt->returning.len > 0;
 
-	return c->alone && (b == NULL || (b->first && !b->check &&
-					     !(rows && b->max_rows > 0)));
+	return c->alone && !may_suspend(c) &&
+	       (b == NULL || (b->first && !b->check));
 }
 
 static void
@@ -190,12 +197,8 @@ take_block(struct capture *c)
 static bool
 may_visit(struct session *s, const struct capture *c)
 {
-	const struct capture_bind *b = c->bind;
-	bool rows = !is_dml(c->stmt->kind) || c->stmt->returning.len > 0;
-
 	return s->status == PQ_IN_BLOCK && !s->txn->published &&
-	       s->txn->images && !(b != NULL && rows && b->max_rows > 0) &&
-	       !block_is_serializable(s);
+	       s->txn->images && !may_suspend(c) && !block_is_serializable(s);
 }
 
 /* The target alone, by the statement itself. */
@@ -259,29 +262,6 @@ make_images(struct session *s, struct capture *c)
 	return c->images != NULL;
 }
 
-/* Not if it may do again what cannot be undone. */
-static bool
-may_run_again(struct session *s, const struct analyzed_statement *st)
-{
-	for (size_t i = 0; i < st->n_functions; i++)
-		switch (catalog_function(
-		    s, st->functions[i].schema, st->functions[i].name, true)) {
-		case FUNCTION_PURE:
-		case FUNCTION_TIME:
-		case FUNCTION_SEQUENCE:
-		case FUNCTION_VOLATILE:
-		case FUNCTION_ENVIRONMENT:
-		case FUNCTION_USER:
-			break;
-		case FUNCTION_SETTINGS:
-		case FUNCTION_WRITES:
-		case FUNCTION_USER_VOLATILE:
-		case FUNCTION_UNKNOWN:
-			return false;
-		}
-	return true;
-}
-
 /* The tables that it reads, beside its own target. */
 static bool
 plan_reads(struct session *s, struct capture *c)
@@ -312,7 +292,8 @@ plan_scope(struct session *s, struct capture *c, bool reads)
 {
 	bool block = may_block(c);
 
-	if (!may_run_again(s, c->stmt) || (!block && !may_visit(s, c)) ||
+	/* It may run again: not if that cannot be undone. */
+	if (!statement_calls_read(s, c->stmt) || (!block && !may_visit(s, c)) ||
 	    !((reads && plan_reads(s, c)) || plan_whole(s, c)))
 		return false;
 	c->scoped = true;

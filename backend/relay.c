@@ -130,6 +130,21 @@ on_query_in_idle_batch(struct relay *r, const struct message *m)
 	return run_query(s, m);
 }
 
+/*
+ * In COPY mode, and after an error in a batch, only the server can say what it
+ * is.  It ends the COPY, with an error that is the COPY's.
+ */
+static bool
+forward_unseen(struct session *s, const struct message *m)
+{
+	if (!s->copy_in && !s->skipping)
+		return false;
+	if (!s->dropping)
+		forward(&s->server, m);
+	s->copy_in = false;
+	return true;
+}
+
 static enum next
 on_query(struct relay *r, const struct message *m)
 {
@@ -138,15 +153,8 @@ on_query(struct relay *r, const struct message *m)
 	if (!s->copy_in && !s->skipping && pipeline_is_light(s) &&
 	    !kept_hide(s, (const char *)m->body, m->len))
 		return STOP;
-	/* In COPY mode, and after an error in a batch, only the server can say
-	 * what it is. */
-	if (s->copy_in || s->skipping) {
-		if (!s->dropping)
-			forward(&s->server, m);
-		/* It ends the COPY, with an error that is the COPY's. */
-		s->copy_in = false;
+	if (forward_unseen(s, m))
 		return NEXT;
-	}
 	if (!pipeline_is_light(s))
 		return wait_for_answers(r);
 	r->flushed = false;
@@ -194,12 +202,8 @@ on_function_call(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
-	if (s->copy_in || s->skipping) {
-		if (!s->dropping)
-			forward(&s->server, m);
-		s->copy_in = false; /* likewise */
+	if (forward_unseen(s, m))
 		return NEXT;
-	}
 	if (!pipeline_is_light(s))
 		return wait_for_answers(r);
 	r->flushed = false;

@@ -75,16 +75,20 @@ statement_unsupported(
 }
 
 bool
+statement_calls_read(struct session *s, const struct analyzed_statement *st)
+{
+	enum function_class class = worst_function(s, st, true);
+
+	return class != FUNCTION_SETTINGS && !may_write(class);
+}
+
+bool
 statement_only_reads(struct session *s, const struct analyzed_statement *st)
 {
-	enum function_class class;
-
-	if (st->writes || (st->kind != STMT_SELECT &&
-			      st->kind != STMT_PREPARE &&
-			      st->kind != STMT_EXECUTE))
-		return false;
-	class = worst_function(s, st, true);
-	return class != FUNCTION_SETTINGS && !may_write(class);
+	return !st->writes &&
+	       (st->kind == STMT_SELECT || st->kind == STMT_PREPARE ||
+		   st->kind == STMT_EXECUTE) &&
+	       statement_calls_read(s, st);
 }
 
 bool

@@ -31,6 +31,10 @@ enum statement_step {
 const char *statement_unsupported(struct session *s,
 	const struct analyzed_statement *st, bool may_ask);
 
+/* No function that it calls writes, or may, or changes settings. */
+bool statement_calls_read(struct session *s,
+	const struct analyzed_statement *st);
+
 /* A SELECT, or what PREPARE keeps for later, that does nothing but read; an
  * EXECUTE whose arguments do. */
 bool statement_only_reads(struct session *s,

@@ -158,7 +158,7 @@ weigh_statement(struct session *s, const struct capture *c)
 		weigh_image(s, &c->images[i]);
 	weigh_order(s, c);
 	/* Triggers may run, and deallocate what is kept prepared. */
-	if (c->whole || c->scoped || c->table->triggers)
+	if (c->scoped)
 		session_doubt(s);
 	if (st->system_columns || c->scope.catalogs)
 		txn_unverifiable(s->txn, REASON_ENVIRONMENT);
