@@ -57,13 +57,8 @@ if [ "$(id -u)" = 0 ]; then
 	exit $status
 fi
 
-for v in "${!PG@}"; do
-	case $v in PG_* | PGW_*) ;; *) unset "$v" ;; esac
-done
-export PGW_SRC=$src PGW_BUILD=$build LC_ALL=C.UTF-8 TZ=UTC
-PGW_RUN=$(mktemp -d "${PGW_TOP:-${TMPDIR:-/tmp}}/r.XXXXXX") && export PGW_RUN
+. "$src/test/env.sh"
 trap '[ -n "$KEEP" ] && [ "$failed" -gt 0 ] || rm -rf "$PGW_RUN"' EXIT
-ulimit -c 0
 passed=0
 failed=0
 matched=

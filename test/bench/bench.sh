@@ -45,12 +45,7 @@ if [ "$(id -u)" = 0 ]; then
 	exit $status
 fi
 
-for v in "${!PG@}"; do
-	case $v in PG_* | PGW_*) ;; *) unset "$v" ;; esac
-done
-export PGW_SRC=$src PGW_BUILD=$build LC_ALL=C.UTF-8 TZ=UTC
-PGW_RUN=$(mktemp -d "${PGW_TOP:-${TMPDIR:-/tmp}}/r.XXXXXX") && export PGW_RUN
-ulimit -c 0
+. "$src/test/env.sh"
 perl -I "$src/test/support" -I "$src/test/bench" "$src/test/bench/bench.pl"
 status=$?
 rm -rf "$PGW_RUN"
