@@ -33,10 +33,10 @@
 
 #include "../../replayd/cluster.h"
 #include "../../replayd/dispatch.h"
-#include "../../replayd/program.h"
 #include "../../replayd/spool.h"
 #include "../../replayd/verdict.h"
 #include "../../replayd/worker.h"
+#include "../support/server.h"
 #include "catalog_sql.h"
 #include "config.h"
 #include "ioutil.h"
@@ -100,41 +100,13 @@ tell(PGconn *conn, const char *sql)
 static void
 start_server(void)
 {
-	char data[PATH_MAX], log_path[PATH_MAX], sockets[PATH_MAX];
-	const char *initdb[] = { "initdb", "-D", data, "-U", "boss", "-E",
-		"UTF8", "--locale=C", "--no-sync", "-A", "trust", NULL };
-	const char *postgres[] = { "postgres", "-D", data, "-c", sockets, "-c",
-		"listen_addresses=", "-c", "port=5432", "-c", "fsync=off",
-		NULL };
-	struct program p = {
-		.argv = initdb, .err = log_path, .death_signal = SIGQUIT
-	};
-
-	io_path(data, sizeof(data), "%s/server", base);
-	io_path(log_path, sizeof(log_path), "%s/server.log", base);
-	io_path(sockets, sizeof(sockets), "unix_socket_directories=%s", base);
-	if (program_run(&p) != 0)
-		die("initdb", "failed");
-	p.argv = postgres;
-	server_pid = program_start(&p);
-}
-
-static void
-connect_server(void)
-{
-	char conninfo[PATH_MAX + 128];
-
-	io_path(conninfo, sizeof(conninfo),
-	    "host=%s port=5432 user=boss dbname=postgres client_encoding=UTF8"
-	    " options='-c search_path= -c TimeZone=UTC'",
-	    base);
-	do {
-		PQfinish(server);
-		server = PQconnectdb(conninfo);
-		if (PQstatus(server) == CONNECTION_OK)
-			return;
-	} while (!program_gone(server_pid, 20));
-	die("the server", PQerrorMessage(server));
+	server_pid = server_start(base);
+	if (server_pid <= 0)
+		die("the server", "cannot be made");
+	server = server_connect(base, server_pid,
+	    "options='-c search_path= -c TimeZone=UTC'");
+	if (PQstatus(server) != CONNECTION_OK)
+		die("the server", PQerrorMessage(server));
 }
 
 static void
@@ -679,7 +651,6 @@ main(int argc, char **argv)
 	arena = arena_new(0);
 	load_config();
 	start_server();
-	connect_server();
 	read_table();
 	if (!cluster_start(config, &cluster, error, sizeof(error)))
 		die("verification cluster", error);

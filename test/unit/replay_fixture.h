@@ -28,9 +28,9 @@
 #include <cmocka.h>
 
 #include "../../replayd/cluster.h"
-#include "../../replayd/program.h"
 #include "../../replayd/replay.h"
 #include "../../replayd/worker.h"
+#include "../support/server.h"
 #include "catalog_sql.h"
 #include "copydata.h"
 #include "ioutil.h"
@@ -86,44 +86,11 @@ ask_value(const char *sql)
 static bool
 start_server(void)
 {
-	char data[PATH_MAX + 16];
-	char log_path[PATH_MAX + 16];
-	char sockets[PATH_MAX + 32];
-	const char *initdb[] = { "initdb", "-D", data, "-U", "boss", "-E",
-		"UTF8", "--locale=C", "--no-sync", "-A", "trust", NULL };
-	const char *postgres[] = { "postgres", "-D", data, "-c", sockets, "-c",
-		"listen_addresses=", "-c", "port=5432", "-c", "fsync=off",
-		NULL };
-	struct program p = {
-		.argv = initdb, .err = log_path, .death_signal = SIGQUIT
-	};
-
-	io_path(data, sizeof(data), "%s/server", base);
-	io_path(log_path, sizeof(log_path), "%s/server.log", base);
-	io_path(sockets, sizeof(sockets), "unix_socket_directories=%s", base);
-	if (program_run(&p) != 0)
+	server_pid = server_start(base);
+	if (server_pid <= 0)
 		return false;
-	p.argv = postgres;
-	server_pid = program_start(&p);
-	return server_pid > 0;
-}
-
-static bool
-connect_server(void)
-{
-	char conninfo[PATH_MAX + 128];
-
-	io_path(conninfo, sizeof(conninfo),
-	    "host=%s port=5432 user=boss"
-	    " dbname=postgres client_encoding=UTF8",
-	    base);
-	do {
-		PQfinish(server);
-		server = PQconnectdb(conninfo);
-		if (PQstatus(server) == CONNECTION_OK)
-			return true;
-	} while (!program_gone(server_pid, 20));
-	return false;
+	server = server_connect(base, server_pid, "");
+	return PQstatus(server) == CONNECTION_OK;
 }
 
 /* --- building records --- */
@@ -451,7 +418,7 @@ set_up(void **state)
 	io_path(path, sizeof(path), "%s/data/spool", base);
 	(void)mkdir(path, 0700);
 	config_log_path(config, "pgwitness.log", path, sizeof(path));
-	if (!log_open(path) || !start_server() || !connect_server())
+	if (!log_open(path) || !start_server())
 		return -1;
 	tell("CREATE ROLE witness LOGIN; GRANT pg_read_all_data TO witness");
 	if (!cluster_start(config, &cluster_pid, error, sizeof(error))) {
