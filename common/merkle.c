@@ -121,3 +121,29 @@ merkle_hex(const struct merkle_hash *h, char out[MERKLE_HEX_BYTES])
 	out[2 * MERKLE_HASH_BYTES] = '\0';
 	return out;
 }
+
+static int
+nibble(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+bool
+merkle_unhex(const char *hex, size_t len, struct merkle_hash *h)
+{
+	if (len != 2 * MERKLE_HASH_BYTES)
+		return false;
+	for (size_t i = 0; i < MERKLE_HASH_BYTES; i++) {
+		int high = nibble(hex[2 * i]);
+		int low = nibble(hex[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		h->b[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}

@@ -16,6 +16,7 @@
 #ifndef PGW_MERKLE_H
 #define PGW_MERKLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -58,5 +59,8 @@ void merkle_tree_root(const struct merkle_tree *t, struct merkle_hash *out);
 
 /* Writes 64 hex digits and a NUL; returns out. */
 char *merkle_hex(const struct merkle_hash *h, char out[MERKLE_HEX_BYTES]);
+
+/* The same back; false if it is not 64 lower-case hex digits. */
+bool merkle_unhex(const char *hex, size_t len, struct merkle_hash *h);
 
 #endif

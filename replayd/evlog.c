@@ -90,11 +90,11 @@ open_file(struct evlog *l, unsigned number)
 }
 
 unsigned
-evlog_lowest(const char *dir)
+evlog_lowest(const char *dir, unsigned *highest)
 {
 	DIR *d = opendir(dir);
 	const struct dirent *e;
-	unsigned lowest = 0;
+	unsigned lowest = 0, last = 0;
 
 	while (d != NULL && (e = readdir(d)) != NULL) {
 		char name[32];
@@ -103,12 +103,17 @@ evlog_lowest(const char *dir)
 		if (sscanf(e->d_name, "evidence-%8u.jsonl", &n) != 1)
 			continue;
 		evlog_file_name(name, n);
-		if (strcmp(name, e->d_name) == 0 && n > 0 &&
-		    (lowest == 0 || n < lowest))
+		if (strcmp(name, e->d_name) != 0 || n == 0)
+			continue;
+		if (lowest == 0 || n < lowest)
 			lowest = n;
+		if (n > last)
+			last = n;
 	}
 	if (d != NULL)
 		closedir(d);
+	if (highest != NULL)
+		*highest = last;
 	return lowest;
 }
 

@@ -47,8 +47,11 @@ struct evlog_place {
 struct evlog *evlog_open(const char *dir);
 void evlog_close(struct evlog *l);
 
-/* Number of the first file that is there, 0 if none is. */
-unsigned evlog_lowest(const char *dir);
+/*
+ * Number of the first file that is there, 0 if none is; highest, unless NULL,
+ * is that of the last.
+ */
+unsigned evlog_lowest(const char *dir, unsigned *highest);
 
 /* Goes on there.  False with errno if the file cannot be opened. */
 PGW_MUSTCHECK bool evlog_seek(struct evlog *l,

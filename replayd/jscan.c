@@ -770,28 +770,8 @@ jscan_count(const struct jscan_value *v)
 							  : 0;
 }
 
-static int
-nibble(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
 bool
 jscan_hash(const struct jscan_value *v, struct merkle_hash *h)
 {
-	if (v->kind != JSCAN_STRING || v->len != 2 * MERKLE_HASH_BYTES)
-		return false;
-	for (size_t i = 0; i < MERKLE_HASH_BYTES; i++) {
-		int high = nibble(v->text[2 * i]);
-		int low = nibble(v->text[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		h->b[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
+	return v->kind == JSCAN_STRING && merkle_unhex(v->text, v->len, h);
 }

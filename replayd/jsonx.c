@@ -150,30 +150,10 @@ jsonx_get_int(const json_t *object, const char *key)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
-static int
-nibble(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
 bool
 jsonx_get_hash(const json_t *object, const char *key, struct merkle_hash *h)
 {
 	const char *hex = jsonx_get(object, key);
 
-	if (hex == NULL || strlen(hex) != 2 * MERKLE_HASH_BYTES)
-		return false;
-	for (size_t i = 0; i < MERKLE_HASH_BYTES; i++) {
-		int high = nibble(hex[2 * i]);
-		int low = nibble(hex[2 * i + 1]);
-
-		if (high < 0 || low < 0)
-			return false;
-		h->b[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
+	return hex != NULL && merkle_unhex(hex, strlen(hex), h);
 }

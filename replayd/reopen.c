@@ -326,7 +326,7 @@ use_state(struct scan *s)
 static bool
 begin(struct scan *s, struct evlog *l, bool saved)
 {
-	struct evlog_place place = { evlog_lowest(s->r->dir), 0, 0 };
+	struct evlog_place place = { evlog_lowest(s->r->dir, NULL), 0, 0 };
 	struct state *state = &s->r->state;
 
 	if (saved && state->tail.file >= place.file) {

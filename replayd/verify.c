@@ -360,33 +360,9 @@ check_lines(struct verify *v, struct evlog *l)
 
 /* --- files --- */
 
-/* Number of the last evidence file, 0 if there is none. */
-static unsigned
-highest_file(const char *dir)
-{
-	DIR *d = opendir(dir);
-	const struct dirent *e;
-	unsigned highest = 0;
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		char name[32];
-		unsigned n;
-
-		if (sscanf(e->d_name, "evidence-%8u.jsonl", &n) != 1)
-			continue;
-		evlog_file_name(name, n);
-		if (strcmp(name, e->d_name) == 0 && n > highest)
-			highest = n;
-	}
-	if (d != NULL)
-		closedir(d);
-	return highest;
-}
-
 static void
-check_files(struct verify *v, unsigned first)
+check_files(struct verify *v, unsigned first, unsigned last)
 {
-	unsigned last = highest_file(v->o->log_dir);
 	char path[PATH_MAX + 32];
 	char name[32];
 
@@ -476,7 +452,7 @@ start_behind(struct verify *v, unsigned file)
 static void
 check_log(struct verify *v)
 {
-	unsigned first = evlog_lowest(v->o->log_dir);
+	unsigned last, first = evlog_lowest(v->o->log_dir, &last);
 	const struct evlog_place place = { first, 0, 0 };
 	struct evlog *l = evlog_open(v->o->log_dir);
 
@@ -485,7 +461,7 @@ check_log(struct verify *v)
 	v->tiles = tilecheck_new(
 	    v->o->log_dir, v->head == NULL ? 0 : v->head->c.size, find_tile, v);
 	pass_marks(v, &v->audit.tree); /* an empty log can be signed */
-	check_files(v, first);
+	check_files(v, first, last);
 	if (!start_behind(v, first))
 		v->broken = true;
 	else if (first > 1 && !evlog_seek(l, &place))

@@ -110,7 +110,7 @@ witnessctl_lines_of(const char *log_dir, uint64_t tx_id,
     bool (*take)(void *context, const struct evlog_line *line, uint64_t seq),
     void *context)
 {
-	const struct evlog_place first = { evlog_lowest(log_dir), 0, 0 };
+	const struct evlog_place first = { evlog_lowest(log_dir, NULL), 0, 0 };
 	struct evlog *l = evlog_open(log_dir);
 	struct jscan *s = jscan_new();
 	struct jscan_fields f;

@@ -147,7 +147,8 @@ skip_to_first(struct export *e, const struct evlog_line *line)
 static bool
 copy_lines(struct export *e)
 {
-	const struct evlog_place first = { evlog_lowest(e->log_dir), 0, 0 };
+	const struct evlog_place first = { evlog_lowest(e->log_dir, NULL), 0,
+		0 };
 	struct evlog *l = evlog_open(e->log_dir);
 	struct evlog_line line;
 	bool ok = l != NULL;

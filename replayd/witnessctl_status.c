@@ -179,7 +179,7 @@ read_line(struct status *s, const char *dir, const struct evlog_line *line)
 static void
 read_log(struct status *s, const char *dir)
 {
-	const struct evlog_place first = { evlog_lowest(dir), 0, 0 };
+	const struct evlog_place first = { evlog_lowest(dir, NULL), 0, 0 };
 	struct evlog *l = evlog_open(dir);
 	struct evlog_line line;
 	enum evlog_result r = EVLOG_LINE;

@@ -178,7 +178,7 @@ next_start(const char *path, uint64_t offset, uint64_t *start)
 static bool
 place_near_end(const char *dir, uint64_t window, struct evlog_place *place)
 {
-	unsigned lowest = evlog_lowest(dir);
+	unsigned lowest = evlog_lowest(dir, NULL);
 	unsigned file = lowest;
 	char path[PATH_MAX + 32];
 	char name[32];

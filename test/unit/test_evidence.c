@@ -9,7 +9,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +23,11 @@
 #include "../../replayd/evlog.h"
 #include "../../replayd/jsonx.h"
 #include "../../replayd/tiles.h"
+#include "scratch.h"
 
 #define BIG (1 << 20)
 
-static char dir[64];
+static char dir[SCRATCH_BYTES];
 static char error[1024];
 static struct key_signer key;
 
@@ -35,26 +35,16 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/pgw-evidence-XXXXXX");
-	if (mkdtemp(dir) == NULL || !key_generate("test/log", &key))
+	if (!scratch_make(dir, "evidence") || !key_generate("test/log", &key))
 		return -1;
 	return 0;
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-	(void)st;
-	(void)flag;
-	(void)f;
-	return remove(path);
 }
 
 static int
 tear_down(void **state)
 {
 	(void)state;
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return scratch_remove(dir);
 }
 
 static struct evidence *
@@ -494,9 +484,7 @@ lost_tiles_are_made_from_the_lines(void **state)
 	    0);
 	assert_goes_on();
 	assert_int_equal(access(path_of("tile/0/001"), F_OK), 0);
-	assert_int_equal(nftw(beside("tile"), remove_one, 8,
-			     FTW_DEPTH | FTW_PHYS),
-	    0);
+	assert_int_equal(scratch_remove(beside("tile")), 0);
 }
 
 static void

@@ -8,7 +8,6 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,23 +19,15 @@
 #include "../../replayd/jsonx.h"
 #include "../../replayd/proof.h"
 #include "../../replayd/tiles.h"
+#include "scratch.h"
 
 #define MAX_LINES 300
 
-static char dir[64];
+static char dir[SCRATCH_BYTES];
 static char error[1024];
 static struct key_signer key;
 static struct merkle_hash leaves[MAX_LINES];
 static struct buf lines[MAX_LINES];
-
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-	(void)st;
-	(void)flag;
-	(void)f;
-	return remove(path);
-}
 
 static void
 read_lines(void)
@@ -61,8 +52,7 @@ set_up(void **state)
 	struct evidence *e;
 
 	(void)state;
-	strcpy(dir, "/tmp/pgw-proof-XXXXXX");
-	if (mkdtemp(dir) == NULL || !key_generate("test/log", &key))
+	if (!scratch_make(dir, "proof") || !key_generate("test/log", &key))
 		return -1;
 	e = evidence_open(dir, &key, 1 << 20, error, sizeof(error));
 	if (e == NULL)
@@ -85,7 +75,7 @@ tear_down(void **state)
 	(void)state;
 	for (size_t i = 0; i < MAX_LINES; i++)
 		buf_free(&lines[i]);
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return scratch_remove(dir);
 }
 
 /* RFC 6962, 2.1.1, as it is written there. */

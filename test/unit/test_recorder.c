@@ -11,7 +11,6 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,10 +34,11 @@
 #include "../../replayd/verdict.h"
 #include "../../replayd/verify.h"
 #include "../../replayd/worker.h"
+#include "scratch.h"
 
 #define WAIT_MS 20000
 
-static char dir[64];
+static char dir[SCRATCH_BYTES];
 static char log_dir[96];
 static struct key_signer key;
 static struct config config;
@@ -69,8 +69,7 @@ set_up(void **state)
 	uint64_t last;
 
 	(void)state;
-	strcpy(dir, "/tmp/pgw-recorder-XXXXXX");
-	if (mkdtemp(dir) == NULL || !key_generate("test/log", &key) ||
+	if (!scratch_make(dir, "recorder") || !key_generate("test/log", &key) ||
 	    !key_save(&key, dir, error, sizeof(error)))
 		return -1;
 	io_path(log_dir, sizeof(log_dir), "%s/log", dir);
@@ -96,15 +95,6 @@ set_up(void **state)
 }
 
 static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-	(void)st;
-	(void)flag;
-	(void)f;
-	return remove(path);
-}
-
-static int
 tear_down(void **state)
 {
 	(void)state;
@@ -120,7 +110,7 @@ tear_down(void **state)
 	free(config.backend_dbname);
 	free(config.backend_password);
 	free(config.backend_passfile);
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return scratch_remove(dir);
 }
 
 /* Durable, and the recorder is not told. */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "rowenc.h"
+#include "vectors.h"
 
 static struct arena *arena;
 
@@ -32,22 +33,6 @@ tear_down(void **state)
 	(void)state;
 	arena_free(arena);
 	return 0;
-}
-
-static json_t *
-load_vectors(void)
-{
-	const char *src = getenv("PGW_SRC");
-	char path[4096];
-	json_error_t error;
-	json_t *v;
-
-	snprintf(path, sizeof(path), "%s/test/vectors/state.json",
-	    src == NULL ? "." : src);
-	v = json_load_file(path, 0, &error);
-	if (v == NULL)
-		fail_msg("%s: %s", path, error.text);
-	return v;
 }
 
 static uint8_t *
@@ -157,7 +142,7 @@ check_golden_table(json_t *t)
 static void
 tables_give_the_golden_bytes_and_roots(void **state)
 {
-	json_t *v = load_vectors();
+	json_t *v = vectors_load();
 	json_t *t;
 	size_t i;
 
@@ -171,7 +156,7 @@ tables_give_the_golden_bytes_and_roots(void **state)
 static void
 databases_give_the_golden_roots(void **state)
 {
-	json_t *v = load_vectors();
+	json_t *v = vectors_load();
 	json_t *d;
 	size_t k;
 

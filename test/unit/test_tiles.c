@@ -9,7 +9,6 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +19,12 @@
 #include "../../include/ioutil.h"
 #include "../../replayd/jsonx.h"
 #include "../../replayd/tiles.h"
+#include "scratch.h"
 
 #define MOST 1100
 #define BIG 66000 /* needs a tile of level 2 */
 
-static char dir[64];
+static char dir[SCRATCH_BYTES];
 static char error[256];
 static struct merkle_hash leaves[BIG];
 static struct merkle_hash roots[MOST + 1];
@@ -33,24 +33,14 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/pgw-tiles-XXXXXX");
-	return mkdtemp(dir) == NULL ? -1 : 0;
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-	(void)st;
-	(void)flag;
-	(void)f;
-	return remove(path);
+	return !scratch_make(dir, "tiles") ? -1 : 0;
 }
 
 static int
 tear_down(void **state)
 {
 	(void)state;
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return scratch_remove(dir);
 }
 
 /* RFC 6962, 2.1, word by word. */

@@ -8,7 +8,6 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,10 +24,11 @@
 #include "../../replayd/jsonx.h"
 #include "../../replayd/line.h"
 #include "../../replayd/verify.h"
+#include "scratch.h"
 
 #define MAX_LINES 64
 
-static char dir[64];
+static char dir[SCRATCH_BYTES];
 static char error[1024];
 static struct key_signer key;
 static char *report;
@@ -37,19 +37,9 @@ static int
 set_up(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/pgw-verify-XXXXXX");
-	if (mkdtemp(dir) == NULL || !key_generate("test/log", &key))
+	if (!scratch_make(dir, "verify") || !key_generate("test/log", &key))
 		return -1;
 	return 0;
-}
-
-static int
-remove_one(const char *path, const struct stat *st, int flag, struct FTW *f)
-{
-	(void)st;
-	(void)flag;
-	(void)f;
-	return remove(path);
 }
 
 static int
@@ -58,7 +48,7 @@ tear_down(void **state)
 	(void)state;
 	free(report);
 	report = NULL;
-	return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	return scratch_remove(dir);
 }
 
 static const char *
