@@ -42,8 +42,11 @@ readable(uint64_t tx_id, const struct record *r, const json_t *verdict)
 {
 	static const struct line_context all = { .row_data = true };
 	json_t *v = jsonx_object();
+	struct line record = { 0 };
 
-	jsonx_set(v, "record", line_record(tx_id, r, &all));
+	line_record(&record, tx_id, r, &all);
+	jsonx_set(v, "record", line_json(&record));
+	line_free(&record);
 	jsonx_set(v, "now", jsonx_text_or_null(r->now));
 	jsonx_set(v, "settings", settings(r));
 	jsonx_set(v, "verdict", json_deep_copy(verdict));

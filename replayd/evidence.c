@@ -27,6 +27,7 @@
 #include "checkpoint.h"
 #include "evlog.h"
 #include "ioutil.h"
+#include "jsonw.h"
 #include "jsonx.h"
 #include "killpoint.h"
 #include "log.h"
@@ -37,6 +38,8 @@
 /* type, seq, time and prev with their quotes, at their longest */
 #define HEAD_BYTES 256
 #define FLUSH_BYTES 65536
+/* The buffer of a longer line, before it is shortened, is given back. */
+#define KEEP_LINE ((size_t)1 << 20)
 #define STATE_SHARE 20 /* of the time, one part for saving the state */
 
 struct evidence {
@@ -51,6 +54,8 @@ struct evidence {
 	struct buf key_change;  /* `new` of the last KeyChange seen */
 	int fd;                 /* the file appended to, -1 before */
 	struct evlog_place end; /* where the next line goes */
+	struct buf line;        /* the one being made */
+	char line_time[IO_TIME_BYTES];
 	struct buf pending;     /* lines not yet written */
 	struct checkpoint head; /* the last signed; size 0: none */
 	struct buf checkpoint;  /* bytes of log/checkpoint, if any */
@@ -186,6 +191,7 @@ evidence_close(struct evidence *e)
 	tiles_writer_close(e->tiles);
 	state_free(&e->state);
 	buf_free(&e->key_change);
+	buf_free(&e->line);
 	buf_free(&e->pending);
 	buf_free(&e->checkpoint);
 	free(e);
@@ -303,43 +309,72 @@ add_line(struct evidence *e, const char *text, size_t len)
 		evidence_flush(e);
 }
 
-/* The whole line: type, seq, time and prev, then the members of body. */
-static json_t *
-with_head(const struct evidence *e, const char *type, const json_t *body)
+/* The whole line: type, seq, time and prev, then the members. */
+static void
+put_line(struct evidence *e, const char *type, const void *members, size_t len)
 {
-	json_t *line = jsonx_object();
-	char time[IO_TIME_BYTES];
+	struct buf *b = &e->line;
 
-	jsonx_set(line, "type", json_string(type));
-	jsonx_set(line, "seq", jsonx_int(e->tree.size + 1));
-	jsonx_set(line, "time", json_string(io_format_time(io_now_us(), time)));
-	jsonx_set(line, "prev", jsonx_hash(&e->state.last));
-	if (json_object_update(line, (json_t *)(uintptr_t)body) != 0)
-		log_fatal("json_failed", "no memory for a line of evidence");
-	return line;
+	io_format_time(io_now_us(), e->line_time);
+	buf_reset(b);
+	jsonw_open(b, '{');
+	jsonw_name(b, "type");
+	jsonw_text(b, type);
+	jsonw_name(b, "seq");
+	jsonw_int(b, e->tree.size + 1);
+	jsonw_name(b, "time");
+	jsonw_text(b, e->line_time);
+	jsonw_name(b, "prev");
+	jsonw_hash(b, &e->state.last);
+	if (len > 0)
+		buf_put_u8(b, ',');
+	buf_put(b, members, len);
+	jsonw_close(b, '}');
+}
+
+static void
+put_body(struct evidence *e, const char *type, const json_t *body)
+{
+	size_t len;
+	char *text = jsonx_dump(body, &len);
+
+	/* Without its braces. */
+	put_line(e, type, text + 1, len - 2);
+	free(text);
+}
+
+static void
+end_line(struct evidence *e, const struct state_change *c)
+{
+	add_line(e, (const char *)e->line.data, e->line.len);
+	state_apply(&e->state, c, e->line_time);
+	if (e->line.cap > KEEP_LINE)
+		buf_free(&e->line);
 }
 
 void
 evidence_append(struct evidence *e, const char *type, json_t *body)
 {
-	json_t *line;
-	char *text;
-	size_t len;
+	struct state_change c;
 
-	line = with_head(e, type, body);
-	text = jsonx_dump(line, &len);
-	if (len > EVLOG_MAX_LINE) {
-		free(text);
-		json_decref(line);
+	put_body(e, type, body);
+	if (e->line.len > EVLOG_MAX_LINE) {
 		blob_shorten(e->dir, body, EVLOG_MAX_LINE - HEAD_BYTES);
-		line = with_head(e, type, body);
-		text = jsonx_dump(line, &len);
+		put_body(e, type, body);
 	}
-	add_line(e, text, len);
-	state_follow(&e->state, line);
-	free(text);
-	json_decref(line);
+	state_read(&c, type, body);
+	end_line(e, &c);
 	json_decref(body);
+}
+
+void
+evidence_append_line(struct evidence *e, const struct line *l)
+{
+	put_line(e, l->type, l->text.data, l->text.len);
+	if (e->line.len > EVLOG_MAX_LINE)
+		evidence_append(e, l->type, line_json(l));
+	else
+		end_line(e, &l->change);
 }
 
 /* --- signing --- */

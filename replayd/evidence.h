@@ -18,6 +18,7 @@
 
 #include "attr.h"
 #include "key.h"
+#include "line.h"
 #include "state.h"
 #include "txtable.h"
 
@@ -57,6 +58,8 @@ const char *evidence_last_time(const struct evidence *e);
 
 /* Adds a line; body (taken over) are the members behind seq, time, prev. */
 void evidence_append(struct evidence *e, const char *type, json_t *body);
+/* The same for the lines that each transaction has. */
+void evidence_append_line(struct evidence *e, const struct line *l);
 
 /* Hands what was appended to the kernel. */
 void evidence_flush(struct evidence *e);

@@ -16,6 +16,7 @@
 
 #include "buf.h"
 #include "ioutil.h"
+#include "jsonw.h"
 #include "jsonx.h"
 #include "log.h"
 #include "scrub.h"
@@ -23,6 +24,8 @@
 
 #define EVIDENCE_FORMAT 1
 #define MAX_CONFIG_FILE (16u << 20)
+/* The buffer of a longer line is given back. */
+#define KEEP_TEXT ((size_t)1 << 20)
 
 /* --- Start, Stop, Gap --- */
 
@@ -119,91 +122,164 @@ line_spool_gap(const struct spool_frame *f)
 	return v;
 }
 
+/* --- lines of transactions, as text --- */
+
+static struct buf *
+begin(struct line *l, const char *type, enum state_event event, uint64_t tx_id)
+{
+	memset(&l->change, 0, sizeof(l->change));
+	l->type = type;
+	l->change.event = event;
+	l->change.tx_id = tx_id;
+	if (l->text.cap > KEEP_TEXT)
+		buf_free(&l->text);
+	buf_reset(&l->text);
+	jsonw_name(&l->text, "tx_id");
+	jsonw_int(&l->text, tx_id);
+	return &l->text;
+}
+
+json_t *
+line_json(const struct line *l)
+{
+	struct buf b = { 0 };
+	json_t *v;
+
+	buf_put_u8(&b, '{');
+	buf_put(&b, l->text.data, l->text.len);
+	buf_put_u8(&b, '}');
+	v = json_loadb(
+	    (const char *)b.data, b.len, JSON_REJECT_DUPLICATES, NULL);
+	buf_free(&b);
+	if (v == NULL)
+		log_fatal("json_failed", "a line of evidence is no JSON");
+	return v;
+}
+
+void
+line_free(struct line *l)
+{
+	buf_free(&l->text);
+}
+
+/* What the contract calls the value `name` of an object. */
+static void
+put_text(struct buf *b, const char *name, const char *text)
+{
+	jsonw_name(b, name);
+	jsonw_text(b, text);
+}
+
+static void
+put_text_or_null(struct buf *b, const char *name, const char *text)
+{
+	jsonw_name(b, name);
+	jsonw_text_or_null(b, text);
+}
+
+static void
+put_int(struct buf *b, const char *name, uint64_t v)
+{
+	jsonw_name(b, name);
+	jsonw_int(b, v);
+}
+
+static void
+put_decimal(struct buf *b, const char *name, uint64_t v)
+{
+	jsonw_name(b, name);
+	jsonw_decimal(b, v);
+}
+
+static void
+put_hash(struct buf *b, const char *name, const struct merkle_hash *h)
+{
+	jsonw_name(b, name);
+	jsonw_hash(b, h);
+}
+
+static void
+open_list(struct buf *b, const char *name)
+{
+	jsonw_name(b, name);
+	jsonw_open(b, '[');
+}
+
 /* --- StateCommitmentRecord --- */
 
-static json_t *
-statement_text(const struct record_statement *s, bool normalized)
+static void
+put_statement_text(
+    struct buf *b, const struct record_statement *s, bool normalized)
 {
-	struct buf b = { 0 };
-	json_t *v;
+	struct buf scrubbed = { 0 };
 
-	if (!normalized)
-		return jsonx_textn(s->sql, s->sql_len);
-	scrub_literals(s->sql, s->sql_len, &b);
-	v = jsonx_textn(b.data, b.len);
-	buf_free(&b);
-	return v;
+	jsonw_name(b, "sql");
+	if (!normalized) {
+		jsonw_textn(b, s->sql, s->sql_len);
+		return;
+	}
+	scrub_literals(s->sql, s->sql_len, &scrubbed);
+	jsonw_textn(b, scrubbed.data, scrubbed.len);
+	buf_free(&scrubbed);
 }
 
-static json_t *
-query_sequence(const struct record *r, bool normalized)
+static void
+put_query_sequence(struct buf *b, const struct record *r, bool normalized)
 {
-	json_t *list = jsonx_array();
-
+	open_list(b, "query_sequence");
 	for (size_t i = 0; i < r->n_statements; i++) {
-		json_t *s = jsonx_object();
-
-		jsonx_set(
-		    s, "sql", statement_text(&r->statements[i], normalized));
-		jsonx_set(s, "params", jsonx_int((json_int_t)r->statements[i].n_params));
-		jsonx_set(s, "type", jsonx_text(r->statements[i].type));
-		jsonx_append(list, s);
+		jsonw_open(b, '{');
+		put_statement_text(b, &r->statements[i], normalized);
+		put_int(b, "params", r->statements[i].n_params);
+		put_text(b, "type", r->statements[i].type);
+		jsonw_close(b, '}');
 	}
-	return list;
+	jsonw_close(b, ']');
 }
 
-/* "schema.table" for reading: not quoted, so not unambiguous. */
-static json_t *
-table_name(const struct record_table *t)
+static void
+put_key(struct buf *b, const struct rowenc_shape *s)
 {
-	struct buf b = { 0 };
-	json_t *v;
-
-	buf_printf(&b, "%s.%s", t->schema, t->table);
-	v = jsonx_textn(b.data, b.len);
-	buf_free(&b);
-	return v;
-}
-
-static json_t *
-key_columns(const struct rowenc_shape *s)
-{
-	json_t *list = jsonx_array();
-
+	open_list(b, "key");
 	for (unsigned i = 0; i < s->n_key; i++)
-		jsonx_append(list, jsonx_text(s->columns[s->key[i]].name));
-	return list;
+		jsonw_text(b, s->columns[s->key[i]].name);
+	jsonw_close(b, ']');
 }
 
-static json_t *
-tables(const struct record *r)
+static void
+put_table(struct buf *b, const struct record *r, const struct record_table *t)
 {
-	json_t *list = jsonx_array();
+	const char *const name[] = { t->schema, t->table };
 
-	for (size_t i = 0; i < r->n_tables; i++) {
-		const struct record_table *t = &r->tables[i];
-		json_t *v = jsonx_object();
-
-		jsonx_set(v, "schema", jsonx_text(t->schema));
-		jsonx_set(v, "table", jsonx_text(t->table));
-		jsonx_set(v, "name", table_name(t));
-		jsonx_set(v, "key", key_columns(&t->shape));
-		jsonx_set(
-		    v, "access", json_string(t->write ? "write" : "read"));
-		if (r->has_images) {
-			jsonx_set(v, "pre_rows", jsonx_int(t->n_before));
-			jsonx_set(v, "post_rows", jsonx_int(t->n_after));
-			jsonx_set(v, "pre_root", jsonx_hash(&t->pre_root));
-			jsonx_set(v, "post_root", jsonx_hash(&t->post_root));
-		}
-		jsonx_append(list, v);
+	jsonw_open(b, '{');
+	put_text(b, "schema", t->schema);
+	put_text(b, "table", t->table);
+	/* For reading: not quoted, so not unambiguous. */
+	jsonw_name(b, "name");
+	jsonw_dotted(b, name, 2);
+	put_key(b, &t->shape);
+	put_text(b, "access", t->write ? "write" : "read");
+	if (r->has_images) {
+		put_int(b, "pre_rows", t->n_before);
+		put_int(b, "post_rows", t->n_after);
+		put_hash(b, "pre_root", &t->pre_root);
+		put_hash(b, "post_root", &t->post_root);
 	}
-	return list;
+	jsonw_close(b, '}');
+}
+
+static void
+put_tables(struct buf *b, const struct record *r)
+{
+	open_list(b, "tables");
+	for (size_t i = 0; i < r->n_tables; i++)
+		put_table(b, r, &r->tables[i]);
+	jsonw_close(b, ']');
 }
 
 /* All rows before as one byte string: lp(row_bytes) each. */
 static uint64_t
-put_pre_state(const struct record *r, struct buf *out)
+pre_state(const struct record *r, struct buf *out)
 {
 	uint64_t bytes = 0;
 
@@ -218,26 +294,33 @@ put_pre_state(const struct record *r, struct buf *out)
 	return bytes;
 }
 
-static json_t *
-pre_state_data(const struct record *r)
+static void
+put_sha256(struct buf *b, const char *name, const struct buf *of)
 {
-	json_t *v = jsonx_object();
-	struct buf b = { 0 };
-	uint64_t bytes = put_pre_state(r, &b);
-	struct merkle_part part;
+	const struct merkle_part part = {
+		of->len == 0 ? (const void *)"" : of->data, of->len
+	};
 	struct merkle_hash h;
-	uint64_t rows = 0;
+
+	merkle_sha256(&part, 1, &h);
+	put_hash(b, name, &h);
+}
+
+static void
+put_pre_state_data(struct buf *b, const struct record *r)
+{
+	struct buf all = { 0 };
+	uint64_t bytes = pre_state(r, &all), rows = 0;
 
 	for (size_t i = 0; i < r->n_tables; i++)
 		rows += r->tables[i].n_before;
-	part.data = b.len == 0 ? (const void *)"" : b.data;
-	part.len = b.len;
-	merkle_sha256(&part, 1, &h);
-	buf_free(&b);
-	jsonx_set(v, "rows", jsonx_int(rows));
-	jsonx_set(v, "bytes", jsonx_int(bytes));
-	jsonx_set(v, "sha256", jsonx_hash(&h));
-	return v;
+	jsonw_name(b, "pre_state_data");
+	jsonw_open(b, '{');
+	put_int(b, "rows", rows);
+	put_int(b, "bytes", bytes);
+	put_sha256(b, "sha256", &all);
+	jsonw_close(b, '}');
+	buf_free(&all);
 }
 
 static json_t *
@@ -293,149 +376,137 @@ line_rows(const struct record *r)
 	return list;
 }
 
-static json_t *
-schema_version(const struct record *r)
+static void
+put_schema_version(struct buf *b, const struct record *r)
 {
-	struct buf b = { 0 };
-	struct merkle_part part;
-	struct merkle_hash h;
+	struct buf all = { 0 };
 
-	if (r->n_tables == 0)
-		return json_null();
+	if (r->n_tables == 0) {
+		jsonw_name(b, "schema_version");
+		jsonw_null(b);
+		return;
+	}
 	for (size_t i = 0; i < r->n_tables; i++) {
 		const struct record_table *t = &r->tables[i];
 
-		buf_put_lp(&b, t->schema, strlen(t->schema));
-		buf_put_lp(&b, t->table, strlen(t->table));
-		buf_put_lp(&b, t->fingerprint, strlen(t->fingerprint));
+		buf_put_lp(&all, t->schema, strlen(t->schema));
+		buf_put_lp(&all, t->table, strlen(t->table));
+		buf_put_lp(&all, t->fingerprint, strlen(t->fingerprint));
 	}
-	part.data = b.data;
-	part.len = b.len;
-	merkle_sha256(&part, 1, &h);
-	buf_free(&b);
-	return jsonx_hash(&h);
-}
-
-/* "schema.table.column" for reading, as table_name(). */
-static json_t *
-input_object(const struct record_input *in)
-{
-	struct buf b = { 0 };
-	json_t *v;
-
-	buf_printf(&b, "%s.%s.%s", in->schema, in->table, in->column);
-	v = jsonx_textn(b.data, b.len);
-	buf_free(&b);
-	return v;
+	put_sha256(b, "schema_version", &all);
+	buf_free(&all);
 }
 
 /* Of its values only how many there are. */
-static json_t *
-input(const struct record_input *in)
+static void
+put_input(struct buf *b, const struct record_input *in)
 {
-	json_t *v = jsonx_object();
+	const char *const object[] = { in->schema, in->table, in->column };
 
-	jsonx_set(v, "what", jsonx_text(in->what));
-	jsonx_set(v, "origin",
-	    json_string(in->origin == INPUT_CLAIM ? "claim" : "server"));
-	if (in->column[0] != '\0')
-		jsonx_set(v, "object", input_object(in));
-	jsonx_set(v, "statement", jsonx_int(in->statement));
-	jsonx_set(v, "values", jsonx_int((json_int_t)in->n_values));
-	return v;
-}
-
-static json_t *
-inputs(const struct record *r)
-{
-	json_t *list = jsonx_array();
-
-	if (r->now != NULL && r->now[0] != '\0') {
-		json_t *now = jsonx_object();
-
-		jsonx_set(now, "what", json_string("now"));
-		jsonx_set(now, "origin", json_string("server"));
-		jsonx_append(list, now);
+	jsonw_open(b, '{');
+	put_text(b, "what", in->what);
+	put_text(b, "origin", in->origin == INPUT_CLAIM ? "claim" : "server");
+	if (in->column[0] != '\0') {
+		jsonw_name(b, "object");
+		jsonw_dotted(b, object, 3);
 	}
-	for (size_t i = 0; i < r->n_inputs; i++)
-		jsonx_append(list, input(&r->inputs[i]));
-	return list;
-}
-
-static json_t *
-warnings(const struct record *r)
-{
-	json_t *list = jsonx_array();
-
-	for (size_t i = 0; i < r->n_warnings; i++) {
-		json_t *w = jsonx_object();
-
-		jsonx_set(w, "code", jsonx_text(r->warnings[i].code));
-		jsonx_set(w, "function", jsonx_text(r->warnings[i].function));
-		jsonx_set(w, "message", jsonx_text(r->warnings[i].message));
-		jsonx_append(list, w);
-	}
-	return list;
+	put_int(b, "statement", in->statement);
+	put_int(b, "values", in->n_values);
+	jsonw_close(b, '}');
 }
 
 static void
-set_session(json_t *v, const struct record *r)
+put_inputs(struct buf *b, const struct record *r)
 {
-	jsonx_set(v, "database", jsonx_text_or_null(r->database));
-	jsonx_set(v, "user", jsonx_text_or_null(r->user));
-	jsonx_set(
-	    v, "application_name", jsonx_text_or_null(r->application_name));
-	jsonx_set(v, "client_addr", jsonx_text_or_null(r->client_addr));
-	jsonx_set(v, "isolation", jsonx_text_or_null(r->isolation));
-	jsonx_set(v, "intent", json_boolean(r->intent));
+	open_list(b, "inputs");
+	if (r->now != NULL && r->now[0] != '\0') {
+		jsonw_open(b, '{');
+		put_text(b, "what", "now");
+		put_text(b, "origin", "server");
+		jsonw_close(b, '}');
+	}
+	for (size_t i = 0; i < r->n_inputs; i++)
+		put_input(b, &r->inputs[i]);
+	jsonw_close(b, ']');
+}
+
+static void
+put_warnings(struct buf *b, const struct record *r)
+{
+	open_list(b, "warnings");
+	for (size_t i = 0; i < r->n_warnings; i++) {
+		jsonw_open(b, '{');
+		put_text(b, "code", r->warnings[i].code);
+		put_text(b, "function", r->warnings[i].function);
+		put_text(b, "message", r->warnings[i].message);
+		jsonw_close(b, '}');
+	}
+	jsonw_close(b, ']');
+}
+
+static void
+put_session(struct buf *b, const struct record *r)
+{
+	put_text_or_null(b, "database", r->database);
+	put_text_or_null(b, "user", r->user);
+	put_text_or_null(b, "application_name", r->application_name);
+	put_text_or_null(b, "client_addr", r->client_addr);
+	put_text_or_null(b, "isolation", r->isolation);
+	jsonw_name(b, "intent");
+	jsonw_bool(b, r->intent);
 }
 
 /* Roots are left out, not empty, where there are no images. */
 static void
-set_images(json_t *v, const struct record *r, const struct line_context *c)
+put_images(struct buf *b, const struct record *r, const struct line_context *c)
 {
 	if (!r->has_images)
 		return;
-	jsonx_set(v, "pre_root_captured", jsonx_hash(&r->pre_root));
-	jsonx_set(v, "post_root_claimed", jsonx_hash(&r->post_root));
-	jsonx_set(v, "pre_state_data", pre_state_data(r));
-	if (c->row_data)
-		jsonx_set(v, "rows", line_rows(r));
+	put_hash(b, "pre_root_captured", &r->pre_root);
+	put_hash(b, "post_root_claimed", &r->post_root);
+	put_pre_state_data(b, r);
+	if (!c->row_data)
+		return;
+	jsonw_name(b, "rows");
+	jsonw_value(b, line_rows(r));
 }
 
-json_t *
-line_record(
-    uint64_t tx_id, const struct record *r, const struct line_context *c)
+void
+line_record(struct line *l, uint64_t tx_id, const struct record *r,
+    const struct line_context *c)
 {
-	json_t *v = jsonx_object();
+	struct buf *b = begin(l, "StateCommitmentRecord", STATE_RECORD, tx_id);
 
-	jsonx_set(v, "tx_id", jsonx_int(tx_id));
-	jsonx_set(v, "xid", jsonx_decimal(r->xid));
-	jsonx_set(v, "system_identifier", jsonx_decimal(c->system_identifier));
-	set_session(v, r);
-	jsonx_set(v, "query_sequence", query_sequence(r, c->normalized));
-	jsonx_set(v, "tables", tables(r));
-	set_images(v, r, c);
-	jsonx_set(v, "schema_version", schema_version(r));
-	jsonx_set(v, "capture", json_string(capture_class_name(r->capture)));
-	jsonx_set(v, "capture_reason", jsonx_text_or_null(r->capture_reason));
-	jsonx_set(v, "inputs", inputs(r));
-	jsonx_set(v, "warnings", warnings(r));
-	return v;
+	l->change.xid = r->xid;
+	l->change.system_identifier = c->system_identifier;
+	l->change.has_roots = r->has_images;
+	l->change.pre_root = r->pre_root;
+	l->change.post_root = r->post_root;
+	put_decimal(b, "xid", r->xid);
+	put_decimal(b, "system_identifier", c->system_identifier);
+	put_session(b, r);
+	put_query_sequence(b, r, c->normalized);
+	put_tables(b, r);
+	put_images(b, r, c);
+	put_schema_version(b, r);
+	put_text(b, "capture", capture_class_name(r->capture));
+	put_text_or_null(b, "capture_reason", r->capture_reason);
+	put_inputs(b, r);
+	put_warnings(b, r);
 }
 
 /* --- TransactionOutcome, VerificationResult --- */
 
-json_t *
-line_outcome(uint64_t tx_id, const struct record_outcome_message *m)
+void
+line_outcome(
+    struct line *l, uint64_t tx_id, const struct record_outcome_message *m)
 {
-	json_t *v = jsonx_object();
+	struct buf *b = begin(l, "TransactionOutcome", STATE_OUTCOME, tx_id);
 
-	jsonx_set(v, "tx_id", jsonx_int(tx_id));
-	jsonx_set(v, "outcome", json_string(record_outcome_name(m->outcome)));
-	jsonx_set(v, "resolved_by", jsonx_text_or_null(m->resolved_by));
-	jsonx_set(v, "reason", jsonx_text_or_null(m->reason));
-	return v;
+	l->change.outcome = m->outcome;
+	put_text(b, "outcome", record_outcome_name(m->outcome));
+	put_text_or_null(b, "resolved_by", m->resolved_by);
+	put_text_or_null(b, "reason", m->reason);
 }
 
 static json_t *
@@ -458,11 +529,8 @@ mismatch_row(const struct verdict_mismatch *m)
 static json_t *
 mismatches(const struct verdict *v)
 {
-	json_t *list;
+	json_t *list = jsonx_array();
 
-	if (v->n_mismatches == 0)
-		return json_null();
-	list = jsonx_array();
 	for (size_t i = 0; i < v->n_mismatches; i++) {
 		const struct verdict_mismatch *m = &v->mismatches[i];
 		json_t *one = jsonx_object();
@@ -477,31 +545,52 @@ mismatches(const struct verdict *v)
 	return list;
 }
 
-static json_t *
-root_or_null(bool there, const struct merkle_hash *h)
+static void
+put_root_or_null(
+    struct buf *b, const char *name, bool there, const struct merkle_hash *h)
 {
-	return there ? jsonx_hash(h) : json_null();
+	jsonw_name(b, name);
+	if (there)
+		jsonw_hash(b, h);
+	else
+		jsonw_null(b);
 }
 
-json_t *
-line_verdict(const struct txn *x, const struct verdict *v, const char *bundle)
+static void
+put_compared(struct buf *b, const struct verdict *v)
 {
-	json_t *o = jsonx_object();
+	jsonw_name(b, "mismatches");
+	if (v->n_mismatches > 0)
+		jsonw_value(b, mismatches(v));
+	else
+		jsonw_null(b);
+	jsonw_name(b, "statement");
+	if (v->statement < 0)
+		jsonw_null(b);
+	else
+		jsonw_int(b, (uint64_t)v->statement);
+	jsonw_name(b, "replay_ms");
+	jsonw_value(b, json_real(v->replay_ms));
+}
 
-	jsonx_set(o, "tx_id", jsonx_int(x->tx_id));
-	jsonx_set(o, "success", json_boolean(v->kind == VERDICT_VERIFIED));
-	jsonx_set(o, "verdict", json_string(verdict_kind_name(v->kind)));
-	jsonx_set(o, "reason", jsonx_text_or_null(v->reason));
-	jsonx_set(
-	    o, "pre_root_captured", root_or_null(x->has_roots, &x->pre_root));
-	jsonx_set(
-	    o, "post_root_claimed", root_or_null(x->has_roots, &x->post_root));
-	jsonx_set(o, "post_root_calculated",
-	    root_or_null(v->has_root, &v->post_root_calculated));
-	jsonx_set(o, "mismatches", mismatches(v));
-	jsonx_set(o, "statement",
-	    v->statement < 0 ? json_null() : jsonx_int((uint64_t)v->statement));
-	jsonx_set(o, "replay_ms", json_real(v->replay_ms));
-	jsonx_set(o, "bundle", text_or_sql_null(bundle));
-	return o;
+void
+line_verdict(struct line *l, const struct txn *x, const struct verdict *v,
+    const char *bundle)
+{
+	struct buf *b = begin(l, "VerificationResult", STATE_VERDICT, x->tx_id);
+
+	jsonw_name(b, "success");
+	jsonw_bool(b, v->kind == VERDICT_VERIFIED);
+	put_text(b, "verdict", verdict_kind_name(v->kind));
+	put_text_or_null(b, "reason", v->reason);
+	put_root_or_null(b, "pre_root_captured", x->has_roots, &x->pre_root);
+	put_root_or_null(b, "post_root_claimed", x->has_roots, &x->post_root);
+	put_root_or_null(
+	    b, "post_root_calculated", v->has_root, &v->post_root_calculated);
+	put_compared(b, v);
+	jsonw_name(b, "bundle");
+	if (bundle == NULL)
+		jsonw_null(b);
+	else
+		jsonw_text(b, bundle);
 }

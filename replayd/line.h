@@ -11,8 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "record.h"
 #include "spool.h"
+#include "state.h"
 #include "txtable.h"
 #include "verdict.h"
 
@@ -40,12 +42,23 @@ json_t *line_stop(uint64_t open_records, uint64_t open_verdicts);
 json_t *line_gap(const char *from_time, const char *reason, uint64_t count);
 /* The drain's own words (JSON text), from this frame of the spool. */
 json_t *line_spool_gap(const struct spool_frame *f);
-json_t *line_record(uint64_t tx_id, const struct record *r,
+
+/* Each transaction has these three: text at once, in memory used again. */
+struct line {
+	const char *type;
+	struct state_change change;	/* what it does to the log's state */
+	struct buf text;		/* its members, without braces */
+};
+void line_record(struct line *l, uint64_t tx_id, const struct record *r,
 	const struct line_context *c);
-json_t *line_outcome(uint64_t tx_id, const struct record_outcome_message *m);
+void line_outcome(struct line *l, uint64_t tx_id,
+	const struct record_outcome_message *m);
 /* bundle: its path inside the data directory, NULL if there is none. */
-json_t *line_verdict(const struct txn *x, const struct verdict *v,
+void line_verdict(struct line *l, const struct txn *x, const struct verdict *v,
 	const char *bundle);
+/* Its members as an object. */
+json_t *line_json(const struct line *l);
+void line_free(struct line *l);
 
 /* The rows of a record: an array parallel to its tables, {before, after}. */
 json_t *line_rows(const struct record *r);

@@ -124,6 +124,8 @@ follow(struct scan *s, const struct evlog_line *at, const json_t *line)
 	const char *type = jsonx_get(line, "type");
 	const char *origin = jsonx_get(line, "origin");
 	const char *new_key = jsonx_get(line, "new");
+	const char *time = jsonx_get(line, "time");
+	struct state_change change;
 
 	if (type == NULL)
 		return refuse(s, "%s:%" PRIu64 " (seq %" PRIu64 ") has no type",
@@ -139,7 +141,8 @@ follow(struct scan *s, const struct evlog_line *at, const json_t *line)
 		buf_reset(&s->r->key_change);
 		buf_put_str(&s->r->key_change, new_key);
 	}
-	state_follow(&s->r->state, line);
+	state_read(&change, type, line);
+	state_apply(&s->r->state, &change, time == NULL ? "" : time);
 	return true;
 }
 

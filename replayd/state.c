@@ -264,6 +264,70 @@ state_load(const char *path, struct state *s)
 
 /* --- following the log --- */
 
+static void
+apply_record(struct state *s, const struct state_change *c)
+{
+	struct txn *x;
+
+	if (c->tx_id == 0 || !txtable_take_id(&s->open, c->tx_id))
+		return;
+	x = txtable_find(&s->open, c->tx_id);
+	if (x == NULL)
+		x = txtable_add(&s->open, c->tx_id);
+	x->of_intent = x->of_intent || x->intent_only;
+	x->intent_only = false;
+	x->xid = c->xid;
+	x->system_identifier = c->system_identifier;
+	x->timeline = s->timeline;
+	x->has_roots = c->has_roots;
+	x->pre_root = c->pre_root;
+	x->post_root = c->post_root;
+}
+
+static void
+apply_outcome(struct state *s, const struct state_change *c)
+{
+	struct txn *x = txtable_find(&s->open, c->tx_id);
+
+	if (x == NULL)
+		return;
+	if (c->outcome == OUTCOME_PREPARED)
+		x->prepared = true;
+	else if (c->outcome == OUTCOME_COMMITTED) {
+		x->final = true;
+		x->outcome = OUTCOME_COMMITTED;
+	} else
+		txtable_remove(&s->open, x->tx_id);
+}
+
+void
+state_apply(struct state *s, const struct state_change *c, const char *time)
+{
+	snprintf(s->last_time, sizeof(s->last_time), "%s", time);
+	switch (c->event) {
+	case STATE_START:
+		s->timeline = c->timeline;
+		break;
+	case STATE_RECORD:
+		apply_record(s, c);
+		break;
+	case STATE_OUTCOME:
+		apply_outcome(s, c);
+		break;
+	case STATE_VERDICT:
+		txtable_remove(&s->open, c->tx_id);
+		break;
+	case STATE_GAP:
+		if (c->gap.segment != 0)
+			s->gap = c->gap;
+		break;
+	case STATE_OTHER:
+		break;
+	}
+}
+
+/* --- a line's own words --- */
+
 static uint64_t
 get_decimal(const json_t *line, const char *name)
 {
@@ -273,86 +337,65 @@ get_decimal(const json_t *line, const char *name)
 }
 
 static void
-follow_record(struct state *s, const json_t *line)
+read_start(struct state_change *c, const json_t *line)
 {
-	uint64_t tx_id = jsonx_get_int(line, "tx_id");
-	struct txn *x;
-
-	if (tx_id == 0 || !txtable_take_id(&s->open, tx_id))
-		return;
-	x = txtable_find(&s->open, tx_id);
-	if (x == NULL)
-		x = txtable_add(&s->open, tx_id);
-	x->of_intent = x->of_intent || x->intent_only;
-	x->intent_only = false;
-	x->xid = get_decimal(line, "xid");
-	x->system_identifier = get_decimal(line, "system_identifier");
-	x->timeline = s->timeline;
-	x->has_roots = jsonx_get_hash(
-			   line, "pre_root_captured", &x->pre_root) &&
-		       jsonx_get_hash(line, "post_root_claimed", &x->post_root);
+	c->timeline = jsonx_get_int(line, "timeline");
 }
 
 static void
-follow_outcome(struct state *s, const json_t *line)
+read_record(struct state_change *c, const json_t *line)
 {
-	struct txn *x = txtable_find(&s->open, jsonx_get_int(line, "tx_id"));
+	c->xid = get_decimal(line, "xid");
+	c->system_identifier = get_decimal(line, "system_identifier");
+	c->has_roots = jsonx_get_hash(
+			   line, "pre_root_captured", &c->pre_root) &&
+		       jsonx_get_hash(line, "post_root_claimed", &c->post_root);
+}
+
+/* All that ends it without a verdict counts the same here. */
+static void
+read_outcome(struct state_change *c, const json_t *line)
+{
 	const char *outcome = jsonx_get(line, "outcome");
 
-	if (x == NULL || outcome == NULL)
-		return;
-	if (strcmp(outcome, "prepared") == 0)
-		x->prepared = true;
-	else if (strcmp(outcome, "committed") == 0) {
-		x->final = true;
-		x->outcome = OUTCOME_COMMITTED;
-	} else
-		txtable_remove(&s->open, x->tx_id);
+	c->outcome = OUTCOME_ABORTED;
+	if (outcome == NULL)
+		c->event = STATE_OTHER;
+	else if (strcmp(outcome, "prepared") == 0)
+		c->outcome = OUTCOME_PREPARED;
+	else if (strcmp(outcome, "committed") == 0)
+		c->outcome = OUTCOME_COMMITTED;
 }
 
 static void
-follow_verdict(struct state *s, const json_t *line)
-{
-	txtable_remove(&s->open, jsonx_get_int(line, "tx_id"));
-}
-
-static void
-follow_start(struct state *s, const json_t *line)
-{
-	s->timeline = jsonx_get_int(line, "timeline");
-}
-
-static void
-follow_gap(struct state *s, const json_t *line)
+read_gap(struct state_change *c, const json_t *line)
 {
 	const json_t *at = json_object_get(line, "spool");
-	uint64_t segment = jsonx_get_int(at, "segment");
 
-	if (segment == 0)
-		return;
-	s->gap.segment = segment;
-	s->gap.offset = jsonx_get_int(at, "offset");
+	c->gap.segment = jsonx_get_int(at, "segment");
+	c->gap.offset = jsonx_get_int(at, "offset");
 }
 
 void
-state_follow(struct state *s, const json_t *line)
+state_read(struct state_change *c, const char *type, const json_t *line)
 {
 	static const struct {
 		const char *type;
-		void (*follow)(struct state *, const json_t *);
+		enum state_event event;
+		void (*read)(struct state_change *, const json_t *);
 	} types[] = {
-		{ "Start", follow_start },
-		{ "StateCommitmentRecord", follow_record },
-		{ "TransactionOutcome", follow_outcome },
-		{ "VerificationResult", follow_verdict },
-		{ "Gap", follow_gap },
+		{ "Start", STATE_START, read_start },
+		{ "StateCommitmentRecord", STATE_RECORD, read_record },
+		{ "TransactionOutcome", STATE_OUTCOME, read_outcome },
+		{ "VerificationResult", STATE_VERDICT, NULL },
+		{ "Gap", STATE_GAP, read_gap },
 	};
-	const char *type = jsonx_get(line, "type");
-	const char *time = jsonx_get(line, "time");
 
-	snprintf(
-	    s->last_time, sizeof(s->last_time), "%s", time == NULL ? "" : time);
+	*c = (struct state_change){ .tx_id = jsonx_get_int(line, "tx_id") };
 	for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++)
-		if (type != NULL && strcmp(types[i].type, type) == 0)
-			types[i].follow(s, line);
+		if (strcmp(types[i].type, type) == 0) {
+			c->event = types[i].event;
+			if (types[i].read != NULL)
+				types[i].read(c, line);
+		}
 }

@@ -48,7 +48,33 @@ PGW_MUSTCHECK bool state_save(const char *path, const struct state *s);
 /* False: there is none, or it is damaged; *s is then empty. */
 PGW_MUSTCHECK bool state_load(const char *path, struct state *s);
 
-/* What a line of the log changes in last_time, gap and open. */
-void state_follow(struct state *s, const json_t *line);
+/* What a line of the log changes in gap, timeline and open. */
+enum state_event {
+	STATE_OTHER,
+	STATE_START,
+	STATE_RECORD,
+	STATE_OUTCOME,
+	STATE_VERDICT,
+	STATE_GAP
+};
+
+struct state_change {
+	enum state_event event;
+	uint64_t tx_id;			/* of record, outcome, verdict */
+	uint64_t xid;			/* of a record, 0 if not known */
+	uint64_t system_identifier;	/* likewise */
+	bool has_roots;			/* likewise */
+	struct merkle_hash pre_root;
+	struct merkle_hash post_root;
+	enum record_outcome outcome;
+	uint64_t timeline;		/* of Start */
+	struct spool_position gap;	/* segment 0: not from the spool */
+};
+
+/* What a line, or its members, say of it. */
+void state_read(struct state_change *c, const char *type, const json_t *line);
+/* time: the line's. */
+void state_apply(struct state *s, const struct state_change *c,
+	const char *time);
 
 #endif

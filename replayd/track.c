@@ -78,8 +78,8 @@ static void
 end_with_verdict(struct track *t, const struct txn *x, const struct verdict *v,
     const char *bundle)
 {
-	evidence_append(
-	    t->evidence, "VerificationResult", line_verdict(x, v, bundle));
+	line_verdict(&t->line, x, v, bundle);
+	evidence_append_line(t->evidence, &t->line);
 	log_verdict(v);
 }
 
@@ -137,7 +137,8 @@ keep_bundle(struct track *t, const struct txn *x, const struct verdict *v,
 		    x->tx_id);
 		return false;
 	}
-	verdict = line_verdict(x, v, NULL);
+	line_verdict(&t->line, x, v, NULL);
+	verdict = line_json(&t->line);
 	ok = bundle_write(t->config->data_dir, x->tx_id, &r, f.payload,
 	    f.payload_len, verdict, name);
 	json_decref(verdict);
@@ -198,8 +199,8 @@ track_outcome(
 		x->xid = m->xid;
 	if (m->outcome == OUTCOME_PREPARED && x->prepared)
 		return;
-	evidence_append(
-	    t->evidence, "TransactionOutcome", line_outcome(x->tx_id, m));
+	line_outcome(&t->line, x->tx_id, m);
+	evidence_append_line(t->evidence, &t->line);
 	x = txtable_find(t->open, tx_id);
 	if (x != NULL)
 		settle(t, x);
@@ -359,8 +360,8 @@ write_record(struct track *t, uint64_t tx_id, const struct record *r)
 {
 	struct txn *x;
 
-	evidence_append(t->evidence, "StateCommitmentRecord",
-	    line_record(tx_id, r, &t->context));
+	line_record(&t->line, tx_id, r, &t->context);
+	evidence_append_line(t->evidence, &t->line);
 	log_warnings(t, tx_id, r);
 	x = txtable_find(t->open, tx_id);
 	if (x == NULL)

@@ -37,6 +37,7 @@ struct track {
 	struct line_context context;
 	uint64_t timeline;		/* of the server, 0 if not known */
 	struct arena *arena;		/* of one frame */
+	struct line line;		/* the one being written */
 	struct state_spool *spool;	/* the evidence log's */
 	struct spool_reader *records;	/* reads them again; NULL at first */
 	bool unasked;			/* a txn is in_doubt but not asked */

@@ -181,11 +181,15 @@ print_json(const struct bundle *b, const struct verdict *v)
 		.has_roots = b->record.has_images,
 		.pre_root = b->record.pre_root,
 		.post_root = b->record.post_root };
-	json_t *line = line_verdict(&x, v, NULL);
+	struct line line = { 0 };
+	json_t *members;
 
-	witnessctl_print_json(stdout, line);
+	line_verdict(&line, &x, v, NULL);
+	members = line_json(&line);
+	line_free(&line);
+	witnessctl_print_json(stdout, members);
 	putchar('\n');
-	json_decref(line);
+	json_decref(members);
 }
 
 static void

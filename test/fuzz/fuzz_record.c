@@ -10,23 +10,13 @@
 #include <string.h>
 
 #include "../../replayd/compare.h"
-#include "../../replayd/jsonx.h"
-#include "../../replayd/line.h"
 #include "fuzz.h"
+#include "fuzz_text.h"
 #include "record.h"
 
 #define ARENA_BYTES ((size_t)64 * 1024 * 1024)
 
-static void
-drop(json_t *line)
-{
-	size_t len;
-	char *text = jsonx_dump(line, &len);
-
-	must(len > 1 && memchr(text, '\n', len) == NULL);
-	free(text);
-	json_decref(line);
-}
+static struct line line;
 
 /* Replay that calculates the rows before, in place of those after. */
 static void
@@ -50,8 +40,10 @@ compare(struct record *r, struct arena *a)
 		for (size_t k = 0; k < t->n_before; k++)
 			c[i].rows[k] = t->before[k].row;
 	}
-	if (compare_tables(r, c, a, &v))
-		drop(line_verdict(&x, &v, NULL));
+	if (!compare_tables(r, c, a, &v))
+		return;
+	line_verdict(&line, &x, &v, NULL);
+	fuzz_line_is_json(&line);
 }
 
 static void
@@ -72,7 +64,8 @@ outcome(const uint8_t *p, size_t n)
 	if (!record_outcome_decode(p, n, &m))
 		return;
 	fuzz_accepted = 1;
-	drop(line_outcome(1, &m));
+	line_outcome(&line, 1, &m);
+	fuzz_line_is_json(&line);
 }
 
 int
@@ -90,7 +83,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	else if (record_decode(in.p, in.left, a, &r)) {
 		fuzz_accepted = 1;
 		encode_again(&r, in.p, in.left);
-		drop(line_record(1, &r, &c));
+		line_record(&line, 1, &r, &c);
+		fuzz_line_is_json(&line);
 		/* Replay is given records with honest roots. */
 		if (choice & 8)
 			record_set_roots(&r);

@@ -73,6 +73,8 @@ open_log(void)
 
 /* --- lines --- */
 
+static struct line made;
+
 static struct txn
 put_record(struct evidence *e, uint64_t tx_id)
 {
@@ -95,8 +97,8 @@ put_record(struct evidence *e, uint64_t tx_id)
 	record_set_roots(&r);
 	x.pre_root = r.pre_root;
 	x.post_root = r.post_root;
-	evidence_append(e, "StateCommitmentRecord",
-	    line_record(tx_id, &r, &context));
+	line_record(&made, tx_id, &r, &context);
+	evidence_append_line(e, &made);
 	return x;
 }
 
@@ -105,7 +107,8 @@ put_outcome(struct evidence *e, uint64_t tx_id, enum record_outcome o)
 {
 	struct record_outcome_message m = { o, 0, "server", "" };
 
-	evidence_append(e, "TransactionOutcome", line_outcome(tx_id, &m));
+	line_outcome(&made, tx_id, &m);
+	evidence_append_line(e, &made);
 }
 
 static void
@@ -118,7 +121,8 @@ put_verdict(struct evidence *e, const struct txn *x, enum verdict_kind kind)
 		.post_root_calculated = x->post_root,
 		.statement = -1 };
 
-	evidence_append(e, "VerificationResult", line_verdict(x, &v, NULL));
+	line_verdict(&made, x, &v, NULL);
+	evidence_append_line(e, &made);
 }
 
 /* Two transactions with all their lines, and one that was aborted. */
