@@ -201,6 +201,17 @@ may_visit(struct session *s, const struct capture *c)
 	       s->txn->images && !may_suspend(c) && !block_is_serializable(s);
 }
 
+/* What is to be asked then is known when it has run: its commit waits. */
+static void
+count(struct capture *c)
+{
+	c->counted = c->table->triggers;
+	if (!c->counted || !c->autocommit)
+		return;
+	c->hold = true;
+	c->sync_sent = false;
+}
+
 /* The target alone, by the statement itself. */
 static const char *
 prepare_narrow(struct session *s, struct capture *c)
@@ -224,7 +235,7 @@ prepare_narrow(struct session *s, struct capture *c)
 	reason = table_refusal(c);
 	if (reason != NULL)
 		return reason;
-	c->counted = c->table->triggers;
+	count(c);
 	c->in_utc = rowtext_needs_utc(s, c->table);
 	c->savepoint = !c->autocommit && pre_may_fail(s, c);
 	/* An error could not be undone without undoing the client's. */
@@ -405,13 +416,14 @@ apply_images(struct txn *t, const struct capture *c, uint32_t statement)
 		txn_unverifiable(t, REASON_SEQUENCE);
 }
 
-/* No rows but those returned were changed; none of those found was left out. */
+/* Of the target no rows but those returned were changed, and what was inserted
+ * elsewhere is known. */
 static bool
 triggers_kept(const struct capture *c)
 {
-	return counters_are_own(
-		   &c->before, &c->after, c->stmt->kind, c->n_returned) &&
-	       (c->stmt->kind == STMT_INSERT || c->n_returned == c->n_pre);
+	return c->asides.reason == NULL &&
+	       counters_are_own(&c->before, &c->after, c->table->oid,
+		   c->stmt->kind, c->n_returned);
 }
 
 /*
@@ -435,7 +447,11 @@ narrow_race(const struct capture *c)
 		return "row_count";
 	if (kind == STMT_INSERT || is_alone_with_rows(c))
 		return NULL;
-	return c->n_returned != c->n_pre ? "row_count" : NULL;
+	/* Triggers may leave some out. */
+	return (c->counted ? c->n_returned > c->n_pre
+			   : c->n_returned != c->n_pre)
+		   ? "row_count"
+		   : NULL;
 }
 
 /* Rows that it says it deleted, and that were not found before. */
@@ -454,12 +470,47 @@ apply_deleted(struct txn *t, const struct capture *c, uint32_t statement)
 	return more != NULL;
 }
 
+static int
+compare_ids(const void *pa, const void *pb)
+{
+	const struct rowenc_row *a = pa;
+	const struct rowenc_row *b = pb;
+	size_t n = a->id_len < b->id_len ? a->id_len : b->id_len;
+	int c = n > 0 ? memcmp(a->id, b->id, n) : 0;
+
+	return c != 0 ? c : (a->id_len > b->id_len) - (a->id_len < b->id_len);
+}
+
+/*
+ * With the rows of an UPDATE that were found, locked, and not returned: a trigger
+ * left them out, and by the counters nothing else changed them.  NULL: which
+ * ones cannot be told, as keys were changed.
+ */
+static struct rowenc_row *
+with_left_out(struct txn *t, const struct capture *c)
+{
+	struct rowenc_row *all = arena_alloc(
+	    t->arena, (c->n_pre + c->n_post + 1) * sizeof(*all));
+	size_t n = c->n_post;
+
+	if (all == NULL || c->key_changes)
+		return NULL;
+	memcpy(all, c->post, n * sizeof(*all));
+	qsort(all, n, sizeof(*all), compare_ids);
+	for (size_t i = 0; i < c->n_pre; i++)
+		if (bsearch(&c->pre[i], all, c->n_post, sizeof(*all),
+			compare_ids) == NULL)
+			all[n++] = c->pre[i];
+	return n == c->n_pre ? all : NULL;
+}
+
 /* The target's own rows, found and left. */
 static void
 apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 {
 	struct txn *t = s->txn;
 	size_t n_post = c->n_post;
+	struct rowenc_row *post = c->post;
 	const char *race = narrow_race(c);
 
 	if (c->suspended && (c->counted || !is_single_row(c)))
@@ -474,8 +525,16 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 		n_post = still_there(c, c->post);
 		if (!apply_deleted(t, c, statement))
 			txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	} else if (c->stmt->kind == STMT_UPDATE && c->counted &&
+		   n_post < c->n_pre) {
+		post = with_left_out(t, c);
+		n_post = post != NULL ? c->n_pre : 0;
+		if (post == NULL)
+			txn_degrade(t, CAPTURE_INCOMPLETE, "triggers");
 	}
-	txn_apply(t, c->table, statement, c->pre, c->n_pre, c->post, n_post,
+	if (c->counted && c->asides.reason == NULL)
+		asides_apply(s, &c->asides, statement);
+	txn_apply(t, c->table, statement, c->pre, c->n_pre, post, n_post,
 	    c->key_changes || is_alone_with_rows(c));
 }
 
@@ -487,8 +546,13 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 		catalog_flush(s->catalog);
 	}
 	apply_images(s->txn, c, statement);
-	if (!c->whole)
-		apply_narrow(s, c, statement);
+	for (size_t i = 0; i < c->n_images; i++)
+		if (c->images[i].write)
+			counters_note(s, c->images[i].table->oid);
+	if (c->whole)
+		return;
+	counters_note(s, c->table->oid);
+	apply_narrow(s, c, statement);
 }
 
 void

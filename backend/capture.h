@@ -23,6 +23,7 @@
 #include <stdbool.h>
 
 #include "analyze.h"
+#include "aside.h"
 #include "attr.h"
 #include "catalog.h"
 #include "counters.h"
@@ -91,9 +92,10 @@ struct capture {
 	size_t n_locks;		/* statements that lock it */
 	bool whole;
 
-	/* The target has triggers: they may change no other rows. */
+	/* The target has triggers: other rows that they changed are to be known. */
 	bool counted;
 	struct counters before, after;
+	struct asides asides;
 	/* What RETURNING gave: of a DELETE not what is left. */
 	struct rowenc_row *returned;
 	size_t n_returned;
@@ -116,6 +118,13 @@ struct capture {
 	struct facts facts;	/* autocommit only */
 };
 
+/* Its Sync goes with the statement; what is asked behind it is all known. */
+static inline bool
+capture_syncs(const struct capture *c)
+{
+	return c->sync_sent || (c->bind == NULL && !c->hold && !c->counted);
+}
+
 /*
  * Looks the target up and fills *c.  NULL: it can be captured; otherwise the
  * reason why not (for `capture_reason`).
@@ -130,6 +139,9 @@ PGW_MUSTCHECK const char *capture_prepare(struct session *s,
  * of ours, 0: as it is set.
  */
 void capture_put(struct session *s, struct capture *c, int64_t timeout_ms);
+
+/* Queues the facts again, now that all tables that took part are known. */
+void capture_put_facts(struct session *s, const struct capture *c);
 
 enum capture_end {
 	/* The statement ran and its images are in c->pre and c->post.

@@ -269,17 +269,20 @@ put_image(struct session *s, const struct capture_image *m)
 }
 
 /* The statement's tables as far as the transaction does not hold them yet. */
-static void
-put_facts(struct session *s, const struct capture *c)
+void
+capture_put_facts(struct session *s, const struct capture *c)
 {
 	const struct catalog_table **tables = calloc(
-	    c->n_images + 1, sizeof(const struct catalog_table *));
+	    c->n_images + c->asides.n + 1,
+	    sizeof(const struct catalog_table *));
 	size_t n = 0;
 
 	if (tables == NULL)
 		log_fatal("out_of_memory", "out of memory");
 	for (size_t i = 0; i < c->n_images; i++)
 		tables[n++] = c->images[i].table;
+	for (size_t i = 0; i < c->asides.n; i++)
+		tables[n++] = c->asides.list[i].table;
 	if (!c->whole)
 		tables[n++] = c->table;
 	facts_put(s, s->txn, tables, n);
@@ -344,8 +347,8 @@ capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
 		put_query(s, c);
 	put_after(s, c);
 	if (c->alone)
-		put_facts(s, c);
-	if (c->sync_sent || (c->bind == NULL && !c->hold))
+		capture_put_facts(s, c);
+	if (capture_syncs(c))
 		exchange_put_sync(s);
 	else
 		wire_put_empty(&s->server, PqMsg_Flush);

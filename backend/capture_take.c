@@ -302,6 +302,20 @@ read_before(struct session *s, struct capture *c)
 	return end;
 }
 
+/* Tables that only the counters name, and facts of these, too. */
+static enum exchange_end
+read_asides(struct session *s, struct capture *c)
+{
+	enum exchange_end end = asides_read(s, &c->before, &c->after,
+	    c->table->oid, &c->asides, &c->why, &c->error);
+
+	if (end != EXCHANGE_DONE || c->asides.n == 0 || !c->alone)
+		return end;
+	capture_put_facts(s, c);
+	wire_put_empty(&s->server, PqMsg_Flush);
+	return facts_read(s, s->txn, &c->facts, &c->why, &c->error);
+}
+
 static enum exchange_end
 read_after(struct session *s, struct capture *c)
 {
@@ -328,6 +342,8 @@ read_after(struct session *s, struct capture *c)
 		end = exchange_read(s, take_snapshot, &r, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->alone)
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->counted && !c->suspended)
+		end = read_asides(s, c);
 	return end;
 }
 
@@ -390,8 +406,8 @@ after_error(struct session *s, struct capture *c, enum step step)
 		     (c->bind == NULL || c->bind->first) && may_go_on_again(c);
 	bool back = !c->autocommit && step == BEFORE && c->savepoint &&
 		    !meant_for_client(c);
-	bool own_sync = !c->sync_sent &&
-			(c->bind == NULL ? c->hold : undo || back || again);
+	bool own_sync = !capture_syncs(c) &&
+			(c->bind == NULL || undo || back || again);
 
 	log_debug("capture_error", "%s while capturing (step %d)",
 	    c->why.sqlstate, (int)step);
@@ -473,10 +489,14 @@ capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 		return after_block(s, c, step, timeout_ms);
 	if (end == EXCHANGE_ERROR)
 		return after_error(s, c, step);
-	if (c->own_block)
+	if (c->own_block) {
 		wire_put(&s->client, c->answer.out.data, c->answer.out.len);
-	else if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
-		 exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
+		return CAPTURED;
+	}
+	if (c->bind == NULL && !c->hold && !capture_syncs(c))
+		exchange_put_sync(s);
+	if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
+	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	return CAPTURED;
 }

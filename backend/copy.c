@@ -28,6 +28,7 @@
 #include "capture.h"
 #include "commit.h"
 #include "copy_rows.h"
+#include "counters.h"
 #include "exchange.h"
 #include "killpoint.h"
 #include "refusal.h"
@@ -401,6 +402,7 @@ take_rows(struct copy *c)
 		.count = tag_rows(c) };
 	enum copy_rows_end found;
 
+	counters_note(s, c->table->oid);
 	if (!s->txn->images || r.count == 0)
 		return COPY_ROWS_INCOMPLETE;
 	found = copy_rows_read(s, &r);

@@ -23,6 +23,7 @@
 #include "copydata.h"
 #include "exchange.h"
 #include "log.h"
+#include "ownrows.h"
 #include "rowtext.h"
 #include "txn.h"
 
@@ -38,43 +39,6 @@
 #define PAGES_MORE 8
 
 #define EQ " OPERATOR(pg_catalog.=) "
-
-static void
-put_name(struct buf *b, const struct catalog_table *t)
-{
-	catalog_quote(b, t->schema);
-	buf_put_u8(b, '.');
-	catalog_quote(b, t->name);
-}
-
-/* SELECT the rows of this session's open transaction; AND may follow. */
-static void
-put_select(struct buf *b, const struct copy_rows *r)
-{
-	buf_put_str(b, "SELECT ");
-	rowtext_put(b, r->table, "t", r->in_utc);
-	buf_put_str(b, ", t.cmin FROM ONLY ");
-	put_name(b, r->table);
-	buf_put_str(b,
-	    " AS t WHERE t.xmin" EQ "ANY (ARRAY("
-	    "SELECT l.transactionid FROM pg_catalog.pg_locks AS l"
-	    " WHERE l.locktype" EQ "'transactionid'"
-	    " AND l.pid" EQ "pg_catalog.pg_backend_pid()"
-	    " AND l.mode" EQ "'ExclusiveLock' AND l.granted))"
-	    " AND pg_catalog.current_setting('transaction_isolation')"
-	    " OPERATOR(pg_catalog.<>) 'serializable'");
-}
-
-/* A subquery, so that it is asked once: the table's size in pages. */
-static void
-put_pages(struct buf *b, const struct copy_rows *r)
-{
-	buf_printf(b,
-	    "pg_catalog.pg_relation_size(CAST(CAST(%u AS pg_catalog.oid)"
-	    " AS pg_catalog.regclass)) OPERATOR(pg_catalog./) CAST("
-	    "pg_catalog.current_setting('block_size') AS pg_catalog.int8)",
-	    r->table->oid);
-}
 
 static void
 put_statement(struct session *s, struct buf *sql)
@@ -93,14 +57,8 @@ put_end(struct session *s, const struct copy_rows *r)
 	size_t pages = (r->len + row * r->count) / PAGE_BYTES + PAGES_MORE;
 	struct buf sql = { 0 };
 
-	put_select(&sql, r);
-	buf_put_str(&sql, " AND t.ctid OPERATOR(pg_catalog.>=) (SELECT CAST("
-			  "pg_catalog.concat('(', GREATEST(");
-	put_pages(&sql, r);
-	buf_printf(&sql,
-	    " OPERATOR(pg_catalog.-) CAST(%zu AS pg_catalog.int8),"
-	    " CAST(0 AS pg_catalog.int8)), ',0)') AS pg_catalog.tid))",
-	    pages);
+	ownrows_put_select(&sql, r->table, r->in_utc);
+	ownrows_put_end(&sql, r->table, pages);
 	put_statement(s, &sql);
 }
 
@@ -109,12 +67,8 @@ put_whole(struct session *s, const struct copy_rows *r)
 {
 	struct buf sql = { 0 };
 
-	put_select(&sql, r);
-	buf_put_str(&sql, " AND (SELECT ");
-	put_pages(&sql, r);
-	buf_printf(&sql,
-	    ") OPERATOR(pg_catalog.<=) CAST(%d AS pg_catalog.int8)",
-	    SCAN_PAGES);
+	ownrows_put_select(&sql, r->table, r->in_utc);
+	ownrows_put_limit(&sql, r->table, SCAN_PAGES);
 	put_statement(s, &sql);
 }
 
@@ -293,7 +247,7 @@ keys_put(struct session *s, struct keys *k)
 
 	if (k->n == 0)
 		return;
-	put_select(&sql, k->r);
+	ownrows_put_select(&sql, k->r->table, k->r->in_utc);
 	keys_put_condition(k, &sql);
 	buf_put_u8(&sql, 0);
 	for (unsigned i = 0; i < n && params != NULL; i++) {

@@ -1,6 +1,6 @@
 /*
- * counters.h: did a statement whose target has triggers change other rows than
- * those that it returned?
+ * counters.h: what a statement whose target has triggers changed beside the
+ * rows that it returned.
  *
  * The server counts for each table what a transaction inserts, updates and
  * deletes, whoever asked for it.
@@ -19,11 +19,22 @@
 #include "exchange.h"
 #include "session.h"
 
+/* One table's, or how much they have grown: less than 0 behind a TRUNCATE. */
+struct counter {
+	uint32_t oid;
+	const char *schema;
+	const char *name;
+	int64_t inserted, updated, deleted;
+};
+
 struct counters {
 	bool known;		/* track_counts is on, and the answer was whole */
-	int64_t inserted, updated, deleted; /* of the target */
-	const char *others;	/* of all others that are not 0 */
+	struct counter *tables;	/* the target, and all that are not 0 */
+	size_t n, cap;
 };
+
+/* The session's transaction has written to it: that may be counted for long. */
+void counters_note(struct session *s, uint32_t oid);
 
 /* Queues the question; oid: the target. */
 void counters_put(struct session *s, uint32_t oid);
@@ -32,8 +43,18 @@ PGW_MUSTCHECK enum exchange_end counters_read(struct session *s,
 	struct counters *c, struct exchange_error *error,
 	struct buf *raw_error);
 
-/* Between both answers the statement's own n rows were changed, no other. */
+/* Between both answers the statement's own n rows of the target were changed,
+ * and no other of it. */
 PGW_MUSTCHECK bool counters_are_own(const struct counters *before,
-	const struct counters *after, enum stmt_kind kind, size_t n);
+	const struct counters *after, uint32_t oid, enum stmt_kind kind,
+	size_t n);
+
+/*
+ * The next other table that was changed between both; *at begins with 0.  False:
+ * there is none.
+ */
+PGW_MUSTCHECK bool counters_next_other(const struct counters *before,
+	const struct counters *after, uint32_t oid, size_t *at,
+	struct counter *change);
 
 #endif

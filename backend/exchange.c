@@ -147,6 +147,19 @@ keep_error(const struct message *m, struct exchange_error *error,
 	}
 }
 
+void
+exchange_keep_error(const struct buf *raw, struct exchange_error *error,
+    struct buf *raw_error)
+{
+	const struct message m = { .type = PqMsg_ErrorResponse,
+		.raw = raw->data,
+		.raw_len = raw->len,
+		.body = raw->data + 5,
+		.len = raw->len - 5 };
+
+	keep_error(&m, error, raw_error);
+}
+
 enum exchange_end
 exchange_read(struct session *s, exchange_row_fn row, void *arg,
     struct exchange_error *error, struct buf *raw_error)
@@ -248,6 +261,23 @@ query_in_batch(struct session *s, const char *sql, const char *const *params,
 	return end;
 }
 
+/* What is open goes on: an error of the last look-up ends them all. */
+static enum exchange_end
+query_holding(struct session *s, const char *sql, const char *const *params,
+    size_t n_params, exchange_row_fn row, void *arg,
+    struct exchange_error *error)
+{
+	enum exchange_end end;
+
+	if (s->lookup_error.len > 0)
+		return EXCHANGE_ERROR;
+	exchange_put(s, sql, params, n_params);
+	wire_put_empty(&s->server, PqMsg_Flush);
+	end = exchange_read(s, row, arg, error, &s->lookup_error);
+	s->lost = end == EXCHANGE_LOST;
+	return end;
+}
+
 enum exchange_end
 exchange_query(struct session *s, const char *sql, const char *const *params,
     size_t n_params, exchange_row_fn row, void *arg,
@@ -259,6 +289,9 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
 
 	if (error == NULL)
 		error = &own;
+	if (s->holding)
+		return query_holding(
+		    s, sql, params, n_params, row, arg, error);
 	if (s->batch_open)
 		return query_in_batch(
 		    s, sql, params, n_params, row, arg, error);

@@ -73,6 +73,10 @@ struct exchange_error {
 	char message[256];
 };
 
+/* An ErrorResponse that was kept, as exchange_read() keeps one. */
+void exchange_keep_error(const struct buf *raw, struct exchange_error *error,
+	struct buf *raw_error);
+
 /*
  * Reads the answer to one exchange_put().  raw_error: where to keep the whole
  * ErrorResponse, for relaying it, or NULL.
@@ -94,6 +98,8 @@ PGW_MUSTCHECK enum exchange_end exchange_read_ready(struct session *s,
 /*
  * One statement and its Sync.  In the middle of a client's batch a Flush: the
  * pipeline must be light then, and an error is the client's, see s->skipping.
+ * A Flush, too, if s->holding: then an error is left in s->lookup_error, and the
+ * server skips all up to the next Sync.
  */
 PGW_MUSTCHECK enum exchange_end exchange_query(struct session *s,
 	const char *sql, const char *const *params, size_t n_params,

@@ -100,28 +100,29 @@ inputs_call(struct session *s, const struct capture *c, unsigned column)
 
 /* One column's values, in the order of the rows.  False: arena limit. */
 static bool
-take_column(struct session *s, const struct capture *c, uint32_t statement,
+take_column(struct session *s, const struct catalog_table *table,
+    const struct rowenc_row *rows, size_t n, uint32_t statement,
     unsigned column, const char *what)
 {
 	struct arena *a = s->txn->arena;
-	const struct rowenc_shape *sh = &c->table->shape;
+	const struct rowenc_shape *sh = &table->shape;
 	struct rowenc_value *row = arena_alloc(
 	    a, ((size_t)sh->n_columns + 1) * sizeof(*row));
 	struct record_value *values = arena_alloc(
-	    a, (c->n_post + 1) * sizeof(*values));
+	    a, (n + 1) * sizeof(*values));
 	struct record_input in = { .statement = statement,
 		.what = what,
 		.origin = INPUT_CLAIM,
-		.schema = c->table->schema,
-		.table = c->table->name,
+		.schema = table->schema,
+		.table = table->name,
 		.column = sh->columns[column].name,
 		.values = values,
-		.n_values = c->n_post };
+		.n_values = n };
 
 	if (row == NULL || values == NULL)
 		return false;
-	for (size_t i = 0; i < c->n_post; i++) {
-		if (!rowenc_decode(sh, &c->post[i], row))
+	for (size_t i = 0; i < n; i++) {
+		if (!rowenc_decode(sh, &rows[i], row))
 			return false;
 		values[i].value = row[column].data;
 		values[i].len = row[column].len;
@@ -146,7 +147,27 @@ inputs_take(struct session *s, const struct capture *c, uint32_t statement)
 		/* What was called may not be what came to lie in the row. */
 		if (c->counted)
 			txn_doubt(s->txn, REASON_TRIGGER_INPUT);
-		if (!take_column(s, c, statement, i, what))
+		if (!take_column(s, c->table, c->post, c->n_post, statement, i,
+			what))
+			txn_degrade(
+			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	}
+}
+
+void
+inputs_take_aside(struct session *s, const struct catalog_table *table,
+    const struct rowenc_row *rows, size_t n, bool ordered, uint32_t statement)
+{
+	for (unsigned i = 0; i < table->shape.n_columns; i++) {
+		const char *what = table->columns[i].default_call;
+
+		if (what == NULL || table->shape.columns[i].generated != 0)
+			continue;
+		if (!ordered && n > 1)
+			txn_doubt(s->txn, REASON_ORDER);
+		/* Maybe it was not called for each of them. */
+		txn_doubt(s->txn, REASON_TRIGGER_INPUT);
+		if (!take_column(s, table, rows, n, statement, i, what))
 			txn_degrade(
 			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	}

@@ -28,4 +28,12 @@ PGW_MUSTCHECK bool inputs_default(
 void inputs_take(struct session *s, const struct capture *c,
 	uint32_t statement);
 
+/*
+ * The same for rows that were inserted into a table which the statement does
+ * not name; ordered: as they were made.
+ */
+void inputs_take_aside(struct session *s, const struct catalog_table *table,
+	const struct rowenc_row *rows, size_t n, bool ordered,
+	uint32_t statement);
+
 #endif

@@ -27,6 +27,9 @@ struct txn;
 struct pg_conn;		/* libpq's PGconn */
 struct pg_cancel;	/* libpq's PGcancel */
 
+/* Tables that were written, for counters.c. */
+#define COUNTERS_REMEMBERED 32
+
 struct session {
 	const struct heritage *heritage;
 	const struct config *config;
@@ -39,6 +42,9 @@ struct session {
 	struct catalog *catalog;
 	struct extras *extras;	/* scope.c's; NULL: none yet */
 	struct txn *txn;
+
+	uint32_t written[COUNTERS_REMEMBERED]; /* OIDs, 0: none; the oldest goes */
+	unsigned next_written;
 
 	/* From the StartupMessage; malloc()ed. */
 	char *user;
@@ -66,6 +72,7 @@ struct session {
 	/* A look-up of ours met an error that is the client's (a cancel, a
 	 * timeout, any that failed its block): the answer to what it asks. */
 	struct buf lookup_error;
+	bool holding;		/* look-ups are to end nothing: no Sync */
 	bool dropping;		/* what it sends up to the Sync, after that */
 	/*
 	 * How often something ran that may have made, closed or replaced

@@ -76,7 +76,7 @@ weigh_defaults(struct session *s, const struct capture *c)
 	}
 }
 
-static void
+void
 weigh_user_code(struct session *s, const struct catalog_table *t)
 {
 	/* Replay runs them, and sees what they do. */

@@ -18,6 +18,9 @@
 /* Adds warnings to the transaction, degrades it, marks it unverifiable. */
 void weigh_statement(struct session *s, const struct capture *c);
 
+/* What may run when the table is written: triggers, and functions of users. */
+void weigh_user_code(struct session *s, const struct catalog_table *t);
+
 /* The predicate runs twice (before and in the statement), and it matters. */
 PGW_MUSTCHECK bool weigh_runs_twice_badly(struct session *s,
 	const struct capture *c);

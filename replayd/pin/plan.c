@@ -322,14 +322,30 @@ is_child(const PlannedStmt *p, int index)
 }
 
 /*
+ * The target of an INSERT that looks at no row which is there; 0: it is none.
+ * A unique key finds fewer rows here than on the server, and no other ones.
+ */
+static int
+blind_target(const PlannedStmt *p)
+{
+	const ModifyTable *m = (const ModifyTable *)p->planTree;
+
+	return IsA(m, ModifyTable) && m->operation == CMD_INSERT &&
+		       m->onConflictAction == ONCONFLICT_NONE
+		   ? linitial_int(m->resultRelations)
+		   : 0;
+}
+
+/*
  * Tables whose rows the record does not have are empty here, and of the job's
  * own only those rows are there that its statements touch: what a function
- * would find is another thing.  What foreign keys look for is the server's
- * business.
+ * would find is another thing, but it may insert.  What foreign keys look for is
+ * the server's business.
  */
 static void
 check_tables(const PlannedStmt *p, bool nested)
 {
+	int blind = blind_target(p);
 	int index = 0;
 	ListCell *lc;
 
@@ -344,7 +360,8 @@ check_tables(const PlannedStmt *p, bool nested)
 			rte->relkind == RELKIND_MATVIEW ||
 			rte->relkind == RELKIND_FOREIGN_TABLE ||
 			rte->relkind == RELKIND_SEQUENCE) &&
-		    (nested || !job_has_relation(rte->relid)) &&
+		    ((nested && index != blind) ||
+			!job_has_relation(rte->relid)) &&
 		    !is_child(p, index))
 			job_refuse(PIN_READ_SET, get_rel_name(rte->relid));
 	}

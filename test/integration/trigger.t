@@ -33,7 +33,17 @@ my $c = PGW::Cluster->new(sql => join '',
 	table('drops', ['before insert or update', "if new.v = 'no' then return "
 		. 'null; end if; return new;']),
 	table('elsewhere', ['after insert or update or delete', 'insert into log '
-		. "values (tg_op, 1); return null;"]),
+		. "values (tg_op, new.n); return null;"]),
+	table('keeps', ['before delete', 'if old.id < 5 then return null; end if; '
+		. 'return old;']),
+	'create table audit (id bigserial primary key, who text default '
+		. 'current_user, at timestamptz default clock_timestamp(), row jsonb);'
+	. 'create table archive (like audit);',
+	table('audited', ['after insert or update or delete', 'insert into audit '
+		. '(row) values (to_jsonb(new)); return null;']),
+	table('twice', ['after update', "insert into log values ('a', new.id), ('a', "
+		. "new.id); insert into archive select 1, 'x', now(), to_jsonb(old); "
+		. 'return null;']),
 	table('itself', ['after update', 'if new.n < 5 then update itself set n = '
 		. 'n + 1 where id = new.id; end if; return null;']),
 	table('reads', ['before insert or update', 'new.n := (select f from rate); '
@@ -84,10 +94,20 @@ for my $in ('', 'transaction') {
 	$run->('ENABLE ALWAYS', "update alive set v = 'l' where id = 2", 'verified');
 	$run->('ENABLE REPLICA', 'delete from late where id = ID / 100 + 1',
 		'verified');
-	$run->('rows of UPDATE left out', "update drops set v = 'no' where id = 1",
-		'incomplete triggers');
+	$run->('rows of UPDATE left out', "update drops set v = case when id < 5 "
+		. "then 'no' else v end where id in (4, 5)", 'verified');
+	$run->('rows of DELETE left out', 'delete from keeps where id in (ID / 100, '
+		. '5 + ID / 100)', 'verified');
 	$run->('writes elsewhere', "update elsewhere set v = 'e' where id = 1",
-		'incomplete triggers');
+		'verified');
+	$run->('writes elsewhere, at once again', "update elsewhere set v = 'f' where "
+		. 'id = 1', 'verified');
+	$run->('writes elsewhere, several rows', 'update elsewhere set n = n + 1 '
+		. 'where id < 5', 'verified');
+	$run->('writes elsewhere, with a serial', "insert into audited (id, v) "
+		. "values (ID, 'a'), (ID + 1, 'b')", 'verified');
+	$run->('writes elsewhere twice', "update twice set v = 'e' where id = 1",
+		'verified');
 	$run->('writes to its own table', 'update itself set n = 1 where id = 1',
 		'incomplete triggers');
 	$run->('reads another table', "update reads set v = 'r' where id = 1",
@@ -97,6 +117,18 @@ for my $in ('', 'transaction') {
 	$run->('changes what was recorded', "insert into moves (id) values (ID)",
 		'trigger_input');
 }
+
+# What earlier transactions of the session were counted for is not mistaken.
+my $s = $p->session;
+$s->safe($_) for 'truncate log', map({ "update elsewhere set n = $_ where id = 1" } 1 .. 3),
+	"insert into log values ('own', 1)", 'update elsewhere set n = 4 where id < 3',
+	'begin', 'update elsewhere set n = 5 where id = 1', 'rollback',
+	'update elsewhere set n = 6 where id = 1', 'begin', 'savepoint a',
+	'update elsewhere set n = 7 where id = 1', 'rollback to a', 'update elsewhere '
+	. 'set n = 8 where id = 1', 'release a', 'update elsewhere set n = 9 where id '
+	. '= 1', 'commit';
+$s->close;
+is_verified($_, 'in one session') for $p->settled;
 
 # --- the function is another one now ---
 

@@ -43,6 +43,24 @@ begin
 end $$;
 create trigger touched before update on orders
 	for each row execute function touch();
+create table audit (
+	id bigserial primary key,
+	at timestamptz not null default now(),
+	who text not null default current_user,
+	op text not null,
+	was jsonb,
+	became jsonb);
+create function audit() returns trigger language plpgsql security definer as $$
+begin
+	insert into audit (op, was, became) values (tg_op,
+		case when tg_op <> 'INSERT' then to_jsonb(old) end,
+		case when tg_op <> 'DELETE' then to_jsonb(new) end);
+	return null;
+end $$;
+create trigger audited after insert or update or delete on orders
+	for each row execute function audit();
+create trigger audited after update on product
+	for each row execute function audit();
 
 insert into customer (name, email, profile)
 	select 'customer ' || i, i || '@example.org', jsonb_build_object('n', i)
