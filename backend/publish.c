@@ -9,6 +9,8 @@
 #include "log.h"
 #include "procsig.h"
 
+#define KEEP_BYTES ((size_t)64 << 10)
+
 /* While a record waits for the disk only a shutdown ends the wait. */
 static bool
 stop_waiting(void *arg)
@@ -60,20 +62,35 @@ send_committed(struct session *s, enum record_kind kind, const struct buf *b)
 	return PUBLISH_DONE;
 }
 
+/* In memory that the next one uses again, if it is not much. */
+static const struct buf *
+encode(struct session *s, const struct record *r)
+{
+	buf_reset(&s->encoded);
+	record_encode(r, &s->encoded);
+	return &s->encoded;
+}
+
+static void
+forget_long(struct session *s)
+{
+	if (s->encoded.cap > KEEP_BYTES)
+		buf_free(&s->encoded);
+}
+
 enum publish
 publish_record(struct session *s, const struct record *r)
 {
-	struct buf bytes = { 0 };
+	const struct buf *bytes = encode(s, r);
 	enum publish done;
 
-	record_encode(r, &bytes);
 	KILLPOINT("before_send");
 	if (s->config->commit == COMMIT_BEFORE_COMMIT)
 		done = from_answer(shmq_offer(s->producer, RECORD_TRANSACTION,
-		    bytes.data, bytes.len, stop_waiting, s));
+		    bytes->data, bytes->len, stop_waiting, s));
 	else
-		done = send_committed(s, RECORD_TRANSACTION, &bytes);
-	buf_free(&bytes);
+		done = send_committed(s, RECORD_TRANSACTION, bytes);
+	forget_long(s);
 	return done;
 }
 
@@ -82,13 +99,11 @@ publish_intent(struct session *s, const struct record *r)
 {
 	enum publish done = from_answer(
 	    shmq_admit(s->producer, stop_waiting, s));
-	struct buf bytes = { 0 };
 
 	if (done != PUBLISH_DONE)
 		return done;
-	record_encode(r, &bytes);
-	done = send_committed(s, RECORD_INTENT, &bytes);
-	buf_free(&bytes);
+	done = send_committed(s, RECORD_INTENT, encode(s, r));
+	forget_long(s);
 	return done;
 }
 

@@ -92,6 +92,7 @@ struct session {
 	 */
 	bool setting_aside;
 	struct buf aside;
+	struct buf encoded;	/* the record on its way into the lane */
 	bool fatal_seen;	/* the client was told why it ends */
 	bool left_behind;	/* an error left statements of ours open */
 	bool lost;		/* a look-up of ours has no answer: it is over */

@@ -25,13 +25,11 @@ buf_free(struct buf *b)
 }
 
 uint8_t *
-buf_reserve(struct buf *b, size_t n)
+buf_grow(struct buf *b, size_t n)
 {
 	size_t cap = b->cap < BUF_MIN_BYTES ? BUF_MIN_BYTES : b->cap;
 	uint8_t *data;
 
-	if (b->data != NULL && n <= b->cap - b->len)
-		return b->data + b->len;
 	if (n > SIZE_MAX / 4 - b->len)
 		log_fatal(
 		    "out_of_memory", "buffer of %zu bytes is too large", n);
@@ -57,21 +55,6 @@ buf_consume(struct buf *b, size_t n)
 		return;
 	memmove(b->data, b->data + n, b->len - n);
 	b->len -= n;
-}
-
-void
-buf_put(struct buf *b, const void *p, size_t n)
-{
-	if (n == 0)
-		return;
-	memcpy(buf_reserve(b, n), p, n);
-	b->len += n;
-}
-
-void
-buf_put_u8(struct buf *b, uint8_t v)
-{
-	buf_put(b, &v, 1);
 }
 
 static void

@@ -1,10 +1,11 @@
 /*
  * merkle.c: SHA-256 and Merkle trees of RFC 6962 shape.
  *
- * The only user of OpenSSL's EVP: the digest is fetched once and the context
- * used again, per thread, because looking them up costs as much as hashing a
- * short row.  Without SHA-256 there is nothing to prove, so a failure of the
- * library ends the process.
+ * Where the processor has instructions for SHA-256 they are used (sha256.c);
+ * else OpenSSL's EVP, of which this is the only user: the digest is fetched
+ * once and the context used again, per thread, because looking them up costs as
+ * much as hashing a short row.  Without SHA-256 there is nothing to prove, so a
+ * failure of the library ends the process.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -14,6 +15,7 @@
 #include <stdbool.h>
 
 #include "log.h"
+#include "sha256.h"
 
 /* Domain separation; each kind's bytes stand in front of what is hashed. */
 static const struct prefixes {
@@ -39,7 +41,7 @@ prepare(void)
 }
 
 void
-merkle_sha256(
+merkle_sha256_openssl(
     const struct merkle_part *parts, size_t n, struct merkle_hash *out)
 {
 	unsigned len = MERKLE_HASH_BYTES;
@@ -53,6 +55,20 @@ merkle_sha256(
 		     1;
 	if (!ok || EVP_DigestFinal_ex(context, out->b, &len) != 1)
 		log_fatal("sha256_failed", "OpenSSL could not hash");
+}
+
+void
+merkle_sha256(
+    const struct merkle_part *parts, size_t n, struct merkle_hash *out)
+{
+	static _Thread_local enum { UNKNOWN, NATIVE, OPENSSL } way;
+
+	if (way == UNKNOWN)
+		way = sha256_is_native() ? NATIVE : OPENSSL;
+	if (way == NATIVE)
+		sha256_native(parts, n, out);
+	else
+		merkle_sha256_openssl(parts, n, out);
 }
 
 void

@@ -217,10 +217,20 @@ compare_rows(const void *a, const void *b)
 	return rowenc_compare(a, b);
 }
 
+/* Rows mostly come by their key, and are sorted more than once. */
+static bool
+is_sorted(const struct rowenc_row *rows, size_t n)
+{
+	for (size_t i = 1; i < n; i++)
+		if (rowenc_compare(&rows[i - 1], &rows[i]) > 0)
+			return false;
+	return true;
+}
+
 void
 rowenc_sort(struct rowenc_row *rows, size_t n)
 {
-	if (n > 1)
+	if (!is_sorted(rows, n))
 		qsort(rows, n, sizeof(*rows), compare_rows);
 }
 

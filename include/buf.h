@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "attr.h"
 
@@ -30,13 +31,32 @@ buf_reset(struct buf *b)
 }
 
 /* Makes room for n more bytes and returns where they go; len is unchanged. */
-uint8_t *buf_reserve(struct buf *b, size_t n);
+uint8_t *buf_grow(struct buf *b, size_t n);
+static inline uint8_t *
+buf_reserve(struct buf *b, size_t n)
+{
+	if (b->data != NULL && n <= b->cap - b->len)
+		return b->data + b->len;
+	return buf_grow(b, n);
+}
 
 /* Removes the first n bytes. */
 void buf_consume(struct buf *b, size_t n);
 
-void buf_put(struct buf *b, const void *p, size_t n);
-void buf_put_u8(struct buf *b, uint8_t v);
+static inline void
+buf_put(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0)
+		return;
+	memcpy(buf_reserve(b, n), p, n);
+	b->len += n;
+}
+static inline void
+buf_put_u8(struct buf *b, uint8_t v)
+{
+	*buf_reserve(b, 1) = v;
+	b->len++;
+}
 void buf_put_u16(struct buf *b, uint16_t v);
 void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);

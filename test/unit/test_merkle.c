@@ -270,10 +270,36 @@ parts_are_hashed_one_after_the_other(void **state)
 	    "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+/* Lengths around the ends of blocks, in three parts of all sizes. */
+static void
+both_ways_of_hashing_agree(void **state)
+{
+	uint8_t bytes[300];
+	struct merkle_hash a, b;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 37 + (i >> 3));
+	for (size_t n = 0; n <= sizeof(bytes); n++)
+		for (size_t i = 0; i <= n; i += i < 3 || i > 60 ? 1 : 19)
+			for (size_t k = i; k <= n; k += 1 + (n - k) / 7) {
+				const struct merkle_part parts[] = {
+					{ bytes, i },
+					{ bytes + i, k - i },
+					{ bytes + k, n - k },
+				};
+
+				merkle_sha256(parts, 3, &a);
+				merkle_sha256_openssl(parts, 3, &b);
+				assert_memory_equal(&a, &b, sizeof(a));
+			}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(both_ways_of_hashing_agree),
 		cmocka_unit_test(every_size_equals_the_naive_tree),
 		cmocka_unit_test(the_empty_roots_are_the_golden_ones),
 		cmocka_unit_test(log_roots_are_the_golden_ones),
