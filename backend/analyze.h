@@ -97,6 +97,20 @@ struct analyzed_copy {
 	size_t n_force_not_null;
 };
 
+/* What EXECUTE gives for a parameter. */
+struct analyzed_argument {
+	enum argument_kind {
+		ARGUMENT_OTHER,	/* no constant */
+		ARGUMENT_NULL,
+		ARGUMENT_INTEGER,	/* of 32 bits */
+		ARGUMENT_NUMERIC,
+		ARGUMENT_STRING,
+		ARGUMENT_BOOLEAN
+	} kind;
+	const char *value;	/* as text; NULL of the first two */
+	const char *cast;	/* the name of the type it is cast to, or NULL */
+};
+
 struct analyzed_statement {
 	enum stmt_kind kind;
 	const char *type;	/* "INSERT", "UPDATE", "SELECT", "BEGIN" ... */
@@ -171,8 +185,13 @@ struct analyzed_statement {
 	bool begin_options;	/* any transaction mode given */
 	/* COMMIT, ROLLBACK: AND CHAIN */
 	bool chain;
-	/* EXECUTE: of what */
+	/* PREPARE, EXECUTE: the name */
 	const char *prepared;
+	/* PREPARE: the statement behind AS */
+	struct span inner;
+	/* EXECUTE */
+	const struct analyzed_argument *arguments;
+	size_t n_arguments;
 	/* SAVEPOINT, RELEASE, ROLLBACK TO: whose */
 	const char *savepoint;
 	/* SET: the lower-case name; "" for RESET ALL, "transaction" ... */

@@ -91,6 +91,15 @@ PGW_MUSTCHECK bool dml_statement(struct arena *a, const PgQuery__Node *stmt,
 PGW_MUSTCHECK bool copy_statement(struct arena *a, const PgQuery__CopyStmt *s,
     struct analyzed_statement *st);
 
+/* --- analyze_prepare.c --- */
+
+/* Sets prepared, and inner or arguments.  False: a limit. */
+PGW_MUSTCHECK bool prepare_statement(struct arena *a,
+    const PgQuery__PrepareStmt *s, const struct tokens *tokens,
+    struct analyzed_statement *st);
+PGW_MUSTCHECK bool execute_statement(struct arena *a,
+    const PgQuery__ExecuteStmt *s, struct analyzed_statement *st);
+
 /* --- analyze_stmt.c --- */
 
 /* Fills *st, which is zeroed.  False: a limit. */

@@ -190,8 +190,8 @@ stmt_transaction(struct arena *a, const PgQuery__TransactionStmt *s,
 
 /* The fields that belong to one kind of statement alone. */
 static bool
-stmt_details(
-    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st)
+stmt_details(struct arena *a, const PgQuery__Node *stmt,
+    const struct tokens *tokens, struct analyzed_statement *st)
 {
 	if (stmt->node_case == NODE(TRANSACTION_STMT)) {
 		return stmt_transaction(a, stmt->transaction_stmt, st);
@@ -200,8 +200,9 @@ stmt_details(
 	} else if (stmt->node_case == NODE(MERGE_STMT)) {
 		st->with_clause = stmt->merge_stmt->with_clause != NULL;
 	} else if (stmt->node_case == NODE(EXECUTE_STMT)) {
-		st->prepared = arena_strdup(a, stmt->execute_stmt->name);
-		return st->prepared != NULL;
+		return execute_statement(a, stmt->execute_stmt, st);
+	} else if (stmt->node_case == NODE(PREPARE_STMT)) {
+		return prepare_statement(a, stmt->prepare_stmt, tokens, st);
 	} else if (stmt->node_case == NODE(EXPLAIN_STMT)) {
 		stmt_explain(stmt->explain_stmt, st);
 	} else if (stmt->node_case == NODE(CONSTRAINTS_SET_STMT)) {
@@ -249,5 +250,6 @@ stmt_analyze(struct arena *a, const PgQuery__Node *stmt, const char *text,
 					first_word(tokens), toupper);
 	return st->type != NULL && calls_statement(a, stmt, st, &calls) &&
 	       walk_statement(a, stmt, &calls, st) &&
-	       dml_statement(a, stmt, tokens, st) && stmt_details(a, stmt, st);
+	       dml_statement(a, stmt, tokens, st) &&
+	       stmt_details(a, stmt, tokens, st);
 }

@@ -86,13 +86,12 @@ read_write(const struct session *s)
 
 /* Its WHERE names no parameter that was not bound. */
 static bool
-params_ok(const struct analyzed_statement *st, const struct capture_bind *bind)
+params_ok(const struct analyzed_statement *st, const struct capture_values *v)
 {
-	if (bind == NULL)
+	if (v->n == 0)
 		return !st->has_params;
 	for (size_t i = 0; i < st->n_where_params; i++)
-		if (st->where_params[i] == 0 ||
-		    st->where_params[i] > bind->n_params)
+		if (st->where_params[i] == 0 || st->where_params[i] > v->n)
 			return false;
 	return true;
 }
@@ -100,11 +99,11 @@ params_ok(const struct analyzed_statement *st, const struct capture_bind *bind)
 /* What the statement's own text rules out. */
 static const char *
 text_refusal(
-    const struct analyzed_statement *st, const struct capture_bind *bind)
+    const struct analyzed_statement *st, const struct capture_values *values)
 {
 	if (st->with_clause)
 		return st->modifying_cte ? "modifying_cte" : "with_clause";
-	if (!params_ok(st, bind))
+	if (!params_ok(st, values))
 		return "parameters";
 	if (st->on_conflict)
 		return "on_conflict";
@@ -217,7 +216,7 @@ static const char *
 prepare_narrow(struct session *s, struct capture *c)
 {
 	const struct analyzed_statement *stmt = c->stmt;
-	const char *reason = text_refusal(stmt, c->bind);
+	const char *reason = text_refusal(stmt, &c->values);
 
 	if (reason != NULL)
 		return reason;
@@ -319,7 +318,8 @@ plan_scope(struct session *s, struct capture *c, bool reads)
 const char *
 capture_prepare(struct session *s, struct capture *c,
     const struct analyzed_statement *stmt, const char *text, size_t len,
-    const struct capture_bind *bind, enum capture_effort effort)
+    const struct capture_bind *bind, const struct capture_values *values,
+    enum capture_effort effort)
 {
 	const char *reason;
 	bool reads;
@@ -330,6 +330,7 @@ capture_prepare(struct session *s, struct capture *c,
 	c->text = text;
 	c->len = len;
 	c->bind = bind;
+	c->values = *values;
 	plan_end(s, c);
 	reason = is_dml(stmt->kind) ? prepare_narrow(s, c)
 				    : statement_unsupported(s, stmt, true);

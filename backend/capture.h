@@ -31,14 +31,20 @@
 #include "scope.h"
 #include "session.h"
 
+/* The values of the statement's parameters, in either protocol. */
+struct capture_values {
+	const struct record_param *params;
+	size_t n;
+	/* SQL EXECUTE of the statement of this name; NULL: of none. */
+	const char *prepared;
+};
+
 /* How the client executes the statement in the extended protocol. */
 struct capture_bind {
 	uint32_t statement;	/* of a name: which one of the session's */
 	const char *portal;	/* the client's name for it */
 	/* Others ran since its Bind: let the server say if it is still there. */
 	bool check;
-	const struct record_param *params;
-	size_t n_params;
 	uint16_t n_formats;	/* of results, as in the Bind */
 	const uint8_t *formats;
 	uint32_t max_rows;
@@ -64,6 +70,7 @@ struct capture {
 	const char *text;	/* the whole message's text */
 	size_t len;
 	const struct capture_bind *bind; /* NULL: a simple Query */
+	struct capture_values values;
 	bool autocommit;	/* no transaction block is open */
 	bool alone;		/* and it ends with this statement */
 	bool own_block;		/* which runs in a block of ours */
@@ -132,7 +139,7 @@ capture_syncs(const struct capture *c)
 PGW_MUSTCHECK const char *capture_prepare(struct session *s,
 	struct capture *c, const struct analyzed_statement *stmt,
 	const char *text, size_t len, const struct capture_bind *bind,
-	enum capture_effort effort);
+	const struct capture_values *values, enum capture_effort effort);
 
 /*
  * Queues all of it.  timeout_ms: what is left of statement_timeout for a block

@@ -73,7 +73,7 @@ put_where_bound(
 		params[i].type = TEXT_OID;
 	for (size_t i = 0; i < st->n_where_params; i++)
 		params[st->where_params[i] - 1] =
-		    c->bind->params[st->where_params[i] - 1];
+		    c->values.params[st->where_params[i] - 1];
 	if (keep)
 		c->kept_pre = kept_find(
 		    s, c->table->oid, sql, strlen(sql), params, n);
@@ -106,7 +106,7 @@ put_select(struct session *s, struct capture *c, bool lock)
 		catalog_quote(&sql, st->target_ref);
 	}
 	buf_put_u8(&sql, 0);
-	if (c->bind != NULL && st->n_where_params > 0)
+	if (st->n_where_params > 0)
 		put_where_bound(s, c, (const char *)sql.data,
 		    lock && c->sure && c->key_equality);
 	else
@@ -131,13 +131,24 @@ put_spliced(struct buf *sql, const struct capture *c)
 }
 
 static void
-put_describe_portal(struct wire *w, const char *name)
+put_describe(struct wire *w, char what, const char *name)
 {
 	size_t at = wire_begin(w, PqMsg_Describe);
 
-	buf_put_u8(&w->out, 'P');
+	buf_put_u8(&w->out, (uint8_t)what);
 	buf_put_cstr(&w->out, name);
 	wire_end(w, at);
+}
+
+/*
+ * SQL EXECUTE would plan what was prepared, and meet its errors: that its
+ * result would be another one now, say.
+ */
+static void
+put_prepared(struct wire *w, const struct capture *c)
+{
+	if (c->values.prepared != NULL)
+		put_describe(w, 'S', c->values.prepared);
 }
 
 /* The client's result formats, and text for our column. */
@@ -170,6 +181,7 @@ put_parse_bound(
     struct session *s, struct capture *c, char own_name[KEPT_NAME_BYTES])
 {
 	const struct capture_bind *b = c->bind;
+	const struct capture_values *v = &c->values;
 	const char *name = EXCHANGE_NAME;
 	struct buf sql = { 0 };
 	bool there = false;
@@ -177,7 +189,7 @@ put_parse_bound(
 	put_spliced(&sql, c);
 	if (c->sure && !c->whole && b->statement != 0)
 		c->kept_run = kept_find(s, (uint64_t)1 << 32 | b->statement,
-		    (const char *)sql.data, sql.len, b->params, b->n_params);
+		    (const char *)sql.data, sql.len, v->params, v->n);
 	if (c->kept_run != KEPT_NONE) {
 		name = kept_name(c->kept_run, own_name);
 		there = kept_begin(s, c->kept_run);
@@ -186,7 +198,7 @@ put_parse_bound(
 	}
 	if (!there)
 		exchange_put_parse(&s->server, name, (const char *)sql.data,
-		    sql.len, b->params, b->n_params);
+		    sql.len, v->params, v->n);
 	buf_free(&sql);
 	return name;
 }
@@ -198,17 +210,19 @@ put_execute(struct session *s, struct capture *c)
 	const struct capture_bind *bind = c->bind;
 	struct wire *w = &s->server;
 	char own_name[KEPT_NAME_BYTES];
-	const char *name = put_parse_bound(s, c, own_name);
+	const char *name;
 	size_t at;
 
+	put_prepared(w, c);
+	name = put_parse_bound(s, c, own_name);
 	if (bind->check)
-		put_describe_portal(w, bind->portal);
+		put_describe(w, 'P', bind->portal);
 	if (bind->portal[0] != '\0')
 		exchange_put_close_one(w, 'P', bind->portal);
 	at = wire_begin(w, PqMsg_Bind);
 	buf_put_cstr(&w->out, bind->portal);
 	buf_put_cstr(&w->out, name);
-	exchange_put_params(w, bind->params, bind->n_params);
+	exchange_put_params(w, c->values.params, c->values.n);
 	put_formats(&w->out, c);
 	wire_end(w, at);
 	if (c->kept_run == KEPT_NONE)
@@ -226,16 +240,18 @@ put_query(struct session *s, struct capture *c)
 	struct buf sql = { 0 };
 	size_t at;
 
+	put_prepared(w, c);
 	put_spliced(&sql, c);
-	exchange_put_parse(w, "", (const char *)sql.data, sql.len, NULL, 0);
+	exchange_put_parse(w, "", (const char *)sql.data, sql.len,
+	    c->values.params, c->values.n);
 	buf_free(&sql);
 	at = wire_begin(w, PqMsg_Bind);
 	buf_put_cstr(&w->out, "");
 	buf_put_cstr(&w->out, "");
-	exchange_put_params(w, NULL, 0);
+	exchange_put_params(w, c->values.params, c->values.n);
 	buf_put_u16(&w->out, 0);
 	wire_end(w, at);
-	put_describe_portal(w, "");
+	put_describe(w, 'P', "");
 	exchange_put_execute(w, "", 0);
 	/* A simple Query leaves neither an unnamed statement nor a portal. */
 	exchange_put_close(s, "");

@@ -130,7 +130,9 @@ statement_message(struct reading *r, const struct message *m)
 {
 	switch (m->type) {
 	case PqMsg_RowDescription:
-		/* In the extended protocol the client asks for it itself. */
+		/* In the extended protocol the client asks for it itself.
+		 * The portal's comes last. */
+		buf_reset(&r->c->description);
 		if (r->c->bind == NULL)
 			buf_put(&r->c->description, m->raw, m->raw_len);
 		break;

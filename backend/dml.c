@@ -26,6 +26,14 @@ is_alone(const struct dml *d, const struct capture *c)
 	return c->autocommit && (d->bind == NULL || d->bind->sync_follows);
 }
 
+static void
+set_params(struct session *s, const struct dml *d, uint32_t statement)
+{
+	if (d->bind != NULL || d->values.n > 0)
+		txn_set_params(s->txn, statement, d->values.params, d->values.n,
+		    s->config->log_statements != STATEMENTS_NORMALIZED);
+}
+
 static enum statement_step
 unsupported(struct session *s, struct dml *d, const char *reason)
 {
@@ -39,8 +47,9 @@ unsupported(struct session *s, struct dml *d, const char *reason)
 	step = statement_refuse_unsupported(s, reason);
 	if (step != STATEMENT_FORWARD)
 		return step;
-	(void)statement_add(s, d->text + d->stmt->text.at, d->stmt->text.len,
-	    d->stmt->type, d->stmt->kind);
+	set_params(s, d,
+	    statement_add(s, d->text + d->stmt->text.at, d->stmt->text.len,
+		d->stmt->type, d->stmt->kind));
 	return statement_record_unsupported(s, reason, s->status == PQ_IDLE);
 }
 
@@ -201,10 +210,7 @@ capture(struct session *s, struct dml *d, struct capture *c)
 	step = announce(s, c);
 	if (step != STATEMENT_FORWARD)
 		return step;
-	if (d->bind != NULL)
-		txn_set_params(s->txn, statement, d->bind->params,
-		    d->bind->n_params,
-		    s->config->log_statements != STATEMENTS_NORMALIZED);
+	set_params(s, d, statement);
 	s->setting_aside = true;
 	capture_put(s, c, timeout_ms);
 	/* Answers to the client's Parse, Bind and Describe come first. */
@@ -252,7 +258,7 @@ run_once(struct session *s, struct dml *d)
 	enum statement_step step;
 	uint64_t doubts = s->doubts;
 	const char *reason = capture_prepare(
-	    s, &c, d->stmt, d->text, d->len, d->bind, d->effort);
+	    s, &c, d->stmt, d->text, d->len, d->bind, &d->values, d->effort);
 
 	if (reason == NULL && weigh_runs_twice_badly(s, &c))
 		reason = "volatile_predicate";

@@ -21,6 +21,7 @@ struct dml {
 	size_t len;
 	/* Execute; NULL: a simple Query. */
 	const struct capture_bind *bind;
+	struct capture_values values;
 	/* dml.c's own: how often it was tried in a block of ours */
 	unsigned attempts;
 	unsigned widened;

@@ -17,6 +17,7 @@
 #include "commit.h"
 #include "dml.h"
 #include "exchange.h"
+#include "execute.h"
 #include "log.h"
 #include "pipeline.h"
 #include "portal.h"
@@ -204,7 +205,7 @@ bind(struct session *s, const struct message *m)
 
 		portal->bound_at = s->executions;
 		portal->doubts = s->doubts;
-		if (p != NULL && p->dml) {
+		if (p != NULL && (p->dml || p->kind == STMT_EXECUTE)) {
 			buf_put(&portal->bind, m->body, m->len);
 			warm(s, p);
 		}
@@ -347,7 +348,7 @@ run_commit(struct session *s, const struct message *m, const struct prepared *p)
 /* The Bind's values, formats and types.  False: the server refused it. */
 static bool
 take_bind(const struct portal *portal, struct capture_bind *b,
-    struct record_param *params, size_t max)
+    struct record_param *params, size_t max, struct capture_values *v)
 {
 	struct rd r = rd_init(portal->bind.data, portal->bind.len);
 	const struct prepared *p = portal->prepared;
@@ -358,11 +359,11 @@ take_bind(const struct portal *portal, struct capture_bind *b,
 	(void)rd_cstr(&r);
 	n_formats = rd_u16(&r);
 	formats = rd_bytes(&r, 2 * n_formats);
-	b->n_params = rd_u16(&r);
-	if (r.bad || b->n_params > max ||
-	    (n_formats > 1 && n_formats != b->n_params))
+	v->params = params;
+	v->n = rd_u16(&r);
+	if (r.bad || v->n > max || (n_formats > 1 && n_formats != v->n))
 		return false;
-	for (size_t i = 0; i < b->n_params; i++) {
+	for (size_t i = 0; i < v->n; i++) {
 		uint32_t len = rd_u32(&r);
 
 		params[i].type = i < p->n_types ? p->types[i] : 0;
@@ -375,7 +376,6 @@ take_bind(const struct portal *portal, struct capture_bind *b,
 		if (params[i].format > 1)
 			return false;
 	}
-	b->params = params;
 	b->n_formats = rd_u16(&r);
 	b->formats = rd_bytes(&r, 2 * (size_t)b->n_formats);
 	return !r.bad && rd_left(&r) == 0;
@@ -442,40 +442,88 @@ run_dml(
 	return EXTENDED_TAKEN_SYNC;
 }
 
+/* d says what runs; its values are the portal's, but for SQL EXECUTE. */
 static enum extended_answer
-execute_dml(struct session *s, const struct message *m, const char *name,
-    uint32_t max_rows, bool sync_follows)
+capture_portal(struct session *s, const struct message *m, const char *name,
+    uint32_t max_rows, bool sync_follows, struct dml *d)
 {
 	const struct portal *portal = portals_portal(s->portals, name);
 	struct prepared *p = portal->prepared;
 	size_t max = portal->bind.len / 4;
 	struct record_param *params = calloc(max + 1, sizeof(*params));
 	struct capture_bind b = { .max_rows = max_rows };
-	struct dml d = { .text = p->sql, .len = p->len, .bind = &b };
-	const struct analysis *a;
+	struct capture_values v;
 	enum extended_answer answer;
 
 	if (params == NULL)
 		log_fatal("out_of_memory", "out of memory");
 	b.check = portal->bound_at != s->executions;
-	if (portal->doubts != s->doubts) {
-		free(params);
-		return run_unsupported(s, m, p, "execute");
-	}
-	b.statement = p->serial;
+	b.statement = d->values.prepared == NULL ? p->serial : 0;
 	b.first = s->batch_executions == 0 && portals_count(s->portals) == 1;
 	b.sync_follows = sync_follows;
-	a = analyze(s->analyzer, p->sql, p->len, true);
-	if (!a->parsed || a->n_statements != 1) {
-		answer = run_unsupported(s, m, p, "not_parsed");
-	} else if (!take_bind(portal, &b, params, max)) {
+	if (!take_bind(portal, &b, params, max, &v)) {
 		run(s, m, p); /* its Bind is refused already */
 		answer = EXTENDED_TAKEN;
 	} else {
-		d.stmt = &a->statements[0];
-		answer = run_dml(s, m, name, &d);
+		if (d->values.prepared == NULL)
+			d->values = v;
+		d->bind = &b;
+		answer = run_dml(s, m, name, d);
 	}
 	free(params);
+	return answer;
+}
+
+static enum extended_answer
+execute_dml(struct session *s, const struct message *m, const char *name,
+    uint32_t max_rows, bool sync_follows)
+{
+	const struct portal *portal = portals_portal(s->portals, name);
+	struct prepared *p = portal->prepared;
+	struct dml d = { .text = p->sql, .len = p->len };
+	const struct analysis *a;
+
+	if (portal->doubts != s->doubts)
+		return run_unsupported(s, m, p, "execute");
+	a = analyze(s->analyzer, p->sql, p->len, true);
+	if (!a->parsed || a->n_statements != 1)
+		return run_unsupported(s, m, p, "not_parsed");
+	d.stmt = &a->statements[0];
+	return capture_portal(s, m, name, max_rows, sync_follows, &d);
+}
+
+/* SQL EXECUTE: what it would run is captured in its place. */
+static enum extended_answer
+execute_sql(struct session *s, const struct message *m, const char *name,
+    uint32_t max_rows, bool sync_follows)
+{
+	const struct portal *portal = portals_portal(s->portals, name);
+	struct prepared *p = portal->prepared;
+	const struct analysis *a = analyze(s->analyzer, p->sql, p->len, true);
+	enum extended_answer answer = EXTENDED_STOP;
+	enum execute_what what = EXECUTE_UNKNOWN;
+	struct execute e = { 0 };
+	struct dml d = { 0 };
+
+	if (a->parsed && a->n_statements == 1 && portal->doubts == s->doubts)
+		what = execute_look_up(s, a->statements, &e);
+	portal = portals_portal(s->portals, name);
+	if (s->skipping || portal == NULL) {
+		forward(s, m); /* the look-up, or its own Bind, has failed */
+		answer = EXTENDED_TAKEN;
+	} else if (what == EXECUTE_READS) {
+		run(s, m, portal->prepared);
+		answer = EXTENDED_TAKEN;
+	} else if (what == EXECUTE_DML) {
+		d.stmt = e.stmt;
+		d.text = (const char *)e.text.data;
+		d.len = e.text.len;
+		d.values = e.values;
+		answer = capture_portal(s, m, name, max_rows, sync_follows, &d);
+	} else if (!s->lost) {
+		answer = run_unsupported(s, m, portal->prepared, "execute");
+	}
+	execute_free(&e);
 	return answer;
 }
 
@@ -587,6 +635,8 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 		return fetch(s, m);
 	if (p->dml)
 		return execute_dml(s, m, name, max_rows, sync_follows);
+	if (p->kind == STMT_EXECUTE && !s->txn->published)
+		return execute_sql(s, m, name, max_rows, sync_follows);
 	if (p->reason != NULL && !s->txn->published)
 		return run_unsupported(s, m, p, p->reason);
 	run(s, m, p);

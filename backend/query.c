@@ -89,6 +89,37 @@ analysis_of(struct session *s, const struct message *m)
 		0);
 }
 
+/* What it would run is captured in its place. */
+static enum statement_step
+execute(struct session *s, const struct message *m,
+    const struct analyzed_statement *st)
+{
+	enum statement_step step = STATEMENT_FORWARD;
+	const struct analysis *a;
+	struct execute e;
+	struct dml d = { 0 };
+
+	switch (execute_look_up(s, st, &e)) {
+	case EXECUTE_READS:
+		break;
+	case EXECUTE_DML:
+		d.stmt = e.stmt;
+		d.text = (const char *)e.text.data;
+		d.len = e.text.len;
+		d.values = e.values;
+		step = dml_run(s, &d);
+		break;
+	case EXECUTE_UNKNOWN:
+		a = analysis_of(s, m);
+		statement_note(s, a->statements);
+		step = record_unsupported(
+		    s, m, a, "execute", s->status == PQ_IDLE);
+		break;
+	}
+	execute_free(&e);
+	return step;
+}
+
 static enum statement_step
 single(struct session *s, const struct message *m, const struct analysis *a)
 {
@@ -109,13 +140,8 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 		statement_note(s, st);
 		return commit_block(s, m);
 	}
-	if (st->kind == STMT_EXECUTE) {
-		if (statement_only_reads(s, st) &&
-		    execute_only_reads(s, st->prepared))
-			return STATEMENT_FORWARD;
-		a = analysis_of(s, m);
-		st = a->statements;
-	}
+	if (st->kind == STMT_EXECUTE)
+		return execute(s, m, st);
 	if (dml_takes(st)) {
 		statement_note(s, st);
 		return dml_run(s, &d);

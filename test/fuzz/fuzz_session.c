@@ -31,7 +31,7 @@ static const char *const texts[] = { "UPDATE t SET v = 'w' WHERE id = 1",
 	"SELECT f(1)", "SAVEPOINT a", "ROLLBACK TO a", "DEALLOCATE ALL",
 	"PREPARE TRANSACTION 'g'", "UPDATE t SET v = 1; SELECT 2", "CALL p()",
 	"SELECT 'not closed", "SET search_path = x", "TRUNCATE t",
-	"COMMIT AND CHAIN" };
+	"COMMIT AND CHAIN", "EXECUTE a(1)", "EXECUTE b" };
 static const char *const names[] = { "", "a", "b", "pgwitness" };
 
 /* How many messages of a type went to the server's side or came from it. */

@@ -15,6 +15,7 @@ enum kind {
 	KIND_COLUMNS,
 	KIND_FUNCTION,
 	KIND_FACTS,
+	KIND_PREPARED,
 	KIND_ROWS, /* with images of rows in the last column */
 	KIND_BEGIN,
 	KIND_COMMIT,
@@ -33,6 +34,7 @@ static const struct {
 	{ "SELECT a.attname,", KIND_COLUMNS },
 	{ "SELECT pg_catalog.bool_or(", KIND_FUNCTION },
 	{ "SELECT CAST(pg_catalog.pg_current_xact", KIND_FACTS },
+	{ "SELECT p.statement", KIND_PREPARED }, { "EXECUTE", KIND_DML },
 	{ "BEGIN", KIND_BEGIN }, { "COMMIT", KIND_COMMIT },
 	{ "ROLLBACK TO", KIND_OTHER }, { "ROLLBACK", KIND_ROLLBACK },
 	{ "PREPARE TRANSACTION", KIND_COMMIT }, { "UPDATE", KIND_DML },
@@ -146,10 +148,17 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		"\"$user\", public", "ISO, MDY", "postgres", "UTC", "1", "hex",
 		"C", "C", "C", "pg_catalog.simple", "on", "UTF8", "on",
 		"16384=fp" };
+	static const char *const prepared[][3] = {
+		{ "PREPARE a (int4) AS UPDATE t SET v = 'w' WHERE id = $1", "t",
+		    "{23}" },
+		{ "DELETE FROM t RETURNING *", "f", "{}" },
+		{ "SELECT 1; PREPARE b AS SELECT 1", "t", "{}" } };
 	static const char *const image[] = { "(1," SERVER_MARK ")" };
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
 
-	if (kind == KIND_TABLE)
+	if (kind == KIND_PREPARED && n > 0)
+		row(s, prepared[n - 1], 3);
+	else if (kind == KIND_TABLE)
 		row(s, table, sizeof(table) / sizeof(*table));
 	else if (kind == KIND_FUNCTION)
 		row(s, function, 3);

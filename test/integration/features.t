@@ -100,7 +100,8 @@ sub rejected
 		"$name: no change was made");
 }
 rejected('random() in an expression', 'update t set r = random() + 1 where id = 1');
-rejected('SQL EXECUTE', "prepare q as update t set v = 'no'; execute q");
+rejected('SQL EXECUTE, computed arguments', 'prepare q (text) as update t set '
+	. "v = \$1; execute q('n' || 'o')");
 rejected('DO', "do \$\$ begin update t set v = 'no'; end \$\$");
 rejected('a function that writes', 'select touch()');
 my $s = $p->session;

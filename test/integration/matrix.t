@@ -264,25 +264,42 @@ my @cases = (
 	['EXPLAIN', $t, ['explain (costs off) update t set n = 3 where id = 6']],
 	['PREPARE and EXECUTE', $t, ['prepare q (int, text) as update t set v = $2 '
 		. 'where id = $1', "execute q(3, 'e')", "execute q(4, 'f')",
-		'deallocate q'], only => 'simple'],
+		'deallocate q']],
 	['EXECUTE in a block', $t, ['prepare q (int) as update t set n = n + 1 '
 		. 'where id = $1', 'begin', 'execute q(3)', 'update t set n = 8 where '
-		. 'id = 4', 'commit'], only => 'simple'],
+		. 'id = 4', 'commit']],
+	['EXECUTE of a set', $t, ['prepare q (int, text) as update t set v = $2 '
+		. 'where n = $1 returning id', "execute q(3, 'e')", 'begin',
+		"execute q(2, 'f')", 'commit']],
+	['EXECUTE of INSERT SELECT', "$t create table u (id int primary key, v text)",
+		['prepare q (int) as insert into u select id, v from t where n = $1',
+		'execute q(3)', 'begin', 'execute q(2)', 'commit']],
+	['EXECUTE, all kinds of arguments', 'create table a (id int8 primary key, '
+		. 'n numeric, f float8, v text, b bool, d date, z timestamptz, u uuid, '
+		. 'y bytea)', ['prepare q as insert into a values ($1, $2, $3, $4, $5, '
+		. '$6, $7, $8, $9)', "execute q(1, 2.50, 3, 'x', true, '2026-02-03', "
+		. "'2026-02-03 04:05:06+07', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', "
+		. "'\\x00')", 'execute q(5000000000, null, null, null, null, null, '
+		. 'null, null, null)']],
+	['EXECUTE, computed arguments', $t, ['prepare q (int) as update t set n = 7 '
+		. 'where id = $1', 'execute q(1 + 2)']],
+	['EXECUTE that fails', $t, ['prepare q (int) as update t set n = 1 / $1 '
+		. 'where id = 1', 'execute q(0)']],
 	['EXECUTE of a SELECT', $t, ['prepare q (int) as select * from t where id '
-		. '= $1', 'execute q(3)'], only => 'simple'],
+		. '= $1', 'execute q(3)']],
 	['EXECUTE of a SELECT that writes', "$t create function touch(i int) returns "
 		. 'int language sql as $f$ update t set n = n + 1 where id = i returning '
 		. 'n $f$', ['prepare q as select touch(3)', 'execute q', 'prepare r as '
 		. 'with d as (delete from t where id = 4 returning id) select * from d',
-		'execute r'], only => 'simple'],
+		'execute r']],
 	['EXECUTE with arguments that write', "$t create function touch(i int) "
 		. 'returns int language sql as $f$ update t set n = n + 1 where id = i '
 		. 'returning n $f$', ['prepare q (int) as select $1', 'execute q(touch(3))',
-		'execute nosuch'], only => 'simple'],
+		'execute nosuch']],
 	['EXECUTE of a SELECT, in a block', $t, ['prepare q (int) as select * from t '
 		. 'where id = $1 for update', 'begin', 'execute q(3)', 'update t set n = 3 '
 		. 'where id = 3', 'commit', 'deallocate q', 'prepare q (int) as delete '
-		. 'from t where id = $1', 'execute q(4)'], only => 'simple'],
+		. 'from t where id = $1', 'execute q(4)']],
 	['WHERE CURRENT OF', $t, ['begin', 'declare cur cursor for select * from t '
 		. 'where id = 2 for update', 'fetch cur', "update t set v = 'cur' where "
 		. 'current of cur', 'delete from t where current of cur', 'commit']],

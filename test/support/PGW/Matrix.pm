@@ -147,7 +147,7 @@ sub _message
 	return (Parse($sql), Bind(\@values), Describe('P'), Execute, @data, Sync)
 		if $run->{mode} eq 'extended';
 	$sql =~ s/\$(\d+)/defined $values[$1 - 1] ? "'" . $values[$1 - 1]
-		=~ s|'|''|gr . "'" : 'null'/gex;
+		=~ s|'|''|gr . "'" : 'null'/gex if ref $statement eq 'ARRAY';
 	return (Query($sql), @data);
 }
 
