@@ -211,6 +211,8 @@ serve(struct session *s)
 		    "a physical replication "
 		    "connection passes through; it carries no SQL");
 	relay_run(s);
+	portals_free(s->portals);
+	pipeline_free(s->pipeline);
 }
 
 void

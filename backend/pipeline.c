@@ -31,6 +31,13 @@ pipeline_new(void)
 	return p;
 }
 
+void
+pipeline_free(struct pipeline *p)
+{
+	free(p->ring);
+	free(p);
+}
+
 static bool
 ends_with_ready(char type)
 {

@@ -38,6 +38,7 @@ struct pipeline_entry {
 
 struct pipeline;
 struct pipeline *pipeline_new(void);
+void pipeline_free(struct pipeline *p);
 
 /* The entry stays until the next push or answer. */
 struct pipeline_entry *pipeline_push(struct session *s, char type);

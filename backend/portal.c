@@ -114,6 +114,18 @@ drop(struct portals *ps, struct named **at)
 	free(n);
 }
 
+void
+portals_free(struct portals *ps)
+{
+	for (size_t i = 0; i < BUCKETS; i++) {
+		while (ps->buckets[PREPARED][i] != NULL)
+			drop(ps, &ps->buckets[PREPARED][i]);
+		while (ps->buckets[PORTAL][i] != NULL)
+			drop(ps, &ps->buckets[PORTAL][i]);
+	}
+	free(ps);
+}
+
 static struct named *
 put(struct portals *ps, enum which which, const char *name, void *object)
 {

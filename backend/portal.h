@@ -55,6 +55,8 @@ struct named;
 
 struct portals;
 struct portals *portals_new(void);
+/* With all that has a name there. */
+void portals_free(struct portals *ps);
 
 /*
  * Puts a statement or portal under a name, or (closed) nothing.  The handle is

@@ -351,6 +351,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	world_replayd(&w);
 	check_answers(&p, &w.to_client);
 	shmq_producer_close(s.producer);
+	portals_free(s.portals);
+	pipeline_free(s.pipeline);
 	free_parameters(&s);
 	world_close(&w, &s);
 	server_close(&p.server);
