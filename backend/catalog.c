@@ -14,6 +14,7 @@
 
 #include "arena.h"
 #include "catalog_sql.h"
+#include "definition_sql.h"
 #include "exchange.h"
 #include "log.h"
 #include "sensitivity.h"
@@ -67,6 +68,22 @@
 	" WHERE g.tgrelid" CATALOG_EQ table                                  \
 	" AND k.confrelid" CATALOG_EQ table
 
+/*
+ * Replay has met no other definition of a table that has been as it is for so
+ * many transactions, or can still ask for it.
+ */
+#define YOUNG(xmin)                                                          \
+	"pg_catalog.age(" xmin ") OPERATOR(pg_catalog.<) 10000"
+#define YOUNG_ROWS(catalog, column)                                          \
+	"EXISTS (SELECT 1 FROM pg_catalog." catalog " r WHERE r." column     \
+	CATALOG_EQ "c.oid AND " YOUNG("r.xmin") ")"
+#define IS_YOUNG                                                             \
+	YOUNG("c.xmin") " OR NOT " CATALOG_PLAIN " OR "                      \
+	YOUNG_ROWS("pg_attribute", "attrelid") " OR "                        \
+	YOUNG_ROWS("pg_attrdef", "adrelid") " OR "                           \
+	YOUNG_ROWS("pg_constraint", "conrelid") " OR "                       \
+	YOUNG_ROWS("pg_index", "indrelid")
+
 static const char table_sql[] =
 	"SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,"
 	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"
@@ -84,13 +101,13 @@ static const char table_sql[] =
 	" EXISTS (SELECT 1 FROM " REFERENCES("c.oid") " AND "
 	ACTS("confdeltype") "),"
 	" " CATALOG_FINGERPRINT ", " CATALOG_QUICK ", " CATALOG_PLAIN ","
-	" " USER_CODE
+	" " USER_CODE ", " IS_YOUNG
 	" FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n"
 	" ON n.oid" CATALOG_EQ "c.relnamespace"
 	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)";
 enum { T_OID, T_SCHEMA, T_NAME, T_KIND, T_PERSISTENCE, T_SELECT, T_UPDATE,
 	T_RULES, T_RLS, T_TRIGGERS, T_DEFERRED, T_INHERITS, T_CASCADES,
-	T_FINGERPRINT, T_QUICK, T_PLAIN, T_USER_CODE, T_COLUMNS };
+	T_FINGERPRINT, T_QUICK, T_PLAIN, T_USER_CODE, T_YOUNG, T_COLUMNS };
 
 /*
  * Types outside pg_catalog are printed with their schema, as under an empty
@@ -135,6 +152,10 @@ static const char columns_sql[] =
 	" AND NOT a.attisdropped ORDER BY a.attnum";
 enum { C_NAME, C_TYPE, C_KEY, C_IDENTITY, C_GENERATED, C_DEFAULT, C_BASE,
 	C_CASCADES, C_COLUMNS };
+
+static const char definition_sql[] = DEFINITION_QUERY(
+	"pg_catalog.md5(" DEFINITION ")",
+	"c.oid" CATALOG_EQ "CAST($1 AS pg_catalog.oid)");
 
 static const char function_sql[] =
 	"SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
@@ -272,6 +293,7 @@ struct table_lookup {
 	struct session *s;
 	struct catalog_table *t;
 	bool found;
+	bool young;
 	size_t cap;            /* columns allocated */
 	const char **defaults; /* their text, NULL if none */
 };
@@ -331,7 +353,21 @@ table_row(void *arg, const struct message *row)
 	l->t->may_lock = is_true(&v[T_UPDATE]);
 	l->t->unreadable = unreadable_reason(v);
 	l->t->unsupported = unsupported_reason(v, l->t->unreadable);
+	l->t->definition = "";
+	l->young = is_true(&v[T_YOUNG]);
 	l->found = true;
+	return true;
+}
+
+static bool
+definition_row(void *arg, const struct message *row)
+{
+	struct table_lookup *l = arg;
+	struct exchange_value v;
+
+	if (!exchange_row_values(row, &v, 1))
+		return false;
+	l->t->definition = keep(l->s->catalog, &v);
 	return true;
 }
 
@@ -445,6 +481,19 @@ classify_defaults(struct session *s, struct table_lookup *l)
 	}
 }
 
+/* By its OID: the question comes with a search_path of its own. */
+static enum exchange_end
+look_up_definition(
+    struct session *s, struct table_lookup *l, struct exchange_error *error)
+{
+	char oid[16];
+	const char *params[] = { oid };
+
+	snprintf(oid, sizeof(oid), "%u", l->t->oid);
+	return exchange_query(
+	    s, definition_sql, params, 1, definition_row, l, error);
+}
+
 static struct catalog_table *
 look_up_table(struct session *s, const char *written)
 {
@@ -461,6 +510,8 @@ look_up_table(struct session *s, const char *written)
 	if (end == EXCHANGE_DONE && l.found)
 		end = exchange_query(
 		    s, columns_sql, params, 1, column_row, &l, &error);
+	if (end == EXCHANGE_DONE && l.found && l.young)
+		end = look_up_definition(s, &l, &error);
 	if (end != EXCHANGE_DONE) {
 		if (!s->skipping) /* else it is the client's own error */
 			log_warning("catalog", "looking up a table failed: %s %s",

@@ -52,6 +52,7 @@ struct catalog_table {
 	const char *name;
 	const char *written;	/* as quoted for to_regclass() */
 	const char *fingerprint;
+	const char *definition;	/* record.h; "" if it was not asked for */
 	const char *quick;	/* of a plain table: stands for it; or NULL */
 	struct rowenc_shape shape;
 	struct catalog_column *columns;	/* as shape.columns */

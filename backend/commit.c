@@ -9,6 +9,7 @@
 
 #include "catalog.h"
 #include "commitment.h"
+#include "ddl.h"
 #include "exchange.h"
 #include "killpoint.h"
 #include "pipeline.h"
@@ -194,10 +195,10 @@ void
 commit_end(struct session *s)
 {
 	struct txn *t = s->txn;
+	enum record_outcome o = outcome_at_end(s);
 
+	ddl_publish(s, o);
 	if (t->published) {
-		enum record_outcome o = outcome_at_end(s);
-
 		publish_outcome(s, o, t->xid,
 		    o == OUTCOME_UNKNOWN ? "several_transactions" : "");
 	}

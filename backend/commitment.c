@@ -49,6 +49,7 @@ fill_tables(struct txn *t, struct record *r)
 		rt->write = t->tables[i].write;
 		rt->oid = c->oid;
 		rt->fingerprint = c->fingerprint;
+		rt->definition = c->definition;
 		rt->shape = c->shape;
 		if (!fill_rows(t, &t->tables[i], rt))
 			return false;
@@ -101,4 +102,19 @@ commitment_make(
 		record_set_roots(r);
 	else
 		r->n_tables = 0;
+}
+
+void
+commitment_ddl(const struct session *s, const struct txn *t, struct record *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->time_us = io_now_us();
+	fill_session(s, r);
+	if (t->ddl_user != NULL)
+		r->user = t->ddl_user;
+	r->statements = t->ddl;
+	r->n_statements = t->n_ddl;
+	r->settings = t->ddl_settings;
+	r->n_settings = t->ddl_settings != NULL ? DDL_SETTINGS : 0;
+	r->capture_reason = t->ddl_reason;
 }

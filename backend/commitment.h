@@ -22,4 +22,8 @@
 void commitment_make(struct session *s, struct txn *t, struct facts *f,
 	struct record *r);
 
+/* The transaction's DDL alone (RECORD_DDL). */
+void commitment_ddl(const struct session *s, const struct txn *t,
+	struct record *r);
+
 #endif

@@ -15,6 +15,7 @@
 
 #include "catalog.h"
 #include "commit.h"
+#include "ddl.h"
 #include "dml.h"
 #include "exchange.h"
 #include "execute.h"
@@ -586,6 +587,22 @@ commits(const struct prepared *p)
 	return p->kind == STMT_COMMIT || p->kind == STMT_PREPARE_TRANSACTION;
 }
 
+/* Its settings are asked for, now that nothing is under way. */
+static bool
+note_ddl(struct session *s, const struct prepared *p)
+{
+	const struct analysis *a;
+
+	if (p->kind != STMT_DDL && p->kind != STMT_SELECT_INTO)
+		return true;
+	if (!pipeline_catch_up(s))
+		return false;
+	a = analyze(s->analyzer, p->sql, p->len, true);
+	if (!s->skipping && a->parsed && a->n_statements == 1)
+		ddl_note(s, p->sql, &a->statements[0]);
+	return true;
+}
+
 /* Whether all that ran before must be answered first. */
 static bool
 must_wait(const struct session *s, const struct portal *portal)
@@ -594,7 +611,8 @@ must_wait(const struct session *s, const struct portal *portal)
 
 	if (pipeline_is_light(s))
 		return false;
-	return p == NULL || p->reason != NULL || !p->weighed || portal->ours ||
+	return p == NULL || p->reason != NULL || p->kind == STMT_DDL ||
+	       !p->weighed || portal->ours ||
 	       (commits(p) && s->txn->dirty);
 }
 
@@ -622,6 +640,12 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 			forward(s, m);
 			return EXTENDED_TAKEN;
 		}
+	}
+	if (!note_ddl(s, p))
+		return EXTENDED_STOP;
+	if (s->skipping) {
+		forward(s, m);
+		return EXTENDED_TAKEN;
 	}
 	if (commits(p) && s->txn->dirty && !s->txn->published)
 		return run_commit(s, m, p);

@@ -108,6 +108,20 @@ publish_intent(struct session *s, const struct record *r)
 }
 
 void
+publish_ddl(struct session *s, const struct record *r)
+{
+	struct buf bytes = { 0 };
+
+	record_encode(r, &bytes);
+	if (shmq_send(s->producer, RECORD_DDL, bytes.data, bytes.len,
+		stop_waiting, s) == 0)
+		log_warning("ddl_not_sent",
+		    "shutting down before DDL could be handed over; replayd "
+		    "will look at the server's definitions");
+	buf_free(&bytes);
+}
+
+void
 publish_outcome(struct session *s, enum record_outcome outcome, uint64_t xid,
     const char *reason)
 {

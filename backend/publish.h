@@ -37,6 +37,9 @@ PGW_MUSTCHECK enum publish publish_record(struct session *s,
 PGW_MUSTCHECK enum publish publish_intent(struct session *s,
 	const struct record *r);
 
+/* Sends DDL that has been committed; waits only for room. */
+void publish_ddl(struct session *s, const struct record *r);
+
 /* Sends the outcome of the last record; waits only for room. */
 void publish_outcome(struct session *s, enum record_outcome outcome,
 	uint64_t xid, const char *reason);

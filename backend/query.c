@@ -16,6 +16,7 @@
 #include "catalog.h"
 #include "commit.h"
 #include "copy.h"
+#include "ddl.h"
 #include "dml.h"
 #include "exchange.h"
 #include "execute.h"
@@ -147,6 +148,7 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 		return dml_run(s, &d);
 	}
 	reason = statement_unsupported(s, st, true);
+	ddl_note(s, d.text, st);
 	statement_note(s, st);
 	if (st->kind == STMT_COPY_FROM)
 		return copy_run(s, m, st);
@@ -183,6 +185,8 @@ several(struct session *s, const struct message *m, const struct analysis *a)
 		note_unseen(s, st->kind);
 	}
 	s->txn->ends = ends;
+	if (s->status != PQ_FAILED)
+		ddl_note_several(s, (const char *)m->body, a);
 	if (writes || (ends && s->txn->dirty && !s->txn->published))
 		return record_unsupported(s, m, a, "multiple_statements",
 		    s->status != PQ_IN_BLOCK || ends);

@@ -38,6 +38,7 @@ txn_reset(struct txn *t)
 	t->reason = "";
 	t->unverifiable = "";
 	t->doubt = "";
+	t->ddl_reason = "";
 }
 
 static void
@@ -71,6 +72,30 @@ txn_add_statement(struct txn *t, const char *sql, size_t len, const char *type)
 		st->sql_len = 0;
 	}
 	return (uint32_t)t->n_statements++;
+}
+
+bool
+txn_add_ddl(struct txn *t, const char *sql, size_t len, const char *type)
+{
+	struct record_statement *list = arena_grow(
+	    t->arena, t->ddl, t->n_ddl, &t->cap_ddl, sizeof(*list));
+	const char *own = arena_memdup(t->arena, sql, len);
+	const char *own_type = arena_strdup(t->arena, type);
+
+	if (list == NULL || own == NULL || own_type == NULL)
+		return false;
+	t->ddl = list;
+	list[t->n_ddl++] = (struct record_statement){
+		.sql = own, .sql_len = len, .type = own_type
+	};
+	return true;
+}
+
+void
+txn_ddl_reason(struct txn *t, const char *reason)
+{
+	if (t->ddl_reason[0] == '\0')
+		t->ddl_reason = reason;
 }
 
 void
@@ -466,7 +491,7 @@ txn_savepoint(struct txn *t, const char *name)
 	list[t->n_marks++] = (struct txn_mark){ own, t->dirty, t->images,
 		t->capture, t->reason, t->unverifiable, t->doubt,
 		t->n_statements, t->n_warnings, t->n_inputs, t->n_tables,
-		t->n_undo, write };
+		t->n_undo, write, t->n_ddl, t->ddl_reason };
 }
 
 void
@@ -505,6 +530,8 @@ txn_rollback_to(struct txn *t, const char *name)
 
 	if (m == NULL) {
 		txn_lose_savepoints(t);
+		if (t->n_ddl > 0)
+			txn_ddl_reason(t, "savepoint");
 		if (t->dirty)
 			txn_degrade(t, CAPTURE_UNSUPPORTED, "savepoint");
 		return;
@@ -522,6 +549,8 @@ txn_rollback_to(struct txn *t, const char *name)
 	t->n_warnings = m->n_warnings;
 	t->n_inputs = m->n_inputs;
 	t->n_tables = m->n_tables;
+	t->n_ddl = m->n_ddl;
+	t->ddl_reason = m->ddl_reason;
 	for (size_t i = 0; i < t->n_tables; i++)
 		t->tables[i].write = m->write[i];
 }

@@ -18,6 +18,9 @@
 #include "reason.h"
 #include "record.h"
 
+/* How many settings DDL travels with (ddl.c). */
+#define DDL_SETTINGS 8
+
 /* One row by its key: the state before the first touch and the state now. */
 struct txn_row {
 	const uint8_t *id;
@@ -45,6 +48,8 @@ struct txn_mark {
 	const char *reason, *unverifiable, *doubt;
 	size_t n_statements, n_warnings, n_inputs, n_tables, n_undo;
 	const bool *write;	/* of each table */
+	size_t n_ddl;
+	const char *ddl_reason;
 };
 
 struct txn_undo {
@@ -69,6 +74,13 @@ struct txn {
 	size_t n_inputs, cap_inputs;
 	struct txn_table *tables;
 	size_t n_tables, cap_tables;
+
+	/* DDL, told to replayd when it is committed: ddl.c. */
+	struct record_statement *ddl;
+	size_t n_ddl, cap_ddl;
+	struct record_setting *ddl_settings; /* DDL_SETTINGS, or NULL */
+	const char *ddl_user;
+	const char *ddl_reason;	/* why it cannot be replayed; "" */
 
 	/* The record was handed over and its outcome is owed. */
 	bool published;
@@ -104,6 +116,11 @@ void txn_reset(struct txn *t);
 /* Copies the text.  Returns the statement's index. */
 uint32_t txn_add_statement(struct txn *t, const char *sql, size_t len,
 	const char *type);
+/* A statement of DDL, the same.  False: arena limit. */
+PGW_MUSTCHECK bool txn_add_ddl(struct txn *t, const char *sql, size_t len,
+	const char *type);
+/* Keeps the first reason. */
+void txn_ddl_reason(struct txn *t, const char *reason);
 /* The bind values of a statement; values are copied, or left out. */
 void txn_set_params(struct txn *t, uint32_t statement,
 	const struct record_param *params, size_t n, bool values);

@@ -12,7 +12,7 @@
  *	settings    {name value}
  *	inputs      {u32 statement  what  u8 origin  schema table column
  *	            values {u8 is NULL  lp(value)}}
- *	tables      {schema table fingerprint  u8 write  u32 oid  columns
+ *	tables      {schema table fingerprint definition  u8 write  u32 oid  columns
  *	            and with images: pre_root post_root before after}
  *	columns     {name type  u32 key  u8 identity  u8 generated}
  *	rows        {lp(id) lp(bytes)  u32 statement}
@@ -46,7 +46,7 @@
 #define SETTING_MIN 2u
 #define INPUT_MIN 13u
 #define VALUE_MIN 5u
-#define TABLE_MIN 12u
+#define TABLE_MIN 13u
 #define COLUMN_MIN 8u
 #define ROW_MIN 12u
 
@@ -198,6 +198,7 @@ put_table(struct buf *out, const struct record_table *t, bool has_images)
 	put_string(out, t->schema);
 	put_string(out, t->table);
 	put_string(out, t->fingerprint);
+	put_string(out, t->definition);
 	buf_put_u8(out, t->write);
 	buf_put_u32(out, t->oid);
 	put_shape(out, &t->shape);
@@ -520,6 +521,7 @@ take_table(struct decoder *d, struct record_table *t, bool has_images)
 	t->schema = take_string(d);
 	t->table = take_string(d);
 	t->fingerprint = take_string(d);
+	t->definition = take_string(d);
 	t->write = take_bool(d);
 	t->oid = rd_u32(&d->r);
 	take_shape(d, &t->shape);

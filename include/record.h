@@ -20,7 +20,7 @@
 #include "merkle.h"
 #include "rowenc.h"
 
-#define RECORD_FORMAT 3
+#define RECORD_FORMAT 4
 
 /* Kinds of messages in a lane. */
 enum record_kind {
@@ -32,7 +32,15 @@ enum record_kind {
 	 * RECORD_TRANSACTION of the same transaction replaces it; a child that
 	 * dies before leaves it as `capture_lost`.  Nobody waits for it.
 	 */
-	RECORD_INTENT = 3
+	RECORD_INTENT = 3,
+	/*
+	 * record_encode() of DDL that has been committed: its statements, and
+	 * the settings that they ran with.  capture_reason says why replay
+	 * cannot run them, "" if it can; no statements: they are not known.  If
+	 * the transaction has a record, too, this comes before its outcome.
+	 * Nobody waits for it.
+	 */
+	RECORD_DDL = 4
 };
 
 /* CONTRACT: `capture`. */
@@ -92,6 +100,11 @@ struct record_table {
 	uint32_t oid;			/* on the server */
 	/* Identifies the definition on the server (include/catalog_sql.h). */
 	const char *fingerprint;
+	/*
+	 * The same by names, md5 in hex (include/definition_sql.h); "" if it was
+	 * not asked for: the table has been as it is for long.
+	 */
+	const char *definition;
 	struct rowenc_shape shape;
 	/*
 	 * before: each row's state before the transaction first touched it.

@@ -9,6 +9,7 @@
  *	WAITING -> SENT -> DONE		verified
  *	   ^         |--> ALONE -> DONE	anything else
  *	   '---------'			skipped behind another one's error
+ *	DDL -> DONE			once all before it are done
  *
  * Answers come in the order of groups.  The session that a group was sent to
  * is left alone (no clean-up, nothing run alone) until it has answered.
@@ -40,7 +41,7 @@
 /* A group that does not answer for so long is given up. */
 #define QUIET_US INT64_C(2000000)
 
-enum slot_state { SLOT_WAITING, SLOT_SENT, SLOT_ALONE, SLOT_DONE };
+enum slot_state { SLOT_WAITING, SLOT_SENT, SLOT_ALONE, SLOT_DDL, SLOT_DONE };
 
 struct slot {
 	enum slot_state state;
@@ -122,12 +123,14 @@ batch_is_empty(const struct batch *b)
 
 /* The frame of a job's record; valid until the next read. */
 static bool
-read_frame(struct batch *b, const struct worker_job *job, struct spool_frame *f)
+read_frame(struct batch *b, const struct worker_job *job, enum spool_kind kind,
+    struct spool_frame *f)
 {
 	if (b->spool == NULL)
 		b->spool = spool_reader_open(b->config->data_dir);
 	return b->spool != NULL && spool_read(b->spool, job->at, f) &&
-	       f->tx_id == job->tx_id && f->kind == SPOOL_RECORD;
+	       f->kind == kind &&
+	       (kind == SPOOL_DDL || f->tx_id == job->tx_id);
 }
 
 static bool
@@ -137,7 +140,7 @@ read_record(struct batch *b, const struct worker_job *job, struct arena *a,
 	struct spool_frame f;
 	const char *bytes;
 
-	if (!read_frame(b, job, &f) || f.payload_len > max_bytes)
+	if (!read_frame(b, job, SPOOL_RECORD, &f) || f.payload_len > max_bytes)
 		return false;
 	bytes = arena_memdup(a, f.payload, f.payload_len);
 	return bytes != NULL && record_decode(bytes, f.payload_len, a, r);
@@ -151,6 +154,10 @@ batch_push(struct batch *b, const struct worker_job *job)
 	KILLPOINT("worker_job");
 	s->wanted = *job;
 	arena_reset(s->arena);
+	if (job->tx_id == 0) {
+		s->state = SLOT_DDL;
+		return;
+	}
 	s->state = read_record(b, job, s->arena, SMALL_RECORD, &s->record) &&
 			   replay_is_wanted(
 			       b->replay, &s->record, s->arena, &s->verdict)
@@ -158,12 +165,18 @@ batch_push(struct batch *b, const struct worker_job *job)
 		       : SLOT_ALONE;
 }
 
+bool
+batch_is_done(const struct batch *b)
+{
+	return b->n > 0 && b->slots[b->head].state == SLOT_DONE;
+}
+
 const struct verdict *
 batch_verdict(const struct batch *b)
 {
 	const struct slot *s = &b->slots[b->head];
 
-	return b->n > 0 && s->state == SLOT_DONE ? &s->verdict : NULL;
+	return s->wanted.tx_id != 0 ? &s->verdict : NULL;
 }
 
 void
@@ -199,10 +212,27 @@ run_alone(struct batch *b, struct slot *s)
 	s->verdict.statement = -1;
 	s->state = SLOT_DONE;
 	arena_reset(b->large);
-	if (read_frame(b, &s->wanted, &f) &&
+	if (read_frame(b, &s->wanted, SPOOL_RECORD, &f) &&
 	    record_decode(f.payload, f.payload_len, b->large, &r))
 		return replay_run(b->replay, &r, b->large, &s->verdict);
 	unreadable(&s->wanted, &s->verdict);
+	return true;
+}
+
+/* The same. */
+static bool
+run_ddl(struct batch *b, struct slot *s)
+{
+	struct record r;
+	struct spool_frame f;
+
+	s->state = SLOT_DONE;
+	arena_reset(b->large);
+	if (read_frame(b, &s->wanted, SPOOL_DDL, &f) &&
+	    record_decode(f.payload, f.payload_len, b->large, &r))
+		return schema_ddl(replay_schema(b->replay), &r);
+	log_warning("ddl_unreadable",
+	    "a message of DDL cannot be read from the spool");
 	return true;
 }
 
@@ -230,7 +260,7 @@ collect(struct batch *b, struct group *g)
 		struct slot *s = slot_at(b, i);
 		struct schema_copy *copy;
 
-		if (s->state == SLOT_ALONE)
+		if (s->state == SLOT_ALONE || s->state == SLOT_DDL)
 			return;
 		if (s->state != SLOT_WAITING)
 			continue;
@@ -377,5 +407,7 @@ batch_step(struct batch *b)
 	if (b->n_groups > 0)
 		return receive_group(b);
 	s = oldest_open(b);
+	if (s != NULL && s->state == SLOT_DDL)
+		return run_ddl(b, s);
 	return s == NULL || s->state != SLOT_ALONE || run_alone(b, s);
 }

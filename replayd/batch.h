@@ -41,9 +41,11 @@ void batch_push(struct batch *b, const struct worker_job *job);
  */
 PGW_MUSTCHECK bool batch_step(struct batch *b);
 
+/* The oldest job is done. */
+PGW_MUSTCHECK bool batch_is_done(const struct batch *b);
 /*
- * The verdict of the oldest job, NULL if it is not done yet; valid until
- * batch_pop(), which forgets that job.
+ * Its verdict, NULL if it was DDL; valid until batch_pop(), which forgets that
+ * job.
  */
 const struct verdict *batch_verdict(const struct batch *b);
 void batch_pop(struct batch *b);

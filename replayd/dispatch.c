@@ -94,6 +94,12 @@ dispatch_push(struct dispatch *d, uint64_t tx_id, struct spool_position at)
 	job->at = at;
 }
 
+void
+dispatch_push_ddl(struct dispatch *d, struct spool_position at)
+{
+	dispatch_push(d, 0, at);
+}
+
 static struct lane *
 least_loaded(const struct dispatch *d)
 {
@@ -132,19 +138,52 @@ send_job(const struct lane *l, const struct worker_job *job)
 	return n == (ssize_t)sizeof(*job);
 }
 
+/* False: not now. */
+static bool
+send_to_one(struct dispatch *d, const struct worker_job *job)
+{
+	struct lane *l;
+
+	while ((l = least_loaded(d)) != NULL) {
+		if (send_job(l, job)) {
+			l->outstanding++;
+			return true;
+		}
+		lose(d, l);
+	}
+	return false;
+}
+
+/* At once to all that live, or to none. */
+static bool
+send_to_all(struct dispatch *d, const struct worker_job *job)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		if (d->lanes[i].fd >= 0 &&
+		    d->lanes[i].outstanding >= DISPATCH_MAX_OUTSTANDING)
+			return false;
+	for (unsigned i = 0; i < d->n; i++) {
+		struct lane *l = &d->lanes[i];
+
+		if (l->fd < 0)
+			continue;
+		if (send_job(l, job))
+			l->outstanding++;
+		else
+			lose(d, l);
+	}
+	return true;
+}
+
 void
 dispatch_send(struct dispatch *d)
 {
 	while (d->waiting > 0) {
-		struct lane *l = least_loaded(d);
+		const struct worker_job *job = &d->jobs[d->head];
 
-		if (l == NULL)
+		if (!(job->tx_id == 0 ? send_to_all(d, job)
+				      : send_to_one(d, job)))
 			return;
-		if (!send_job(l, &d->jobs[d->head])) {
-			lose(d, l);
-			continue;
-		}
-		l->outstanding++;
 		d->head = (d->head + 1) & (d->cap - 1);
 		d->waiting--;
 	}
@@ -174,6 +213,13 @@ read_some(struct lane *l)
 	return n > 0;
 }
 
+/* What a worker says beside its answers to jobs. */
+static bool
+is_aside(const struct lane *l, size_t at, size_t len)
+{
+	return len > 0 && l->in.data[at + LENGTH_BYTES] == WORKER_CHANGE;
+}
+
 static bool
 take_verdicts(struct lane *l, dispatch_fn fn, void *arg)
 {
@@ -186,9 +232,10 @@ take_verdicts(struct lane *l, dispatch_fn fn, void *arg)
 			return false;
 		if (l->in.len - done - LENGTH_BYTES < len)
 			break;
-		if (l->outstanding > 0)
+		if (len > 0)
+			fn(arg, l->in.data + done + LENGTH_BYTES, len);
+		if (l->outstanding > 0 && !is_aside(l, done, len))
 			l->outstanding--;
-		fn(arg, l->in.data + done + LENGTH_BYTES, len);
 		done += LENGTH_BYTES + len;
 	}
 	buf_consume(&l->in, done);

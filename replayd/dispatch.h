@@ -23,6 +23,10 @@ struct dispatch *dispatch_new(const int *fds, unsigned n);
 void dispatch_push(struct dispatch *d, uint64_t tx_id,
 	struct spool_position at);
 
+/* DDL, for all workers: each runs it between what was pushed before and after,
+ * in the copies that are its own. */
+void dispatch_push_ddl(struct dispatch *d, struct spool_position at);
+
 /* Hands waiting jobs to the least loaded workers that have room. */
 void dispatch_send(struct dispatch *d);
 

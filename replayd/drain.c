@@ -259,6 +259,16 @@ take_outcome(struct drain *d, const struct shmq_message *m,
 }
 
 static void
+take_ddl(struct drain *d, const struct shmq_message *m,
+    const struct spool_origin *from)
+{
+	struct spool_lane l = lane_state(d, m->lane);
+	uint64_t tx_id = l.generation == m->generation ? l.open_tx : 0;
+
+	spool_append_from(d->spool, SPOOL_DDL, tx_id, from, m->data, m->len);
+}
+
+static void
 take_message(struct drain *d, const struct shmq_message *m)
 {
 	struct spool_origin from = { m->generation, m->sequence, m->lane };
@@ -274,6 +284,8 @@ take_message(struct drain *d, const struct shmq_message *m)
 		take_outcome(d, m, &from);
 	else if (m->kind == RECORD_INTENT)
 		take_intent(d, m, &from);
+	else if (m->kind == RECORD_DDL)
+		take_ddl(d, m, &from);
 	else
 		log_error("queue_message_kind",
 		    "lane %u sent a message of unknown kind %u; it is dropped",

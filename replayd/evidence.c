@@ -218,9 +218,9 @@ evidence_set_timeline(struct evidence *e, uint64_t timeline)
 }
 
 struct spool_position
-evidence_last_gap(const struct evidence *e)
+evidence_last_aside(const struct evidence *e)
 {
-	return e->state.gap;
+	return e->state.aside;
 }
 
 uint64_t

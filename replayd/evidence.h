@@ -48,8 +48,9 @@ struct txtable *evidence_open_transactions(struct evidence *e);
 struct state_spool *evidence_spool(struct evidence *e);
 /* The server's timeline from now on; evidence_append() reads it in Start. */
 void evidence_set_timeline(struct evidence *e, uint64_t timeline);
-/* Position of the last Gap line that came from the spool. */
-struct spool_position evidence_last_gap(const struct evidence *e);
+/* Position in the spool of the last line that is of no transaction: Gap,
+ * SchemaChange. */
+struct spool_position evidence_last_aside(const struct evidence *e);
 uint64_t evidence_highest_tx_id(const struct evidence *e);
 uint64_t evidence_size(const struct evidence *e);
 void evidence_root(const struct evidence *e, struct merkle_hash *out);

@@ -237,7 +237,7 @@ send_reads(struct job *j, bool middle, unsigned statement)
 {
 	for (size_t i = 0; i < j->record->n_tables; i++) {
 		uint32_t oid = j->record->tables[i].oid;
-		struct schema_table *own = schema_find(j->copy, oid);
+		struct schema_table *own = copy_find(j->copy, oid);
 		struct job_step *s;
 		char name[16];
 
@@ -269,7 +269,7 @@ send_loads(struct job *j, unsigned statement)
 		return false;
 	for (size_t i = 0; i < j->record->n_tables; i++) {
 		const struct record_table *t = &j->record->tables[i];
-		struct schema_table *own = schema_find(j->copy, t->oid);
+		struct schema_table *own = copy_find(j->copy, t->oid);
 
 		for (size_t k = 0; k < t->n_before; k++) {
 			if (t->before[k].statement != statement)
@@ -497,7 +497,7 @@ job_fits_batch(const struct record *r, const struct schema_copy *copy)
 			return false;
 	}
 	for (size_t i = 0; i < r->n_tables; i++) {
-		const struct schema_table *t = schema_find(
+		const struct schema_table *t = copy_find(
 		    copy, r->tables[i].oid);
 
 		if (t == NULL || !t->read_prepared ||

@@ -26,6 +26,7 @@
 #include "checkpoint.h"
 #include "command.h"
 #include "doubt.h"
+#include "hold.h"
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
@@ -310,6 +311,7 @@ start(struct recorder *r, const int *worker_fds, unsigned n_workers)
 	t->open = evidence_open_transactions(t->evidence);
 	t->spool = evidence_spool(t->evidence);
 	t->dispatch = dispatch_new(worker_fds, n_workers);
+	t->hold = hold_new(t->dispatch);
 	t->n_workers = n_workers;
 	t->context.row_data = r->config->log_row_data;
 	t->context.normalized = r->config->log_statements ==
@@ -408,6 +410,8 @@ wait_ms(const struct recorder *r, bool more, bool early)
 		(r->track.unasked && r->track.resolver_fd >= 0)) &&
 	    (ms < 0 || ms > ASK_AGAIN_MS))
 		ms = ASK_AGAIN_MS;
+	if (!hold_is_empty(r->track.hold) && (ms < 0 || ms > ASK_AGAIN_MS))
+		ms = ASK_AGAIN_MS;
 	if (r->finishing && (ms < 0 || ms > ASK_AGAIN_MS))
 		ms = ASK_AGAIN_MS;
 	if (early && (ms < 0 || ms > PACE_US / 1000))
@@ -459,6 +463,7 @@ one_round(struct recorder *r, bool more)
 			r->next_look_us = io_monotonic_us() + PACE_US;
 	}
 	doubt_ask(&r->track);
+	track_release(&r->track);
 	dispatch_send(r->track.dispatch);
 	evidence_flush(r->track.evidence);
 	sign_if_due(r);
@@ -473,7 +478,8 @@ verdicts_are_awaited(const struct recorder *r, int64_t since_us)
 {
 	return !atomic_load(&r->shared->hurry) &&
 	       dispatch_living(r->track.dispatch) > 0 &&
-	       dispatch_open(r->track.dispatch) > 0 &&
+	       (dispatch_open(r->track.dispatch) > 0 ||
+		   !hold_is_empty(r->track.hold)) &&
 	       io_monotonic_us() - since_us < FINISH_WAIT_US;
 }
 

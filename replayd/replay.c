@@ -498,7 +498,8 @@ replay_run(
 		/* an enum value or a domain's check may be younger */
 		if (v->kind != VERDICT_VERIFIED && copy != NULL &&
 		    strcmp(v->reason, "timeout") != 0 &&
-		    schema_is_stale(p->schema, copy, r) &&
+		    schema_is_stale(p->schema, copy, r,
+			v->kind == VERDICT_MISMATCH) &&
 		    !run_on_copy(p, r, a, v, &copy))
 			return false;
 	}

@@ -1,64 +1,22 @@
 /*
- * schema.h: a worker's copies of the server's databases, without their rows.
+ * schema.h: a worker's copies of the server's databases, one for each.
  *
- * One copy per database: a database of the verification cluster, restored by
- * the replay role (which owns all in it) from a pg_dump --schema-only, with
- * the fingerprints that the server's tables had in the dump's snapshot.  A job
- * may run in a copy only if the fingerprints of its tables are those.
+ * A job may run in a copy only if each of its tables is defined there as it was
+ * where the job was captured: by its fingerprint, if the dump had that and no
+ * DDL has changed the table since, or by names (include/definition_sql.h).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
 #ifndef PGW_SCHEMA_H
 #define PGW_SCHEMA_H
 
-#include <libpq-fe.h>
 #include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "attr.h"
 #include "config.h"
+#include "copy.h"
 #include "reason.h"
 #include "record.h"
-
-#define SCHEMA_FINGERPRINT_BYTES 33	/* md5 in hex and a NUL */
-
-struct schema_table {
-	uint32_t oid;			/* on the server */
-	char *schema;
-	char *table;
-	char fingerprint[SCHEMA_FINGERPRINT_BYTES];
-	char *parts;			/* SCHEMA_PARTS there; NULL: not known */
-	bool incomplete;		/* the restore left something out */
-	/* replay.c's: what the copy's connection has, and what to clean */
-	bool load_prepared;
-	bool read_prepared;
-	bool touched;
-};
-
-struct schema_copy {
-	char *database;			/* on the server */
-	char name[64];			/* in the verification cluster */
-	bool ready;
-	struct schema_table *tables;	/* sorted by oid */
-	size_t n_tables;
-	int64_t dump_us;		/* when the dump's snapshot was taken */
-	char stamp[SCHEMA_FINGERPRINT_BYTES]; /* of types and functions */
-	int64_t stamp_us;		/* when the server still had it */
-	bool pinned;			/* replayd/pin is there */
-	bool same_locale;		/* as the server's database */
-	char missed[SCHEMA_FINGERPRINT_BYTES]; /* wanted, not in the dump */
-	int64_t missed_us;
-	int64_t unreachable_us;		/* last failure to dump, monotonic */
-	enum reason unreachable;	/* its reason */
-	/* replay.c's: the replay role's connection, NULL if closed */
-	PGconn *conn;
-	char token[33];			/* this session's, for replayd/pin */
-	char *user;			/* last one asked about */
-	bool user_has_schema;
-	unsigned jobs;			/* since the last clean-up */
-	struct schema_copy *next;
-};
 
 struct schema;
 
@@ -90,14 +48,17 @@ PGW_MUSTCHECK struct schema_copy *schema_copy_ready(struct schema *s,
 /*
  * True if types or functions that r may have seen are not those of the dump, or
  * nobody can say; the copy is then made anew by the next schema_copy_for().
- * Asks the server, unless it did after r was made.
+ * Asks the server, unless it did after r was made.  mismatch: the verdict would
+ * be one, for which the copy must be as the server's dump.
  */
 PGW_MUSTCHECK bool schema_is_stale(struct schema *s, struct schema_copy *copy,
-	const struct record *r);
+	const struct record *r, bool mismatch);
 
-/* NULL if the copy has no such table. */
-PGW_MUSTCHECK struct schema_table *schema_find(const struct schema_copy *copy,
-	uint32_t oid);
+/*
+ * DDL that was seen: runs it in the copy of r's database.  May block as
+ * schema_copy_for() does.  False: SIGTERM is pending.
+ */
+PGW_MUSTCHECK bool schema_ddl(struct schema *s, const struct record *r);
 
 /* True if there is a schema of this name, with tables. */
 PGW_MUSTCHECK bool schema_has_namespace(struct schema_copy *copy,

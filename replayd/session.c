@@ -119,20 +119,26 @@ session_open(const struct config *c, struct schema_copy *copy)
 	return true;
 }
 
-void
-session_close(struct schema_copy *copy)
+static void
+end(PGconn **conn)
 {
 	PGcancel *cancel;
 	char error[256];
 
-	if (copy->conn == NULL)
+	if (*conn == NULL)
 		return;
-	cancel = PQgetCancel(copy->conn);
+	cancel = PQgetCancel(*conn);
 	if (cancel != NULL)
 		(void)PQcancel(cancel, error, sizeof(error));
 	PQfreeCancel(cancel);
-	PQfinish(copy->conn);
-	copy->conn = NULL;
+	PQfinish(*conn);
+	*conn = NULL;
+}
+
+void
+session_close(struct schema_copy *copy)
+{
+	end(&copy->conn);
 }
 
 /* The server waits for the end itself, and says if there was none. */
@@ -158,23 +164,29 @@ terminate(PGconn *loader, int pid)
 }
 
 void
-session_kill(const struct config *c, struct schema_copy *copy)
+session_end(const struct config *c, const char *copy, PGconn **conn)
 {
 	char conninfo[2 * PATH_MAX];
 	PGconn *loader;
 	int pid;
 
-	if (copy->conn == NULL)
+	if (*conn == NULL)
 		return;
-	pid = PQbackendPID(copy->conn);
-	session_close(copy);
-	cluster_conninfo(c, true, copy->name, conninfo, sizeof(conninfo));
+	pid = PQbackendPID(*conn);
+	end(conn);
+	cluster_conninfo(c, true, copy, conninfo, sizeof(conninfo));
 	loader = PQconnectdb(conninfo);
 	explicit_bzero(conninfo, sizeof(conninfo));
 	if (PQstatus(loader) != CONNECTION_OK || !terminate(loader, pid))
 		log_error("replay_stuck",
 		    "process %d of the verification cluster does not end", pid);
 	PQfinish(loader);
+}
+
+void
+session_kill(const struct config *c, struct schema_copy *copy)
+{
+	session_end(c, copy->name, &copy->conn);
 }
 
 /* TRUNCATE of all touched tables as one statement; false: none is touched. */

@@ -11,7 +11,7 @@
 
 #include "attr.h"
 #include "config.h"
-#include "schema.h"
+#include "copy.h"
 
 /* Prepared statements that every session has. */
 #define SESSION_BEGIN "pgw_begin"
@@ -36,6 +36,9 @@ void session_close(struct schema_copy *copy);
  * client's code can catch that.
  */
 void session_kill(const struct config *c, struct schema_copy *copy);
+
+/* The same for another connection to the copy; *conn is NULL then. */
+void session_end(const struct config *c, const char *copy, PGconn **conn);
 
 /*
  * True once a few hundred jobs were run: rows of rolled back inserts are still

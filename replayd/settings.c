@@ -9,6 +9,7 @@
  */
 #include "settings.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -56,16 +57,16 @@ is_refused(const char *name)
 	return false;
 }
 
-/* "$user" means the client's user, not the replay role. */
-static const char *
-expand_user(const char *path, const char *user, struct arena *a)
+char *
+settings_expand_user(const char *path, const char *user)
 {
 	const char *at = strstr(path, "\"$user\"");
 	struct buf b = { 0 };
-	const char *out;
 
-	if (at == NULL)
-		return path;
+	if (at == NULL) {
+		buf_put_cstr(&b, path);
+		return (char *)b.data;
+	}
 	buf_put(&b, path, (size_t)(at - path));
 	buf_put_u8(&b, '"');
 	for (; *user != '\0'; user++) {
@@ -75,8 +76,16 @@ expand_user(const char *path, const char *user, struct arena *a)
 	}
 	buf_put_u8(&b, '"');
 	buf_put_cstr(&b, at + strlen("\"$user\""));
-	out = arena_strdup(a, (const char *)b.data);
-	buf_free(&b);
+	return (char *)b.data;
+}
+
+static const char *
+expand_user(const char *path, const char *user, struct arena *a)
+{
+	char *text = settings_expand_user(path, user);
+	const char *out = arena_strdup(a, text);
+
+	free(text);
 	return out;
 }
 

@@ -25,6 +25,10 @@ struct settings {
 	struct settings_call canonical;	/* for loading and reading rows */
 };
 
+/* search_path for the replay role: "$user" means the client's.  The caller's to
+ * free(). */
+PGW_MUSTCHECK char *settings_expand_user(const char *path, const char *user);
+
 /*
  * Both calls are empty when the client's settings are the session's defaults.
  * has_user_schema: the copy has a schema of the client user's name.  token: the

@@ -175,7 +175,7 @@ get_header(const uint8_t *p, struct spool_frame *f)
 	kind = rd_u32(&r) >> 24;
 	f->kind = (enum spool_kind)kind;
 	return !r.bad && magic == MAGIC && kind >= SPOOL_RECORD &&
-	       kind <= SPOOL_STATE && f->payload_len <= SPOOL_MAX_PAYLOAD;
+	       kind <= SPOOL_DDL && f->payload_len <= SPOOL_MAX_PAYLOAD;
 }
 
 static bool
@@ -243,6 +243,8 @@ follow(struct state *s, enum spool_kind kind, uint64_t tx_id,
 	l = lane_of(s, from->lane);
 	l->generation = from->generation;
 	l->sequence = from->sequence;
+	if (kind == SPOOL_DDL)
+		return;
 	l->intent = kind == SPOOL_INTENT;
 	l->open_tx = kind == SPOOL_RECORD || l->intent ? tx_id : 0;
 }

@@ -51,7 +51,12 @@ enum spool_kind {
 	SPOOL_INTENT = 4,
 	/* payload: JSON text of a Gap's own members; tx_id 0 */
 	SPOOL_GAP = 5,
-	SPOOL_STATE = 6		/* inside spool.c only */
+	SPOOL_STATE = 6,	/* inside spool.c only */
+	/*
+	 * payload: record_encode() of DDL that has been committed; tx_id of the
+	 * record that is open in its lane, 0 if none is
+	 */
+	SPOOL_DDL = 7
 };
 
 #define SPOOL_MAX_PAYLOAD ((size_t)1 << 30)
@@ -106,7 +111,7 @@ PGW_MUSTCHECK struct spool_writer *spool_writer_open(const char *dir,
 void spool_append(struct spool_writer *w, enum spool_kind kind,
 	uint64_t tx_id, const void *payload, size_t len);
 /* The same; and the lane's state follows: a record or an intent opens tx_id,
- * others close it. */
+ * DDL leaves it open, others close it. */
 void spool_append_from(struct spool_writer *w, enum spool_kind kind,
 	uint64_t tx_id, const struct spool_origin *from, const void *payload,
 	size_t len);

@@ -120,7 +120,7 @@ state_save(const char *path, const struct state *s)
 	buf_put_u64(&b, s->tail.line);
 	buf_put_lp(&b, s->last_time, strlen(s->last_time));
 	buf_put_u64(&b, s->timeline);
-	put_position(&b, s->gap);
+	put_position(&b, s->aside);
 	put_position(&b, s->spool.next);
 	put_position(&b, s->spool.last);
 	buf_put_u64(&b, s->spool.seen_tx_id);
@@ -230,7 +230,7 @@ get_state(struct rd *r, struct state *s)
 	if (time != NULL && n < sizeof(s->last_time))
 		memcpy(s->last_time, time, n);
 	s->timeline = rd_u64(r);
-	s->gap = get_position(r);
+	s->aside = get_position(r);
 	s->spool.next = get_position(r);
 	s->spool.last = get_position(r);
 	s->spool.seen_tx_id = rd_u64(r);
@@ -317,9 +317,9 @@ state_apply(struct state *s, const struct state_change *c, const char *time)
 	case STATE_VERDICT:
 		txtable_remove(&s->open, c->tx_id);
 		break;
-	case STATE_GAP:
-		if (c->gap.segment != 0)
-			s->gap = c->gap;
+	case STATE_ASIDE:
+		if (c->aside.segment != 0)
+			s->aside = c->aside;
 		break;
 	case STATE_OTHER:
 		break;
@@ -368,12 +368,12 @@ read_outcome(struct state_change *c, const json_t *line)
 }
 
 static void
-read_gap(struct state_change *c, const json_t *line)
+read_aside(struct state_change *c, const json_t *line)
 {
 	const json_t *at = json_object_get(line, "spool");
 
-	c->gap.segment = jsonx_get_int(at, "segment");
-	c->gap.offset = jsonx_get_int(at, "offset");
+	c->aside.segment = jsonx_get_int(at, "segment");
+	c->aside.offset = jsonx_get_int(at, "offset");
 }
 
 void
@@ -388,7 +388,8 @@ state_read(struct state_change *c, const char *type, const json_t *line)
 		{ "StateCommitmentRecord", STATE_RECORD, read_record },
 		{ "TransactionOutcome", STATE_OUTCOME, read_outcome },
 		{ "VerificationResult", STATE_VERDICT, NULL },
-		{ "Gap", STATE_GAP, read_gap },
+		{ "Gap", STATE_ASIDE, read_aside },
+		{ "SchemaChange", STATE_ASIDE, read_aside },
 	};
 
 	*c = (struct state_change){ .tx_id = jsonx_get_int(line, "tx_id") };

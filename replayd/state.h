@@ -36,7 +36,8 @@ struct state {
 	uint64_t tail_seq;		/* first line of the last level-0 tile */
 	char last_time[40];		/* `time` of the last line */
 	uint64_t timeline;		/* of the server now, 0 not known */
-	struct spool_position gap;	/* of the last Gap from the spool */
+	struct spool_position aside;	/* of the last line from the spool
+					 * that is of no transaction */
 	struct state_spool spool;	/* next.segment 0: not known */
 	struct txtable open;
 };
@@ -48,14 +49,14 @@ PGW_MUSTCHECK bool state_save(const char *path, const struct state *s);
 /* False: there is none, or it is damaged; *s is then empty. */
 PGW_MUSTCHECK bool state_load(const char *path, struct state *s);
 
-/* What a line of the log changes in gap, timeline and open. */
+/* What a line of the log changes in aside, timeline and open. */
 enum state_event {
 	STATE_OTHER,
 	STATE_START,
 	STATE_RECORD,
 	STATE_OUTCOME,
 	STATE_VERDICT,
-	STATE_GAP
+	STATE_ASIDE
 };
 
 struct state_change {
@@ -68,7 +69,7 @@ struct state_change {
 	struct merkle_hash post_root;
 	enum record_outcome outcome;
 	uint64_t timeline;		/* of Start */
-	struct spool_position gap;	/* segment 0: not from the spool */
+	struct spool_position aside;	/* segment 0: not from the spool */
 };
 
 /* What a line, or its members, say of it. */

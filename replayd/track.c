@@ -21,11 +21,13 @@
 
 #include "bundle.h"
 #include "doubt.h"
+#include "hold.h"
 #include "jsonx.h"
 #include "killpoint.h"
 #include "log.h"
 #include "reason.h"
 #include "replay.h"
+#include "schemachange.h"
 
 #define MAX_LOGGED_MISMATCHES 10
 
@@ -106,7 +108,7 @@ settle(struct track *t, struct txn *x)
 		return;
 	}
 	x->queued = true;
-	dispatch_push(t->dispatch, x->tx_id, x->at);
+	hold_job(t->hold, x->tx_id, x->at, x->made);
 }
 
 static bool
@@ -469,14 +471,60 @@ write_intent(struct track *t, struct txn *x)
 	return txtable_find(t->open, tx_id);
 }
 
+/* A frame of no transaction, of which the log has no line yet. */
+static bool
+is_unseen_aside(const struct track *t, const struct spool_frame *f)
+{
+	struct spool_position last = evidence_last_aside(t->evidence);
+
+	return f->at.segment > last.segment ||
+	       (f->at.segment == last.segment && f->at.offset > last.offset);
+}
+
 static void
 take_gap(struct track *t, const struct spool_frame *f)
 {
-	struct spool_position last = evidence_last_gap(t->evidence);
-
-	if (f->at.segment > last.segment ||
-	    (f->at.segment == last.segment && f->at.offset > last.offset))
+	if (is_unseen_aside(t, f))
 		evidence_append(t->evidence, "Gap", line_spool_gap(f));
+}
+
+/* Of statements that may have run DDL unseen the log says nothing. */
+static void
+take_ddl(struct track *t, const struct spool_frame *f)
+{
+	struct record r;
+
+	if (!record_decode(f->payload, f->payload_len, t->arena, &r)) {
+		log_error("ddl_unreadable", "a message of DDL cannot be decoded");
+		return;
+	}
+	if (is_unseen_aside(t, f) && strcmp(r.capture_reason, "opaque") != 0)
+		evidence_append(t->evidence, "SchemaChange",
+		    schemachange_witnessed(f, &r, t->context.normalized));
+	if (t->config->enable_verification && t->n_workers > 0)
+		hold_ddl(t->hold, f->at, r.time_us, f->tx_id);
+}
+
+/* Of those whose end is surely near. */
+static int64_t
+oldest_undecided(const struct track *t)
+{
+	int64_t oldest = INT64_MAX;
+	struct txn *x;
+	size_t i = 0;
+
+	while ((x = txtable_next(t->open, &i)) != NULL)
+		if (!x->final && !x->prepared && !x->in_doubt &&
+		    x->made != 0 && x->made < oldest)
+			oldest = x->made;
+	return oldest;
+}
+
+void
+track_release(struct track *t)
+{
+	if (!hold_is_empty(t->hold))
+		hold_release(t->hold, oldest_undecided(t));
 }
 
 static void
@@ -530,6 +578,9 @@ track_frame(struct track *t, const struct spool_frame *f)
 	case SPOOL_OUTCOME:
 	case SPOOL_IN_DOUBT:
 		take_end(t, f);
+		break;
+	case SPOOL_DDL:
+		take_ddl(t, f);
 		break;
 	case SPOOL_STATE:
 		break;

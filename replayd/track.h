@@ -32,6 +32,7 @@ struct track {
 	struct evidence *evidence;
 	struct txtable *open;		/* the evidence log's */
 	struct dispatch *dispatch;
+	struct hold *hold;		/* in front of it */
 	unsigned n_workers;
 	int resolver_fd;		/* -1: nobody can be asked */
 	struct line_context context;
@@ -52,6 +53,8 @@ struct track {
 PGW_MUSTCHECK bool track_resume(struct track *t);
 /* A frame of the spool; what the log has already is passed over. */
 void track_frame(struct track *t, const struct spool_frame *f);
+/* Once a round: what waited for outcomes goes on. */
+void track_release(struct track *t);
 /* A verdict's bytes from a worker; matches dispatch_fn, arg is the track. */
 void track_verdict(void *arg, const uint8_t *bytes, size_t n);
 /* How a transaction ended; x may be gone after it. */

@@ -11,7 +11,9 @@
 #include <math.h>
 #include <string.h>
 
-#define VERDICT_FORMAT 1
+#include "worker.h"
+
+#define VERDICT_FORMAT WORKER_VERDICT
 #define MAX_ROW_COLUMNS 1664 /* MaxTupleAttributeNumber */
 
 const char *

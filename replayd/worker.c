@@ -124,12 +124,14 @@ put_verdicts(struct worker *w)
 {
 	const struct verdict *v;
 
-	while ((v = batch_verdict(w->batch)) != NULL) {
+	while (batch_is_done(w->batch)) {
 		size_t at = w->out.len;
 
 		KILLPOINT("worker_verdict");
 		buf_put_u32(&w->out, 0);
-		verdict_encode(v, &w->out);
+		v = batch_verdict(w->batch);
+		if (v != NULL)
+			verdict_encode(v, &w->out);
 		buf_set_u32(&w->out, at, (uint32_t)(w->out.len - at - 4));
 		batch_pop(w->batch);
 	}

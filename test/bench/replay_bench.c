@@ -166,6 +166,7 @@ put_record(uint64_t i, struct buf *out)
 		.write = true,
 		.oid = table_oid,
 		.fingerprint = fingerprint,
+		.definition = "",
 		.shape = shape,
 		.before = &rows[0],
 		.n_before = 1,

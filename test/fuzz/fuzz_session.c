@@ -257,6 +257,11 @@ take_record(void *arg, const struct shmq_message *m)
 	}
 	arena_reset(l->arena);
 	must(record_decode(m->data, m->len, l->arena, &r));
+	if (m->kind == RECORD_DDL) {
+		must(r.n_tables == 0);
+		must(r.n_statements > 0 || r.capture_reason[0] != '\0');
+		return;
+	}
 	must(m->kind == RECORD_INTENT || l->open == 0);
 	l->open = m->kind == RECORD_TRANSACTION ? 1 : l->open;
 }

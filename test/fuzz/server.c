@@ -13,9 +13,11 @@ enum kind {
 	KIND_NONE,
 	KIND_TABLE,
 	KIND_COLUMNS,
+	KIND_DEFINITION,
 	KIND_FUNCTION,
 	KIND_FACTS,
 	KIND_PREPARED,
+	KIND_SETTINGS, /* of DDL */
 	KIND_ROWS, /* with images of rows in the last column */
 	KIND_BEGIN,
 	KIND_COMMIT,
@@ -32,6 +34,8 @@ static const struct {
 	enum kind kind;
 } kinds[] = { { "SELECT c.oid, n.nspname", KIND_TABLE },
 	{ "SELECT a.attname,", KIND_COLUMNS },
+	{ "WITH s AS MATERIALIZED", KIND_DEFINITION },
+	{ "SELECT pg_catalog.current_setting('search_path')", KIND_SETTINGS },
 	{ "SELECT pg_catalog.bool_or(", KIND_FUNCTION },
 	{ "SELECT CAST(pg_catalog.pg_current_xact", KIND_FACTS },
 	{ "SELECT p.statement", KIND_PREPARED }, { "EXECUTE", KIND_DML },
@@ -137,11 +141,15 @@ static void
 rows_of(struct server *s, enum kind kind, unsigned n)
 {
 	static const char *const table[] = { "16384", "public", "t", "r", "p",
-		"t", "t", "f", "f", "f", "f", "f", "f", "fp", "fp", "t", "f" };
+		"t", "t", "f", "f", "f", "f", "f", "f", "fp", "fp", "t", "f",
+		"t" };
 	static const char *const id[] = { "id", "integer", "1", "", "", NULL,
 		"int4", "f" };
 	static const char *const v[] = { "v", "text", NULL, "", "", NULL,
 		"text", "f" };
+	static const char *const definition[] = { "d" };
+	static const char *const settings[] = { "public", "ISO, MDY",
+		"postgres", "UTC", "on", "content", "off", "UTF8", "u" };
 	static const char *const function[] = { "f", "f", "f" };
 	static const char *const facts[] = { "777",
 		"2026-01-01 00:00:00.000000+00", "read committed",
@@ -160,6 +168,10 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		row(s, prepared[n - 1], 3);
 	else if (kind == KIND_TABLE)
 		row(s, table, sizeof(table) / sizeof(*table));
+	else if (kind == KIND_DEFINITION)
+		row(s, definition, 1);
+	else if (kind == KIND_SETTINGS)
+		row(s, settings, 9);
 	else if (kind == KIND_FUNCTION)
 		row(s, function, 3);
 	else if (kind == KIND_FACTS)

@@ -560,6 +560,8 @@ my $matrix = PGW::Matrix->new($c, grep { index($_->{name}, $wanted) >= 0 } map {
 		modes => $o{only} ? [$o{only}] : undef } } @cases);
 my $p = PGW::Proxy->new($c, conf => { log => { row_data => 'on' } });
 
+$p->warm;
+
 my $before = $matrix->dump_rows('%');
 
 # --- what the client gets ---

@@ -179,6 +179,7 @@ add_table(const char *schema, const char *table)
 	    sql_of("SELECT " CATALOG_FINGERPRINT
 		   " FROM pg_catalog.pg_class c WHERE c.oid = %u",
 		t->oid));
+	t->definition = "";
 	read_shape(t);
 	return t;
 }

@@ -54,6 +54,7 @@ make_table(struct record_table *t, const char *table, bool write)
 	t->write = write;
 	t->oid = 16384;
 	t->fingerprint = "0123456789abcdef";
+	t->definition = "fedcba9876543210";
 	t->shape.n_columns = 2;
 	t->shape.columns =
 	    arena_zalloc(arena, 2 * sizeof(*t->shape.columns));
@@ -146,6 +147,7 @@ check_table(const struct record_table *t)
 	assert_string_equal(t->schema, "public");
 	assert_int_equal(t->oid, 16384);
 	assert_string_equal(t->fingerprint, "0123456789abcdef");
+	assert_string_equal(t->definition, "fedcba9876543210");
 	assert_int_equal(t->shape.n_columns, 2);
 	assert_int_equal(t->shape.n_key, 1);
 	assert_int_equal(t->shape.columns[0].identity, 'a');

@@ -326,6 +326,18 @@ sub settled
 	return grep { ($_->{query} // '') !~ $mine } @new;
 }
 
+# Waits until each replay worker has its copy of the definitions, so that DDL
+# from now on is run in all of them.
+sub warm
+{
+	my ($self) = @_;
+	my $workers = $self->{conf}{replay}{workers} // 2;
+	$self->safe_psql('create schema pgw_warm; drop schema pgw_warm');
+	wait_until('the workers to have their copies', sub {
+		$self->operator_log(event => 'schema_copied') >= $workers });
+	return $self->mark;
+}
+
 # Runs SQL, which must succeed, and gives its transactions.
 sub witness
 {

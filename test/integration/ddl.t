@@ -1,0 +1,188 @@
+# DDL that the proxy sees is run in replay's copies between the transactions
+# before and after it; what cannot be run there costs a fresh dump; what the
+# proxy does not see is found and named.
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+use PGW::Util qw(wait_until);
+
+my $c = PGW::Cluster->new(sql => q{
+	create table first (id int primary key, v text);
+	create table other (id int primary key, v text);
+	create type mood as enum ('sad', 'ok');
+	create table feeling (id int primary key, m mood);
+	create table parent (id int, v text) partition by range (id);
+	create table low partition of parent for values from (0) to (100);
+	create role app login;
+	grant all on schema public to app;
+	create database db2;
+});
+my $p = PGW::Proxy->new($c);
+
+sub dumps { return scalar $p->operator_log(event => 'schema_copied') }
+
+sub changes { return grep { $_->{type} eq 'SchemaChange' } $p->evidence }
+
+# Runs SQL; all its transactions are verified, n of them.
+sub verified
+{
+	my ($name, $n, $sql) = @_;
+	my @tx = $p->witness($sql);
+	is(@tx, $n, "$name: $n records") or diag(map { describe_tx($_) . "\n" } @tx);
+	is_verified($_, $name) for @tx;
+	return @tx;
+}
+
+verified('before any DDL', 1, "insert into first values (1, 'a')");
+$p->warm;
+my $dumps = dumps();
+
+# --- each of these without another dump ---
+
+for (
+	['CREATE TABLE', 2, q{create table made (id int primary key, v text);
+		insert into made values (1, 'x'); update made set v = 'y'}],
+	['a table dropped at once', 2, q{create table gone (id int primary key);
+		insert into gone values (1); delete from gone; drop table gone}],
+	['DROP and CREATE of one name', 2, q{
+		create table again (id int primary key);
+		insert into again values (1); drop table again;
+		create table again (id text primary key, n numeric);
+		insert into again values ('one', 1.50); drop table again}],
+	['ADD COLUMN with a default', 2, q{
+		alter table made add column n int default 7;
+		insert into made values (2, 'z'); update made set n = n + 1}],
+	['a type that rewrites', 1, q{
+		alter table made alter column n type numeric(9,2);
+		update made set n = n / 3}],
+	['SET DEFAULT, NOT NULL', 1, q{
+		alter table made alter column v set default 'dflt',
+			alter column v set not null;
+		insert into made (id) values (3)}],
+	['CREATE INDEX', 1, q{create unique index on made (v, id);
+		update made set v = v || '!'}],
+	['an index on a function', 1, q{create index on made (lower(v));
+		insert into made values (4, 'Four')}],
+	['RENAME', 2, q{alter table made rename to renamed;
+		alter table renamed rename column v to w;
+		update renamed set w = 'r' where id = 1;
+		insert into renamed values (5, 'five')}],
+	['ADD CHECK', 1, q{alter table renamed add check (id > 0);
+		insert into renamed values (6, 'six')}],
+	['ADD VALUE', 1, q{alter type mood add value 'happy';
+		insert into feeling values (1, 'happy')}],
+	['a domain', 1, q{create domain positive as int check (value > 0);
+		create table dom (id positive primary key);
+		insert into dom values (1)}],
+	['ATTACH PARTITION', 2, q{
+		create table high (id int, v text);
+		insert into parent values (5, 'five');
+		alter table parent attach partition high for values from (100) to (200);
+		insert into parent values (150, 'x')}],
+	['a trigger', 1, q{
+		create function twice() returns trigger language plpgsql as
+			$f$begin new.id := new.id * 2; return new; end$f$;
+		create table trig (id int primary key);
+		create trigger tw before insert on trig for each row
+			execute function twice();
+		insert into trig values (21)}],
+	['another body of its function', 1, q{
+		create or replace function twice() returns trigger language plpgsql as
+			$f$begin new.id := new.id * 3; return new; end$f$;
+		insert into trig values (21)}],
+	['a schema of its own', 1, q{create schema mine;
+		set search_path = mine, public;
+		create table here (id serial primary key, v text default 'mine');
+		insert into here default values}],
+	['a foreign key that cascades', 3, q{
+		create table up (id int primary key);
+		create table down (id int primary key,
+			u int references up on delete cascade);
+		insert into up values (1); insert into down values (1, 1);
+		delete from up}],
+	['CREATE TABLE AS, then DML', 2, q{
+		create table made_as as select * from first;
+		insert into made_as values (7, 'seven')}],
+) {
+	my ($name, $n, $sql) = @$_;
+	$p->mark;
+	my @tx = $p->witness($sql);
+	@tx = grep { ($_->{record}{capture_reason} // '') ne 'select_into' } @tx;
+	is(@tx, $n - ($name =~ /TABLE AS/ ? 1 : 0), "$name: records")
+		or diag(map { describe_tx($_) . "\n" } @tx);
+	is_verified($_, $name) for @tx;
+}
+is(dumps(), $dumps, 'none of it needed another dump');
+
+my @c = changes();
+ok((grep { $_->{witnessed} && $_->{statements}
+	&& ($_->{statements}[0]{sql} // '') =~ /^create table made \(/ } @c),
+	'SchemaChange has the statement');
+is((grep { !$_->{witnessed} } @c), 0, 'all of it was witnessed');
+
+# --- in transactions ---
+
+verified('DDL, then DML, in one', 1, q{begin;
+	create table mx (id int primary key, v text default 'd');
+	insert into mx (id) values (1);
+	update mx set v = 'e';
+	commit});
+verified('and the table afterwards', 1, q{update mx set v = 'f'});
+verified('ALTER, then DML, in one', 1, q{begin;
+	alter table mx add column w int default 3;
+	update mx set w = w + 1;
+	commit});
+verified('DDL rolled back', 1, q{begin;
+	alter table mx drop column w; rollback;
+	update mx set w = w + 1});
+verified('DDL rolled back to a savepoint', 1, q{begin;
+	savepoint a; alter table mx drop column w; rollback to a;
+	alter table mx add column x text default 'x'; commit;
+	insert into mx (id) values (2)});
+verified('several statements in a message', 1, q{
+	create table m1 (id int primary key)\; create table m2 (id int primary key);
+	insert into m2 values (1)});
+is(dumps(), $dumps, 'nor did that');
+
+# --- two sessions, one of them in the middle of a transaction ---
+
+my ($s1, $s2) = ($p->session, $p->session);
+$p->mark;
+$s1->query('begin');
+$s1->query("update other set v = 'x'");
+$s1->query("insert into other values (1, 'one')");
+$s2->send('alter table other add column n int default 5');
+$s1->query("insert into other values (2, 'two')");
+$s1->query('commit');
+$s2->query('');
+$s2->query("update other set n = id");
+my @tx = $p->settled;
+is(@tx, 2, 'DDL waits for another session: two records');
+is_verified($_, 'before and after it') for @tx;
+for my $i (1 .. 10) {
+	$s1->query("create table s1_$i (id int primary key)");
+	$s2->query("create table s2_$i (id int primary key, v text)");
+	$s2->query("insert into s1_$i values ($i)");
+	$s1->query("insert into s2_$i values ($i, 'v')");
+	$s2->query("alter table s1_$i rename to t1_$i");
+	$s1->query("insert into t1_$i values (0)");
+	$s1->query("drop table t1_$i");
+}
+@tx = $p->settled;
+is(@tx, 30, 'two sessions: thirty records');
+is_verified($_, 'two sessions') for @tx;
+is(dumps(), $dumps, 'without a dump');
+
+# --- as a user with a schema of the same name ---
+
+$c->safe_psql('create schema app authorization app');
+$p->safe_psql('create table own (id int primary key, v text)', user => 'app');
+@tx = do { $p->safe_psql("insert into own values (1, 'a')", user => 'app');
+	$p->settled };
+is($tx[0]{record}{tables}[0]{schema}, 'app', "the user's schema");
+is_verified($tx[0], "the user's schema, which the proxy did not see");
+
+done_testing();
