@@ -4,7 +4,6 @@
  * SPDX-License-Identifier: PostgreSQL
  */
 #include <errno.h>
-#include <libpq-fe.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -19,6 +18,7 @@
 #include "connect.h"
 #include "heritage.h"
 #include "ioutil.h"
+#include "libpq.h"
 #include "log.h"
 #include "pipeline.h"
 #include "portal.h"
@@ -225,17 +225,19 @@ backend_main(const struct heritage *h)
 	s.client.fd = s.server.fd = -1;
 	fd = wait_for_client(h);
 	if (fd < 0)
-		exit(0);
+		_exit(0);
 	report_accepted(h);
 	give_up_rights(&s);
 	wire_open(&s.client, fd);
 	s.client_addr = peer_address(fd);
 	log_set_client(s.client_addr);
 	serve(&s);
-	if (s.login != NULL)
+	if (s.login != NULL) {
 		s.server.fd = -1; /* libpq closes it */
-	PQfinish(s.login);
+		libpq()->PQfinish(s.login);
+	}
 	wire_close(&s.server);
 	wire_close(&s.client);
-	exit(0);
+	/* Nothing is left to flush, and tidying up after all libraries is dear. */
+	_exit(0);
 }

@@ -10,7 +10,6 @@
 #include "server.h"
 
 #include <errno.h>
-#include <libpq-fe.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "ioutil.h"
+#include "libpq.h"
 #include "log.h"
 #include "startup.h"
 #include "tls.h"
@@ -84,8 +84,9 @@ finish_login(PGconn *conn)
 	PostgresPollingStatusType st = PGRES_POLLING_WRITING;
 	int64_t end = io_monotonic_us() + LOGIN_TIMEOUT_US;
 
-	while (PQstatus(conn) != CONNECTION_BAD && st != PGRES_POLLING_OK) {
-		struct pollfd p = { PQsocket(conn), POLLOUT, 0 };
+	while (libpq()->PQstatus(conn) != CONNECTION_BAD &&
+	       st != PGRES_POLLING_OK) {
+		struct pollfd p = { libpq()->PQsocket(conn), POLLOUT, 0 };
 		int64_t left = end - io_monotonic_us();
 
 		if (st == PGRES_POLLING_READING)
@@ -93,7 +94,7 @@ finish_login(PGconn *conn)
 		if (left <= 0)
 			return;
 		if (poll(&p, 1, (int)(left / 1000) + 1) > 0)
-			st = PQconnectPoll(conn);
+			st = libpq()->PQconnectPoll(conn);
 	}
 }
 
@@ -123,12 +124,12 @@ log_in(struct session *s, const struct buf *packet)
 	startup_each(packet, add_parameter, &k);
 	buf_put_u8(&k.options, 0);
 	add_keyword(&k, "options", (const char *)k.options.data);
-	conn = PQconnectStartParams(k.name, k.value, 0);
+	conn = libpq()->PQconnectStartParams(k.name, k.value, 0);
 	buf_free(&k.options);
 	if (conn == NULL)
 		log_fatal("out_of_memory", "out of memory");
 	/* With the SQLSTATE: see server_error(). */
-	PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+	libpq()->PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
 	finish_login(conn);
 	return conn;
 }
@@ -159,7 +160,7 @@ put_parameters(struct session *s, const PGconn *conn)
 		"standard_conforming_strings" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
-		const char *v = PQparameterStatus(conn, names[i]);
+		const char *v = libpq()->PQparameterStatus(conn, names[i]);
 
 		if (v != NULL)
 			put_parameter(s, names[i], v);
@@ -171,7 +172,7 @@ static void
 put_key(struct session *s, const PGconn *conn)
 {
 	struct session_slot *slot = &s->heritage->sessions[s->heritage->lane];
-	uint32_t key = 0, pid = (uint32_t)PQbackendPID(conn);
+	uint32_t key = 0, pid = (uint32_t)libpq()->PQbackendPID(conn);
 	size_t at;
 
 	while (key == 0)
@@ -228,7 +229,7 @@ static void
 refuse(struct session *s, PGconn *conn)
 {
 	char message[512], text[600], sqlstate[6] = "08006";
-	const char *why = PQerrorMessage(conn);
+	const char *why = libpq()->PQerrorMessage(conn);
 
 	snprintf(message, sizeof(message), "%s",
 	    why[0] != '\0' ? why : "timeout expired");
@@ -236,7 +237,7 @@ refuse(struct session *s, PGconn *conn)
 	    server_error(message, sqlstate));
 	log_error("server_login_failed", "%s", text);
 	session_fatal(s, sqlstate, text, NULL);
-	PQfinish(conn);
+	libpq()->PQfinish(conn);
 }
 
 bool
@@ -246,17 +247,17 @@ server_login(struct session *s, const struct buf *packet)
 	void *ssl;
 	int fd;
 
-	if (PQstatus(conn) != CONNECTION_OK) {
+	if (libpq()->PQstatus(conn) != CONNECTION_OK) {
 		refuse(s, conn);
 		return false;
 	}
 	s->login = conn;
-	s->cancel = PQgetCancel(conn);
-	fd = PQsocket(conn);
+	s->cancel = libpq()->PQgetCancel(conn);
+	fd = libpq()->PQsocket(conn);
 	if (!io_set_nonblock(fd))
 		log_fatal("fcntl", "fcntl: %s", strerror(errno));
 	wire_open(&s->server, fd);
-	ssl = PQsslStruct(conn, "OpenSSL");
+	ssl = libpq()->PQsslStruct(conn, "OpenSSL");
 	if (ssl != NULL)
 		wire_set_tls(&s->server, tls_adopt(ssl));
 	greet(s, conn);

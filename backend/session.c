@@ -6,13 +6,13 @@
 #include "session.h"
 
 #include <errno.h>
-#include <libpq-fe.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "ioutil.h"
+#include "libpq.h"
 #include "log.h"
 #include "procsig.h"
 #include "tls.h"
@@ -40,7 +40,7 @@ take_signals(struct session *s)
 	if (procsig_take(SIGUSR1) && s->cancel != NULL) {
 		char why[256];
 
-		if (!PQcancel(s->cancel, why, sizeof(why)))
+		if (!libpq()->PQcancel(s->cancel, why, sizeof(why)))
 			log_warning("cancel_failed",
 			    "could not send the cancel request: %s", why);
 	}

@@ -53,6 +53,9 @@ struct heritage {
 	pid_t postmaster;
 };
 
+/* Before the fork: what children of that configuration shall find loaded. */
+void backend_prepare(const struct config *c);
+
 /*
  * Serves one client and exits.  Accepts on listen_fds itself.
  * SIGTERM: finish what is acknowledged, tell the client 57P01, exit 0.

@@ -23,6 +23,7 @@
 
 #include "child.h"
 #include "datadir.h"
+#include "heritage.h"
 #include "ioutil.h"
 #include "listen.h"
 #include "merkle.h"
@@ -106,6 +107,7 @@ postmaster_open(struct postmaster *pm)
 	pm->children = child_set_new(pm->queue, pm->pid_file_fd);
 	datadir_secret(c->data_dir, pm->auth_secret);
 	child_inherit(pm->children, pm->tls, pm->auth_secret);
+	backend_prepare(c);
 	supervise_init(&pm->replayd, "replayd", shmq_fd(pm->queue),
 	    pm->pid_file_fd, child_life_fd(pm->children));
 	supervise_init(&pm->keeper, "keeper", shmq_fd(pm->queue),
@@ -189,6 +191,7 @@ postmaster_read_again(struct postmaster *pm)
 		return NULL;
 	}
 	child_inherit(pm->children, tls, pm->auth_secret);
+	backend_prepare(new);
 	tls_files_free(pm->tls);
 	pm->tls = tls;
 	return new;
