@@ -40,7 +40,8 @@ table_reason(
 		return "schema_changed";
 	if (!rowtext_encoding_ok(s))
 		return "client_encoding";
-	return t->unreadable;
+	/* What they do at the commit nobody sees. */
+	return t->deferred ? "triggers" : t->unreadable;
 }
 
 /* NULL, or why its rows cannot be known. */

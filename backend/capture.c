@@ -281,6 +281,8 @@ plan_reads(struct session *s, struct capture *c)
 	    scope_has(&c->scope, c->table->oid))
 		return false;
 	c->scope.apart = c->table->oid;
+	if (c->counted)
+		scope_count(&c->scope, &c->before, &c->after);
 	return make_images(s, c);
 }
 
@@ -315,6 +317,25 @@ plan_scope(struct session *s, struct capture *c, bool reads)
 	return true;
 }
 
+static void
+watch(struct session *s, struct capture *c)
+{
+	scope_watch(s, c->stmt, c->table->oid, &c->scope);
+	scope_count(&c->scope, &c->before, &c->after);
+}
+
+/* Of the target alone; may_learn: what its triggers do is not known. */
+static void
+plan_block(struct session *s, struct capture *c, bool may_learn)
+{
+	c->learning = c->counted && may_learn &&
+		      !scope_trusts(s, c->table->oid);
+	if (c->learning)
+		watch(s, c);
+	if (c->learning || (c->stmt->kind != STMT_INSERT && !c->key_equality))
+		take_block(c);
+}
+
 const char *
 capture_prepare(struct session *s, struct capture *c,
     const struct analyzed_statement *stmt, const char *text, size_t len,
@@ -322,6 +343,7 @@ capture_prepare(struct session *s, struct capture *c,
     enum capture_effort effort)
 {
 	const char *reason;
+	enum scope_extra extra;
 	bool reads;
 
 	memset(c, 0, sizeof(*c));
@@ -334,15 +356,19 @@ capture_prepare(struct session *s, struct capture *c,
 	plan_end(s, c);
 	reason = is_dml(stmt->kind) ? prepare_narrow(s, c)
 				    : statement_unsupported(s, stmt, true);
-	reads = reason == NULL && (stmt->reads_relations || stmt->has_sublinks);
+	extra = reason == NULL && !c->counted ? SCOPE_NOTHING
+					      : scope_extras(s, stmt);
+	reads = reason == NULL &&
+		(stmt->reads_relations || stmt->has_sublinks ||
+		    extra != SCOPE_NOTHING);
 	if (effort == CAPTURE_WHOLE && rowtext_encoding_ok(s) &&
 	    (reads || (reason != NULL && is_shown_by_whole(reason))) &&
-	    plan_scope(s, c, reads))
+	    plan_scope(s, c, reads && extra != SCOPE_WRITES))
 		return NULL;
 	if (effort != CAPTURE_PLAIN && may_block(c) && reason == NULL &&
-	    stmt->kind != STMT_INSERT && !c->key_equality &&
 	    !c->table->user_code)
-		take_block(c);
+		plan_block(
+		    s, c, effort == CAPTURE_WHOLE && extra == SCOPE_NOTHING);
 	return reason;
 }
 
@@ -417,10 +443,8 @@ apply_images(struct txn *t, const struct capture *c, uint32_t statement)
 		txn_unverifiable(t, REASON_SEQUENCE);
 }
 
-/* Of the target no rows but those returned were changed, and what was inserted
- * elsewhere is known. */
-static bool
-triggers_kept(const struct capture *c)
+bool
+capture_knows_triggers(const struct capture *c)
 {
 	return c->asides.reason == NULL &&
 	       counters_are_own(&c->before, &c->after, c->table->oid,
@@ -516,7 +540,7 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 
 	if (c->suspended && (c->counted || !is_single_row(c)))
 		txn_degrade(t, CAPTURE_INCOMPLETE, "portal_suspended");
-	else if (c->counted && !triggers_kept(c))
+	else if (c->counted && !capture_knows_triggers(c))
 		txn_degrade(t, CAPTURE_INCOMPLETE, "triggers");
 	else if (race != NULL)
 		txn_degrade(t, CAPTURE_RACE, race);
@@ -539,6 +563,28 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 	    c->key_changes || is_alone_with_rows(c));
 }
 
+/* Triggers, which saw the images' tables as they are. */
+static void
+note_code(struct session *s, const struct capture *c)
+{
+	const struct catalog_table **whole = calloc(
+	    c->n_images + 1, sizeof(const struct catalog_table *));
+	bool code = c->counted;
+
+	if (whole == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < c->n_images; i++) {
+		whole[i] = c->images[i].table;
+		code = code ||
+		       (c->images[i].write && c->images[i].table->triggers);
+	}
+	if (code)
+		txn_note_code(s->txn, whole, c->n_images);
+	if (c->learning)
+		scope_trust(s, c->table->oid);
+	free(whole);
+}
+
 void
 capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 {
@@ -547,6 +593,7 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 		catalog_flush(s->catalog);
 	}
 	apply_images(s->txn, c, statement);
+	note_code(s, c);
 	for (size_t i = 0; i < c->n_images; i++)
 		if (c->images[i].write)
 			counters_note(s, c->images[i].table->oid);

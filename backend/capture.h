@@ -93,6 +93,9 @@ struct capture {
 	bool visiting;
 	const char *snapshot[2];	/* before and after all of it */
 	bool scoped;		/* the scope is known, and looked at */
+	/* Its target's triggers are not known yet: what they touch is looked at,
+	 * and the statement may run again with that. */
+	bool learning;
 	struct scope scope;
 	struct capture_image *images;
 	size_t n_images;
@@ -183,6 +186,9 @@ PGW_MUSTCHECK enum capture_end capture_take(struct session *s,
  */
 PGW_MUSTCHECK enum capture_end capture_fetch(struct session *s,
 	const struct message *m, struct buf *error);
+
+/* By the counters nothing was changed that is not captured. */
+PGW_MUSTCHECK bool capture_knows_triggers(const struct capture *c);
 
 /* Puts pre and post into the transaction, as statement number `statement`. */
 void capture_apply(struct session *s, const struct capture *c,

@@ -345,7 +345,7 @@ put_after(struct session *s, struct capture *c)
 	for (size_t i = 0; i < c->n_images; i++)
 		if (c->images[i].write)
 			put_image(s, &c->images[i]);
-	if (c->scoped)
+	if (c->scoped || c->learning)
 		scope_put_check(s);
 	if (c->visiting)
 		put_snapshot(s);

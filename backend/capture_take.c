@@ -304,6 +304,20 @@ read_before(struct session *s, struct capture *c)
 	return end;
 }
 
+/* What the triggers changed and is not captured: another try will. */
+static void
+note_triggers(struct session *s, struct capture *c)
+{
+	const struct catalog_table *t = c->table;
+	struct counter change;
+	size_t at = 0;
+
+	scope_note(s, c->stmt, t->schema, t->name, true);
+	while (counters_next_other(&c->before, &c->after, t->oid, &at, &change))
+		scope_note(s, c->stmt, change.schema, change.name, true);
+	c->check.wider = c->check.wider || c->learning;
+}
+
 /* Tables that only the counters name, and facts of these, too. */
 static enum exchange_end
 read_asides(struct session *s, struct capture *c)
@@ -311,6 +325,9 @@ read_asides(struct session *s, struct capture *c)
 	enum exchange_end end = asides_read(s, &c->before, &c->after,
 	    c->table->oid, &c->asides, &c->why, &c->error);
 
+	if (end == EXCHANGE_DONE && c->before.known && c->after.known &&
+	    !capture_knows_triggers(c))
+		note_triggers(s, c);
 	if (end != EXCHANGE_DONE || c->asides.n == 0 || !c->alone)
 		return end;
 	capture_put_facts(s, c);
@@ -336,7 +353,7 @@ read_after(struct session *s, struct capture *c)
 	}
 	if (end == EXCHANGE_DONE)
 		end = read_images(s, c, true);
-	if (end == EXCHANGE_DONE && c->scoped)
+	if (end == EXCHANGE_DONE && (c->scoped || c->learning))
 		end = scope_read_check(s, &c->scope,
 		    s->txn->unverifiable[0] != '\0', &c->check, &c->why,
 		    &c->error);

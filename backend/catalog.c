@@ -350,6 +350,7 @@ table_row(void *arg, const struct message *row)
 	l->t->cascades = is_true(&v[T_CASCADES]);
 	l->t->user_code = is_true(&v[T_USER_CODE]);
 	l->t->triggers = is_true(&v[T_TRIGGERS]);
+	l->t->deferred = is_true(&v[T_DEFERRED]);
 	l->t->may_lock = is_true(&v[T_UPDATE]);
 	l->t->unreadable = unreadable_reason(v);
 	l->t->unsupported = unsupported_reason(v, l->t->unreadable);

@@ -65,6 +65,7 @@ struct catalog_table {
 	/* Why they cannot even where all of the table is read; or NULL. */
 	const char *unreadable;
 	bool triggers;		/* that users made */
+	bool deferred;		/* and that may fire at the commit */
 	bool may_lock;		/* in ROW EXCLUSIVE MODE */
 	bool cascades;		/* foreign keys act when a row is deleted */
 	/* Constraints, domains, indexes or generated columns call functions

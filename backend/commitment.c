@@ -47,6 +47,8 @@ fill_tables(struct txn *t, struct record *r)
 		rt->schema = c->schema;
 		rt->table = c->name;
 		rt->write = t->tables[i].write;
+		rt->whole = t->code_runs > 0 &&
+			    t->tables[i].whole_runs == t->code_runs;
 		rt->oid = c->oid;
 		rt->fingerprint = c->fingerprint;
 		rt->definition = c->definition;

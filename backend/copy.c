@@ -49,6 +49,10 @@ struct copy {
 	uint32_t statement; /* index in the record */
 	bool autocommit;    /* the block is ours */
 
+	/* what its triggers did elsewhere */
+	struct counters before, after;
+	struct asides asides;
+
 	/* what the client sends */
 	struct buf data; /* without the messages around it */
 	size_t limit;    /* bytes that may be kept */
@@ -454,6 +458,51 @@ finish_own_block(struct copy *c)
 	return answered(c);
 }
 
+/* Counters of tables, if there are triggers. */
+static enum exchange_end
+count(struct copy *c, struct counters *counters)
+{
+	struct session *s = c->s;
+	enum exchange_end end;
+
+	if (!c->table->triggers)
+		return EXCHANGE_DONE;
+	counters_put(s, c->table->oid);
+	exchange_put_sync(s);
+	end = counters_read(s, counters, NULL, &c->error);
+	return exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST
+		   ? EXCHANGE_LOST
+		   : end;
+}
+
+/* What they say of triggers: rows elsewhere, or that more was done. */
+static enum exchange_end
+take_asides(struct copy *c)
+{
+	struct session *s = c->s;
+	enum exchange_end end = count(c, &c->after);
+
+	if (end != EXCHANGE_DONE || !c->table->triggers)
+		return end;
+	txn_note_code(s->txn, NULL, 0);
+	end = asides_read(s, &c->before, &c->after, c->table->oid, &c->asides,
+	    NULL, &c->error);
+	if (end == EXCHANGE_LOST)
+		return end;
+	exchange_put_sync(s);
+	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+		return EXCHANGE_LOST;
+	if (end == EXCHANGE_ERROR)
+		return end;
+	if (c->asides.reason != NULL ||
+	    !counters_are_own(&c->before, &c->after, c->table->oid, STMT_INSERT,
+		tag_rows(c)))
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "triggers");
+	else
+		asides_apply(s, &c->asides, c->statement);
+	return end;
+}
+
 static enum statement_step
 finish(struct copy *c)
 {
@@ -463,6 +512,14 @@ finish(struct copy *c)
 	if (c->failed)
 		return end_failed(c);
 	keep_data(c);
+	switch (take_asides(c)) {
+	case EXCHANGE_LOST:
+		return STATEMENT_STOP;
+	case EXCHANGE_ERROR:
+		return answer_error(c);
+	case EXCHANGE_DONE:
+		break;
+	}
 	rows = take_rows(c);
 	if (rows == COPY_ROWS_LOST)
 		return STATEMENT_STOP;
@@ -499,6 +556,15 @@ run(struct copy *c, const struct message *m)
 		case EXCHANGE_DONE:
 			break;
 		}
+	switch (count(c, &c->before)) {
+	case EXCHANGE_LOST:
+		return STATEMENT_STOP;
+	case EXCHANGE_ERROR:
+		wire_skip(&s->client, m->raw_len);
+		return answer_error(c);
+	case EXCHANGE_DONE:
+		break;
+	}
 	wire_put(&s->server, m->raw, m->raw_len);
 	wire_skip(&s->client, m->raw_len);
 	if (!read_answers(c, false))

@@ -188,6 +188,16 @@ counters_are_own(const struct counters *before, const struct counters *after,
 }
 
 bool
+counters_changed(const struct counters *before, const struct counters *after,
+    uint32_t oid)
+{
+	struct counter c = change_of(
+	    counter_of(before, oid), counter_of(after, oid));
+
+	return is_change(&c);
+}
+
+bool
 counters_next_other(const struct counters *before, const struct counters *after,
     uint32_t oid, size_t *at, struct counter *change)
 {

@@ -49,6 +49,10 @@ PGW_MUSTCHECK bool counters_are_own(const struct counters *before,
 	const struct counters *after, uint32_t oid, enum stmt_kind kind,
 	size_t n);
 
+/* It was changed between both. */
+PGW_MUSTCHECK bool counters_changed(const struct counters *before,
+	const struct counters *after, uint32_t oid);
+
 /*
  * The next other table that was changed between both; *at begins with 0.  False:
  * there is none.

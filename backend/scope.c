@@ -106,6 +106,8 @@ struct extra {
 struct extras {
 	struct extra list[MAX_TABLES];
 	size_t n;
+	uint32_t trusted[MAX_TABLES]; /* OIDs, 0: none */
+	size_t n_trusted;
 };
 
 static char *
@@ -118,17 +120,32 @@ own_string(const char *s)
 	return copy;
 }
 
-/* The oldest makes room. */
-static void
-remember(struct session *s, const char *target, const char *name, bool write)
+static struct extras *
+extras_of(struct session *s)
 {
-	struct extra *e;
-
 	if (s->extras == NULL)
 		s->extras = calloc(1, sizeof(*s->extras));
 	if (s->extras == NULL)
 		log_fatal("out_of_memory", "out of memory");
-	e = &s->extras->list[s->extras->n++ % MAX_TABLES];
+	return s->extras;
+}
+
+/* The oldest makes room. */
+static void
+remember(struct session *s, const char *target, const char *name, bool write)
+{
+	struct extras *x = extras_of(s);
+	struct extra *e;
+
+	for (size_t i = 0; i < MAX_TABLES; i++) {
+		e = &x->list[i];
+		if (e->target != NULL && strcmp(e->target, target) == 0 &&
+		    strcmp(e->name, name) == 0) {
+			e->write = e->write || write;
+			return;
+		}
+	}
+	e = &x->list[x->n++ % MAX_TABLES];
 	free(e->target);
 	free(e->name);
 	e->target = own_string(target);
@@ -320,7 +337,8 @@ scope_find(struct session *s, const struct analyzed_statement *st,
 			return "unknown_table";
 		if (t->table->unreadable != NULL)
 			return t->table->unreadable;
-		if (t->write && t->table->triggers)
+		/* What they do at the commit nobody sees. */
+		if (t->write && t->table->deferred)
 			return "triggers";
 		/* Like a trigger's, it may say or do what others see. */
 		if (t->write && t->table->user_code)
@@ -396,9 +414,20 @@ struct checking {
 };
 
 static void
-note_beyond(struct checking *c, const struct exchange_value *v)
+remember_table(struct session *s, const char *target, const char *schema,
+    const char *table, bool write)
 {
 	struct buf name = { 0 };
+
+	catalog_put_name(&name, schema, table);
+	buf_put_u8(&name, 0);
+	remember(s, target, (const char *)name.data, write);
+	buf_free(&name);
+}
+
+static void
+note_beyond(struct checking *c, const struct exchange_value *v)
+{
 	char *schema, *table;
 
 	c->check->wider = true;
@@ -408,11 +437,8 @@ note_beyond(struct checking *c, const struct exchange_value *v)
 	table = strndup((const char *)v[K_NAME].data, v[K_NAME].len);
 	if (schema == NULL || table == NULL)
 		log_fatal("out_of_memory", "out of memory");
-	catalog_put_name(&name, schema, table);
-	buf_put_u8(&name, 0);
-	remember(c->s, c->scope->target, (const char *)name.data,
+	remember_table(c->s, c->scope->target, schema, table,
 	    letter(&v[K_WRITE]) == 't');
-	buf_free(&name);
 	free(schema);
 	free(table);
 }
@@ -487,6 +513,9 @@ locked_table(void *arg, const struct message *row)
 	}
 	if (lock.oid == c->scope->apart || was_held(c->check, &lock))
 		return true;
+	if (lock.write && c->scope->after != NULL &&
+	    counters_changed(c->scope->before, c->scope->after, lock.oid))
+		return true;
 	t = table_of(c->scope, lock.oid);
 	if (t == NULL ? lock.write || !c->only_writes : lock.write && !t->write)
 		note_beyond(c, v);
@@ -501,4 +530,69 @@ scope_read_check(struct session *s, const struct scope *scope, bool only_writes,
 	struct checking c = { s, scope, only_writes, check };
 
 	return exchange_read(s, locked_table, &c, error, raw_error);
+}
+
+/* --- what was seen --- */
+
+enum scope_extra
+scope_extras(struct session *s, const struct analyzed_statement *st)
+{
+	const char *target = s->extras != NULL ? target_of(s, st) : NULL;
+	enum scope_extra what = SCOPE_NOTHING;
+
+	for (size_t i = 0; target != NULL && i < MAX_TABLES; i++) {
+		const struct extra *e = &s->extras->list[i];
+
+		if (e->target == NULL || strcmp(e->target, target) != 0)
+			continue;
+		if (e->write)
+			return SCOPE_WRITES;
+		what = SCOPE_READS;
+	}
+	return what;
+}
+
+void
+scope_note(struct session *s, const struct analyzed_statement *st,
+    const char *schema, const char *name, bool write)
+{
+	const char *target = target_of(s, st);
+
+	if (target != NULL)
+		remember_table(s, target, schema, name, write);
+}
+
+void
+scope_trust(struct session *s, uint32_t oid)
+{
+	struct extras *x = extras_of(s);
+
+	if (!scope_trusts(s, oid))
+		x->trusted[x->n_trusted++ % MAX_TABLES] = oid;
+}
+
+bool
+scope_trusts(const struct session *s, uint32_t oid)
+{
+	for (size_t i = 0; s->extras != NULL && i < MAX_TABLES; i++)
+		if (s->extras->trusted[i] == oid)
+			return true;
+	return false;
+}
+
+void
+scope_watch(struct session *s, const struct analyzed_statement *st,
+    uint32_t target, struct scope *scope)
+{
+	memset(scope, 0, sizeof(*scope));
+	scope->target = target_of(s, st);
+	scope->apart = target;
+}
+
+void
+scope_count(struct scope *scope, const struct counters *before,
+    const struct counters *after)
+{
+	scope->before = before;
+	scope->after = after;
 }

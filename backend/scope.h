@@ -18,6 +18,7 @@
 #include "analyze.h"
 #include "attr.h"
 #include "catalog.h"
+#include "counters.h"
 #include "exchange.h"
 #include "session.h"
 
@@ -32,7 +33,29 @@ struct scope {
 	bool catalogs;		/* system catalogs are read, too */
 	const char *target;	/* under which more is remembered */
 	uint32_t apart;		/* a table that is captured otherwise, or 0 */
+	/* What else is written is known by them; or NULL. */
+	const struct counters *before, *after;
 };
+
+/*
+ * What statements on this target were seen to touch beyond what follows from
+ * their text.
+ */
+enum scope_extra { SCOPE_NOTHING, SCOPE_READS, SCOPE_WRITES };
+PGW_MUSTCHECK enum scope_extra scope_extras(struct session *s,
+	const struct analyzed_statement *st);
+/* Remembers such a table. */
+void scope_note(struct session *s, const struct analyzed_statement *st,
+	const char *schema, const char *name, bool write);
+/* A table whose triggers were seen to touch nothing that is not known. */
+void scope_trust(struct session *s, uint32_t oid);
+PGW_MUSTCHECK bool scope_trusts(const struct session *s, uint32_t oid);
+/* No tables yet: only to see what is locked beside the target. */
+void scope_watch(struct session *s, const struct analyzed_statement *st,
+	uint32_t target, struct scope *scope);
+/* Tables whose counters grow between these two are known otherwise. */
+void scope_count(struct scope *scope, const struct counters *before,
+	const struct counters *after);
 
 /*
  * Which tables; only_reads: but for those that it names as its target.  NULL,

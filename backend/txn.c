@@ -434,6 +434,19 @@ txn_apply_whole(struct txn *t, const struct catalog_table *table,
 	apply(t, tt, statement, pre, n_pre, post, n_post, true);
 }
 
+void
+txn_note_code(
+    struct txn *t, const struct catalog_table *const *whole, size_t n)
+{
+	t->code_runs++;
+	for (size_t i = 0; i < n; i++) {
+		struct txn_table *tt = table_of(t, whole[i]);
+
+		if (tt != NULL)
+			tt->whole_runs++;
+	}
+}
+
 bool
 txn_has_rows(const struct txn *t)
 {
@@ -538,6 +551,8 @@ txn_rollback_to(struct txn *t, const char *name)
 	}
 	while (t->n_undo > m->n_undo)
 		put_back(t, &t->undo[--t->n_undo]);
+	/* Which of them were undone is not known: no table is whole any more. */
+	t->code_runs += t->n_statements > m->n_statements;
 	t->n_marks = (size_t)(m - t->marks) + 1;
 	t->dirty = m->dirty;
 	t->images = m->images;

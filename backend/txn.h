@@ -33,6 +33,7 @@ struct txn_row {
 struct txn_table {
 	const struct catalog_table *catalog;
 	bool write;		/* by a statement that may change it */
+	unsigned whole_runs;	/* of txn.code_runs, with all its rows there */
 	struct txn_row *rows;
 	size_t n_rows;
 	size_t cap_rows;
@@ -94,6 +95,8 @@ struct txn {
 	bool mixed;
 	/* CALL or DO outside a block: parts of it may have committed. */
 	bool may_commit;
+	/* Statements that may have run code of users, triggers above all. */
+	unsigned code_runs;
 	bool quick;		/* its tables' catalog_table.quick was asked */
 
 	/* BEGIN without options, and no SET since: surely read-write. */
@@ -171,6 +174,13 @@ void txn_apply_whole(struct txn *t, const struct catalog_table *table,
  */
 bool txn_left_row(const struct txn *t, const struct catalog_table *table,
 	const struct rowenc_row *row);
+
+/*
+ * A statement, which was applied, may have run code of users; all rows of these
+ * tables were there for it.
+ */
+void txn_note_code(struct txn *t, const struct catalog_table *const *whole,
+	size_t n);
 
 /* True if some row has an image before or after. */
 bool txn_has_rows(const struct txn *t);

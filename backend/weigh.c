@@ -121,6 +121,18 @@ has_floats(const struct capture *c)
 	return false;
 }
 
+/* Triggers read the scope's tables, in whatever order. */
+static bool
+has_code(const struct capture *c)
+{
+	if (c->n_images > 0 && c->counted)
+		return true;
+	for (size_t i = 0; i < c->n_images; i++)
+		if (c->images[i].write && c->images[i].table->triggers)
+			return true;
+	return false;
+}
+
 /* What replay finds another way may be PostgreSQL's choice. */
 static void
 weigh_order(struct session *s, const struct capture *c)
@@ -130,7 +142,7 @@ weigh_order(struct session *s, const struct capture *c)
 	/* Of what is explained the clauses are not known. */
 	if (st->order_matters || st->modifying_cte ||
 	    st->kind == STMT_EXPLAIN || (st->sums && has_floats(c)) ||
-	    (st->kind == STMT_UPDATE && st->from_or_using))
+	    (st->kind == STMT_UPDATE && st->from_or_using) || has_code(c))
 		txn_doubt(s->txn, REASON_ORDER);
 }
 

@@ -12,7 +12,7 @@
  *	settings    {name value}
  *	inputs      {u32 statement  what  u8 origin  schema table column
  *	            values {u8 is NULL  lp(value)}}
- *	tables      {schema table fingerprint definition  u8 write  u32 oid  columns
+ *	tables      {schema table fingerprint definition  u8 flags  u32 oid  columns
  *	            and with images: pre_root post_root before after}
  *	columns     {name type  u32 key  u8 identity  u8 generated}
  *	rows        {lp(id) lp(bytes)  u32 statement}
@@ -35,6 +35,9 @@
 
 #define FLAG_INTENT 1u
 #define FLAG_IMAGES 2u
+/* of a table */
+#define FLAG_WRITE 1u
+#define FLAG_WHOLE 2u
 
 /* PostgreSQL's limit for a table, MaxHeapAttributeNumber. */
 #define MAX_COLUMNS 1600u
@@ -199,7 +202,8 @@ put_table(struct buf *out, const struct record_table *t, bool has_images)
 	put_string(out, t->table);
 	put_string(out, t->fingerprint);
 	put_string(out, t->definition);
-	buf_put_u8(out, t->write);
+	buf_put_u8(out, (uint8_t)((t->write ? FLAG_WRITE : 0) |
+				  (t->whole ? FLAG_WHOLE : 0)));
 	buf_put_u32(out, t->oid);
 	put_shape(out, &t->shape);
 	if (!has_images)
@@ -518,11 +522,17 @@ take_rows(struct decoder *d, size_t *n)
 static void
 take_table(struct decoder *d, struct record_table *t, bool has_images)
 {
+	uint8_t flags;
+
 	t->schema = take_string(d);
 	t->table = take_string(d);
 	t->fingerprint = take_string(d);
 	t->definition = take_string(d);
-	t->write = take_bool(d);
+	flags = rd_u8(&d->r);
+	if ((flags & ~(FLAG_WRITE | FLAG_WHOLE)) != 0)
+		d->r.bad = true;
+	t->write = (flags & FLAG_WRITE) != 0;
+	t->whole = (flags & FLAG_WHOLE) != 0;
 	t->oid = rd_u32(&d->r);
 	take_shape(d, &t->shape);
 	if (!has_images || d->r.bad)

@@ -97,6 +97,8 @@ struct record_table {
 	const char *schema;
 	const char *table;
 	bool write;			/* false: only read */
+	/* Its rows are all there, whatever triggers look for. */
+	bool whole;
 	uint32_t oid;			/* on the server */
 	/* Identifies the definition on the server (include/catalog_sql.h). */
 	const char *fingerprint;

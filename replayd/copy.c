@@ -446,7 +446,8 @@ static const struct {
 	const char *symbol;
 } pin_functions[] = {
 	{ "arm(text) RETURNS void STRICT", "arm" },
-	{ "begin_job(text, timestamptz, text[]) RETURNS void", "begin_job" },
+	{ "begin_job(text, timestamptz, text[], text[]) RETURNS void",
+	    "begin_job" },
 	{ "input(text, text, text, text[]) RETURNS void STRICT", "input" },
 	{ "set(text, text, text) RETURNS void STRICT", "set" },
 	{ "has(internal) RETURNS internal", "has" },

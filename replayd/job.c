@@ -401,9 +401,10 @@ static bool
 send_begin_job(struct job *j)
 {
 	const struct record *r = j->record;
-	const char *params[3] = { j->copy->token,
-		r->now[0] != '\0' ? r->now : NULL, NULL };
+	const char *params[4] = { j->copy->token,
+		r->now[0] != '\0' ? r->now : NULL, NULL, NULL };
 	struct buf tables = { 0 };
+	struct buf whole = { 0 };
 	struct buf name = { 0 };
 	bool ok = true;
 
@@ -411,10 +412,14 @@ send_begin_job(struct job *j)
 		buf_reset(&name);
 		ok = put_table(&name, j->copy->conn, &r->tables[i]);
 		put_element(&tables, name.data, name.len);
+		if (r->tables[i].whole)
+			put_element(&whole, name.data, name.len);
 	}
 	params[2] = end_array(&tables);
-	ok = ok && send_own(j, SESSION_JOB, params, 3);
+	params[3] = end_array(&whole);
+	ok = ok && send_own(j, SESSION_JOB, params, 4);
 	buf_free(&tables);
+	buf_free(&whole);
 	buf_free(&name);
 	return ok;
 }

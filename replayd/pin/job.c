@@ -35,8 +35,14 @@ static bool running;
 static bool in_expression;
 static int refusal;			/* SQLSTATE, 0: none */
 static char refused[128];
-static Oid *relations;			/* of the job, in TopMemoryContext */
-static int n_relations;
+
+/* Of the job, in TopMemoryContext. */
+struct relations {
+	Oid *list;
+	int n;
+};
+static struct relations relations;	/* those that the record has */
+static struct relations whole;		/* with all their rows */
 
 bool
 job_is_running(void)
@@ -44,13 +50,25 @@ job_is_running(void)
 	return running;
 }
 
+static bool
+has(const struct relations *r, Oid relid)
+{
+	for (int i = 0; i < r->n; i++)
+		if (r->list[i] == relid)
+			return true;
+	return false;
+}
+
 bool
 job_has_relation(Oid relid)
 {
-	for (int i = 0; i < n_relations; i++)
-		if (relations[i] == relid)
-			return true;
-	return false;
+	return has(&relations, relid);
+}
+
+bool
+job_has_whole(Oid relid)
+{
+	return has(&whole, relid);
 }
 
 void
@@ -95,6 +113,15 @@ job_check_token(const char *token)
 }
 
 static void
+forget(struct relations *r)
+{
+	if (r->list != NULL)
+		pfree(r->list);
+	r->list = NULL;
+	r->n = 0;
+}
+
+static void
 job_end(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_ABORT && event != XACT_EVENT_COMMIT)
@@ -104,10 +131,8 @@ job_end(XactEvent event, void *arg)
 	running = false;
 	in_expression = false;
 	refusal = 0;
-	n_relations = 0;
-	if (relations != NULL)
-		pfree(relations);
-	relations = NULL;
+	forget(&relations);
+	forget(&whole);
 	inputs_forget();
 }
 
@@ -138,27 +163,28 @@ pgwitness_pin_arm(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Quoted, qualified names of the tables that the record has. */
+/* Quoted, qualified names. */
 static void
-set_relations(ArrayType *names)
+set_relations(struct relations *r, ArrayType *names)
 {
 	Datum *elements;
 	int n;
 
 	deconstruct_array(
 	    names, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &n);
-	relations = MemoryContextAlloc(
-	    TopMemoryContext, sizeof(*relations) * (size_t)(n + 1));
+	forget(r);
+	r->list = MemoryContextAlloc(
+	    TopMemoryContext, sizeof(*r->list) * (size_t)(n + 1));
 	for (int i = 0; i < n; i++) {
 		List *name = textToQualifiedNameList(
 		    DatumGetTextPP(elements[i]));
 
-		relations[n_relations++] = RangeVarGetRelid(
+		r->list[r->n++] = RangeVarGetRelid(
 		    makeRangeVarFromNameList(name), NoLock, false);
 	}
 }
 
-/* begin_job(token, now or NULL, tables) */
+/* begin_job(token, now or NULL, tables, those with all their rows) */
 PG_FUNCTION_INFO_V1(pgwitness_pin_begin_job);
 
 Datum
@@ -167,7 +193,7 @@ pgwitness_pin_begin_job(PG_FUNCTION_ARGS)
 	Oid user;
 	int context;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		ereport(ERROR,
 		    (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 			errmsg("NULL for a job")));
@@ -176,7 +202,8 @@ pgwitness_pin_begin_job(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 		    (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			errmsg("a job is running")));
-	set_relations(PG_GETARG_ARRAYTYPE_P(2));
+	set_relations(&relations, PG_GETARG_ARRAYTYPE_P(2));
+	set_relations(&whole, PG_GETARG_ARRAYTYPE_P(3));
 	if (!PG_ARGISNULL(1)) {
 		TimestampTz now = PG_GETARG_TIMESTAMPTZ(1);
 

@@ -30,6 +30,8 @@ bool job_is_running(void);
 bool job_is_own(const char *text);
 /* Is the relation one of those whose rows the record has? */
 bool job_has_relation(Oid relid);
+/* All of them, so that what functions read and write there is known? */
+bool job_has_whole(Oid relid);
 /*
  * Fails the statement, and each one behind it until the job ends: no handler
  * of the client's code makes it undone.

@@ -336,11 +336,19 @@ blind_target(const PlannedStmt *p)
 		   : 0;
 }
 
+/* What a function's statement may look for there is all there. */
+static bool
+is_known(const RangeTblEntry *rte, bool nested, bool blind)
+{
+	return nested && !blind ? job_has_whole(rte->relid)
+				: job_has_relation(rte->relid);
+}
+
 /*
  * Tables whose rows the record does not have are empty here, and of the job's
- * own only those rows are there that its statements touch: what a function
- * would find is another thing, but it may insert.  What foreign keys look for is
- * the server's business.
+ * own, but for whole ones, only those rows are there that its statements touch:
+ * what a function would find is another thing, but it may insert.  What foreign
+ * keys look for is the server's business.
  */
 static void
 check_tables(const PlannedStmt *p, bool nested)
@@ -360,9 +368,8 @@ check_tables(const PlannedStmt *p, bool nested)
 			rte->relkind == RELKIND_MATVIEW ||
 			rte->relkind == RELKIND_FOREIGN_TABLE ||
 			rte->relkind == RELKIND_SEQUENCE) &&
-		    ((nested && index != blind) ||
-			!job_has_relation(rte->relid)) &&
-		    !is_child(p, index))
+		    !is_known(rte, nested, index == blind) &&
+		    (nested || !is_child(p, index)))
 			job_refuse(PIN_READ_SET, get_rel_name(rte->relid));
 	}
 }

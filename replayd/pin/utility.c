@@ -30,7 +30,7 @@ check_truncate(const TruncateStmt *s)
 	foreach (lc, s->relations) {
 		RangeVar *rv = lfirst_node(RangeVar, lc);
 
-		if (!job_has_relation(
+		if (!job_has_whole(
 			RangeVarGetRelid(rv, AccessExclusiveLock, false)))
 			job_refuse(PIN_READ_SET, rv->relname);
 	}

@@ -46,6 +46,14 @@ my $c = PGW::Cluster->new(sql => join '',
 		. 'return null;']),
 	table('itself', ['after update', 'if new.n < 5 then update itself set n = '
 		. 'n + 1 where id = new.id; end if; return null;']),
+	table('counted', ['after insert or update', 'update rate set f = f + 1; '
+		. 'return null;'], ['after delete', "delete from rate where f > 100; "
+		. "insert into log values ('d', old.id); return null;"]),
+	'create table large as select i, repeat($$x$$, 100) v from generate_series(1, '
+		. '5000) i;',
+	table('vast', ['before update', 'new.n := (select count(*) from large); '
+		. 'return new;'], ['before delete', 'update large set i = i + 1 where i < 9; '
+		. 'return old;']),
 	table('reads', ['before insert or update', 'new.n := (select f from rate); '
 		. 'return new;']),
 	table('moves', ['before insert', 'new.s := new.s + 1000; return new;']),
@@ -108,10 +116,21 @@ for my $in ('', 'transaction') {
 		. "values (ID, 'a'), (ID + 1, 'b')", 'verified');
 	$run->('writes elsewhere twice', "update twice set v = 'e' where id = 1",
 		'verified');
+	# Of these one statement is run again, with all rows of the tables.
 	$run->('writes to its own table', 'update itself set n = 1 where id = 1',
-		'incomplete triggers');
+		$in ? 'incomplete triggers' : 'verified');
+	$run->('updates another table', "update counted set v = 'c' where id = 1",
+		$in ? 'incomplete triggers' : 'verified');
+	$run->('... of a set', "update counted set v = 'c' where id < 6",
+		$in ? 'incomplete triggers' : 'verified');
+	$run->('deletes elsewhere', 'delete from counted where id = 5 + ID / 100',
+		$in ? 'read_set' : 'verified');
 	$run->('reads another table', "update reads set v = 'r' where id = 1",
+		$in ? 'read_set' : 'verified');
+	$run->('reads what is too large', "update vast set v = 'r' where id = 1",
 		'read_set');
+	$run->('updates what is too large', "delete from vast where id = 5 + ID / 100",
+		'incomplete triggers');
 	$run->('a clock', "update clock set v = 'c' where id = 1",
 		'volatile_function');
 	$run->('changes what was recorded', "insert into moves (id) values (ID)",
@@ -129,6 +148,29 @@ $s->safe($_) for 'truncate log', map({ "update elsewhere set n = $_ where id = 1
 	. '= 1', 'commit';
 $s->close;
 is_verified($_, 'in one session') for $p->settled;
+
+# In a transaction they are captured with all that is known of them by then.
+$s = $p->session;
+$s->safe($_) for map { ('begin', 'update counted set n = 5 where id = 2',
+	'commit') } 1 .. 2;
+$s->close;
+my @known = $p->settled;
+is($known[0]{record}{capture_reason}, 'triggers', 'the first time');
+is_verified($known[1], 'the second time');
+
+# --- COPY ---
+
+for my $t (['touch', 'verified'], ['elsewhere', 'verified'], ['audited',
+	'verified'], ['counted', 'incomplete triggers'], ['drops', 'verified']) {
+	my ($table, $want) = @$t;
+	for my $in ('', 'transaction') {
+		my $id = $in ? 600 : 500;
+		outcome("COPY into $table" . ($in && ', in a transaction'), ($in &&
+			"begin; update elsewhere set n = n + 1 where id = 1;\n")
+			. "copy $table (id, v, s) from stdin;\n$id\ta\t1\n" . ($id + 1)
+			. "\tno\t2\n\\.\n" . ($in && 'commit'), $want);
+	}
+}
 
 # --- the function is another one now ---
 

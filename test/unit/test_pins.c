@@ -214,7 +214,7 @@ static const struct {
 	{ "pins", "PERFORM pgwitness_pin.set('', 'a.b', 'c')",
 	    "replay_error" },
 	{ "another job",
-	    "PERFORM pgwitness_pin.begin_job('', now(), '{}')",
+	    "PERFORM pgwitness_pin.begin_job('', now(), '{}', '{}')",
 	    "replay_error" },
 	{ "port", "RETURN current_setting('port')", "environment" },
 	{ "process", "RETURN pg_backend_pid()", "environment" },
