@@ -341,9 +341,12 @@ analyze(struct analyzer *a, const char *text, size_t len, bool standard_strings)
 	a->misses++;
 	a->result = (struct analysis){ .parsed = false };
 	analyze_miss(a, text, len, &a->result);
-	if (shaped && is_cacheable(&a->result))
+	if (shaped && is_cacheable(&a->result)) {
 		analyze_cache_add(a->cache, &a->shape, &a->result);
-	return &a->result;
+		/* Only there it has the number of its shape. */
+		hit = analyze_cache_find(a->cache, &a->shape);
+	}
+	return hit != NULL ? hit : &a->result;
 }
 
 /*

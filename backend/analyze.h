@@ -111,6 +111,16 @@ struct analyzed_argument {
 	const char *cast;	/* the name of the type it is cast to, or NULL */
 };
 
+/* What stands in the text as a constant. */
+struct analyzed_literal {
+	struct span text;	/* with the sign that is part of a number */
+	enum literal_kind {
+		LITERAL_TEXT,	/* it must stay */
+		LITERAL_NUMBER,	/* a parameter can stand for it */
+		LITERAL_STRING	/* likewise, if it is a plain '...' */
+	} kind;
+};
+
 struct analyzed_statement {
 	enum stmt_kind kind;
 	const char *type;	/* "INSERT", "UPDATE", "SELECT", "BEGIN" ... */
@@ -177,6 +187,18 @@ struct analyzed_statement {
 	 * with the plain unqualified operator: those columns. */
 	const char **equal_columns;
 	size_t n_equal_columns;
+
+	/*
+	 * It may stay prepared in a form of ours: one INSERT of one row, UPDATE
+	 * or DELETE with equal_columns, that means the same as long as its
+	 * relations and operators do.  All its literals, in order.
+	 */
+	bool keepable;
+	struct analyzed_literal *literals;
+	size_t n_literals;
+	/* The same for all texts that differ in nothing but literals and
+	 * comments; 0: not known. */
+	uint64_t shape;
 
 	/* COPY FROM; NULL otherwise */
 	const struct analyzed_copy *copy;

@@ -16,9 +16,8 @@
 #define WAYS 4
 #define SETS (ANALYZE_CACHE_ENTRIES / WAYS)
 
-/* Both ends of every span of a statement, and its splice. */
+/* Spans of every statement; its literals' follow. */
 #define SPANS 4
-#define PLACES (SPANS * 2 + 1)
 
 struct entry {
 	uint64_t hash;
@@ -27,12 +26,13 @@ struct entry {
 	const uint8_t *key;
 	size_t key_len;
 	struct analysis analysis;
-	struct shape_place *places; /* PLACES for each statement */
+	struct shape_place *places; /* n_places() for each statement */
 };
 
 struct analyze_cache {
 	struct entry *sets[SETS][WAYS];
 	uint64_t clock;
+	uint64_t shapes; /* there were, in all */
 	size_t bytes;
 };
 
@@ -176,6 +176,8 @@ pack_statements(struct pack *p, const struct analysis *an)
 		    p, st.equal_columns, st.n_equal_columns);
 		st.where_params = pack_mem(p, st.where_params,
 		    st.n_where_params * sizeof(*st.where_params));
+		st.literals = pack_mem(
+		    p, st.literals, st.n_literals * sizeof(*st.literals));
 		st.set_name = pack_str(p, st.set_name);
 		st.prepared = pack_str(p, st.prepared);
 		st.savepoint = pack_str(p, st.savepoint);
@@ -185,6 +187,19 @@ pack_statements(struct pack *p, const struct analysis *an)
 	return out;
 }
 
+static size_t
+n_spans(const struct analyzed_statement *st)
+{
+	return SPANS + st->n_literals;
+}
+
+/* Both ends of each span, and the splice. */
+static size_t
+n_places(const struct analyzed_statement *st)
+{
+	return 2 * n_spans(st) + 1;
+}
+
 /* The spans of a statement, one by one. */
 static struct span *
 statement_span(struct analyzed_statement *st, size_t i)
@@ -192,44 +207,50 @@ statement_span(struct analyzed_statement *st, size_t i)
 	struct span *spans[SPANS] = { &st->text, &st->target, &st->where,
 		&st->returning };
 
-	return spans[i];
+	return i < SPANS ? spans[i] : &st->literals[i - SPANS].text;
 }
 
 static void
 places_set(struct shape_place *places, struct analyzed_statement *st,
     const struct shape *s)
 {
-	for (size_t i = 0; i < SPANS; i++) {
+	size_t n = n_spans(st);
+
+	for (size_t i = 0; i < n; i++) {
 		const struct span *span = statement_span(st, i);
 
 		places[2 * i] = shape_place(s, span->at);
 		places[2 * i + 1] = shape_place(s, span->at + span->len);
 	}
-	places[2 * SPANS] = shape_place(s, st->splice);
+	places[2 * n] = shape_place(s, st->splice);
 }
 
 static void
 places_apply(const struct shape_place *places, struct analyzed_statement *st,
     const struct shape *s)
 {
-	for (size_t i = 0; i < SPANS; i++) {
+	size_t n = n_spans(st);
+
+	for (size_t i = 0; i < n; i++) {
 		struct span *span = statement_span(st, i);
 
 		span->at = shape_offset(s, places[2 * i]);
 		span->len = shape_offset(s, places[2 * i + 1]) - span->at;
 	}
-	st->splice = shape_offset(s, places[2 * SPANS]);
+	st->splice = shape_offset(s, places[2 * n]);
 }
 
 static struct entry *
-entry_new(const struct shape *s, const struct analysis *an)
+entry_new(const struct shape *s, const struct analysis *an, uint64_t shape)
 {
-	size_t n_places = an->n_statements * PLACES;
 	struct pack p = { NULL, 0 };
+	struct shape_place *places;
+	size_t head, n = 0;
 	struct entry *e;
-	size_t head;
 
-	head = (sizeof(*e) + n_places * sizeof(*e->places) + 15) & ~(size_t)15;
+	for (size_t i = 0; i < an->n_statements; i++)
+		n += n_places(&an->statements[i]);
+	head = (sizeof(*e) + n * sizeof(*e->places) + 15) & ~(size_t)15;
 	(void)pack_mem(&p, s->key.data, s->key.len);
 	(void)pack_statements(&p, an);
 	e = calloc(1, head + p.used);
@@ -244,9 +265,14 @@ entry_new(const struct shape *s, const struct analysis *an)
 	e->analysis.parsed = true;
 	e->analysis.n_statements = an->n_statements;
 	e->analysis.statements = pack_statements(&p, an);
-	for (size_t i = 0; i < an->n_statements; i++)
-		places_set(
-		    e->places + i * PLACES, &e->analysis.statements[i], s);
+	places = e->places;
+	for (size_t i = 0; i < an->n_statements; i++) {
+		struct analyzed_statement *st = &e->analysis.statements[i];
+
+		st->shape = shape;
+		places_set(places, st, s);
+		places += n_places(st);
+	}
 	return e;
 }
 
@@ -265,13 +291,19 @@ analyze_cache_find(struct analyze_cache *c, const struct shape *s)
 
 	for (size_t i = 0; i < WAYS; i++) {
 		struct entry *e = set[i];
+		const struct shape_place *places;
 
 		if (!entry_matches(e, s))
 			continue;
 		e->used = ++c->clock;
-		for (size_t k = 0; k < e->analysis.n_statements; k++)
-			places_apply(e->places + k * PLACES,
-			    &e->analysis.statements[k], s);
+		places = e->places;
+		for (size_t k = 0; k < e->analysis.n_statements; k++) {
+			struct analyzed_statement *st =
+			    &e->analysis.statements[k];
+
+			places_apply(places, st, s);
+			places += n_places(st);
+		}
 		return &e->analysis;
 	}
 	return NULL;
@@ -296,7 +328,7 @@ void
 analyze_cache_add(
     struct analyze_cache *c, const struct shape *s, const struct analysis *an)
 {
-	struct entry *e = entry_new(s, an);
+	struct entry *e = entry_new(s, an, ++c->shapes);
 	struct entry **way;
 
 	if (e == NULL)

@@ -85,6 +85,12 @@ PGW_MUSTCHECK bool calls_statement(struct arena *a, const PgQuery__Node *stmt,
 PGW_MUSTCHECK bool dml_statement(struct arena *a, const PgQuery__Node *stmt,
     const struct tokens *tokens, struct analyzed_statement *st);
 
+/* --- analyze_keep.c --- */
+
+/* Sets keepable and literals, from the fields that are set before. */
+PGW_MUSTCHECK bool keep_statement(struct arena *a, const PgQuery__Node *stmt,
+    const struct tokens *tokens, struct analyzed_statement *st);
+
 /* --- analyze_copy.c --- */
 
 /* Sets st->copy and st->columns of COPY FROM.  False: a limit. */

@@ -251,5 +251,6 @@ stmt_analyze(struct arena *a, const PgQuery__Node *stmt, const char *text,
 	return st->type != NULL && calls_statement(a, stmt, st, &calls) &&
 	       walk_statement(a, stmt, &calls, st) &&
 	       dml_statement(a, stmt, tokens, st) &&
+	       keep_statement(a, stmt, tokens, st) &&
 	       stmt_details(a, stmt, tokens, st);
 }

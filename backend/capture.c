@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "block.h"
+#include "capture_int.h"
 #include "inputs.h"
 #include "log.h"
 #include "rowtext.h"
@@ -353,6 +354,8 @@ capture_prepare(struct session *s, struct capture *c,
 	c->len = len;
 	c->bind = bind;
 	c->values = *values;
+	c->n_given = values->n;
+	c->n_own = 1;
 	plan_end(s, c);
 	reason = is_dml(stmt->kind) ? prepare_narrow(s, c)
 				    : statement_unsupported(s, stmt, true);
@@ -361,14 +364,14 @@ capture_prepare(struct session *s, struct capture *c,
 	reads = reason == NULL &&
 		(stmt->reads_relations || stmt->has_sublinks ||
 		    extra != SCOPE_NOTHING);
-	if (effort == CAPTURE_WHOLE && rowtext_encoding_ok(s) &&
+	if (effort >= CAPTURE_WHOLE && rowtext_encoding_ok(s) &&
 	    (reads || (reason != NULL && is_shown_by_whole(reason))) &&
 	    plan_scope(s, c, reads && extra != SCOPE_WRITES))
 		return NULL;
 	if (effort != CAPTURE_PLAIN && may_block(c) && reason == NULL &&
 	    !c->table->user_code)
 		plan_block(
-		    s, c, effort == CAPTURE_WHOLE && extra == SCOPE_NOTHING);
+		    s, c, effort >= CAPTURE_WHOLE && extra == SCOPE_NOTHING);
 	return reason;
 }
 
@@ -395,9 +398,8 @@ still_there(const struct capture *c, struct rowenc_row *out)
 	return n;
 }
 
-/* "UPDATE 3": what the server says it did. */
-static size_t
-tag_rows(const struct capture *c)
+size_t
+capture_tag_rows(const struct capture *c)
 {
 	const char *tag = (const char *)c->held.data + 5;
 	const char *space = c->held.len > 5 ? strrchr(tag, ' ') : NULL;
@@ -468,7 +470,7 @@ narrow_race(const struct capture *c)
 
 	if (c->suspended)
 		return NULL;
-	if (tag_rows(c) != c->n_returned)
+	if (capture_tag_rows(c) != c->n_returned)
 		return "row_count";
 	if (kind == STMT_INSERT || is_alone_with_rows(c))
 		return NULL;

@@ -13,7 +13,8 @@
  * read before is then what the statement finds, or the server refuses it with
  * 40001 and nobody has seen an answer (block.h).
  *
- * Files: capture.c decides, capture_put.c writes, capture_take.c reads.
+ * Files: capture.c decides, capture_put.c writes, capture_take.c reads; joined.c
+ * has all in one statement.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -62,7 +63,12 @@ struct capture_image {
 };
 
 /* What may be tried for exactness; each includes the ones before it. */
-enum capture_effort { CAPTURE_PLAIN, CAPTURE_BLOCK, CAPTURE_WHOLE };
+enum capture_effort {
+	CAPTURE_PLAIN,
+	CAPTURE_BLOCK,
+	CAPTURE_WHOLE,
+	CAPTURE_JOINED	/* what gives the same for less */
+};
 
 struct capture {
 	const struct catalog_table *table; /* NULL: whole, and no one target */
@@ -81,6 +87,15 @@ struct capture {
 	bool savepoint;		/* the pre-capture stands under a savepoint */
 	bool sure;		/* it cannot deallocate what we keep */
 	int kept_pre, kept_run;	/* the pre-capture, the statement: kept.h */
+	/*
+	 * One statement does it all, with literals as parameters (joined.c);
+	 * when that was parsed last: what the server says.
+	 */
+	bool joined;
+	bool parses;		/* it was not there */
+	const char *parsed;
+	size_t n_given;		/* values that are the client's own */
+	unsigned n_own;		/* columns of ours in its answer */
 	bool in_utc;		/* timestamptz columns need conversion */
 
 	/*

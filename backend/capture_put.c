@@ -5,7 +5,7 @@
  *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
  *	[counters, if its target has triggers]
  *	the client's statement with RETURNING ROW(t.*), or, if its target is in
- *	the scope, as it is
+ *	the scope, as it is; joined.c: with pre-capture and facts
  *	[counters]
  *	DELETE: the same predicate once more, without locks
  *	[all rows of those that it may write; what it has locked]
@@ -24,31 +24,48 @@
 #include <stdlib.h>
 
 #include "block.h"
+#include "capture_int.h"
 #include "exchange.h"
+#include "joined.h"
 #include "log.h"
+#include "portal.h"
 #include "rowtext.h"
 #include "txn.h"
 
 /* pg_type.oid of text. */
 #define TEXT_OID 25
 
-/* The client wants all its columns in binary form; ours is text all the same.
- */
-static bool
-all_binary(const struct capture *c)
+bool
+capture_all_binary(const struct capture *c)
 {
 	return c->bind != NULL && c->bind->n_formats == 1 &&
 	       get_u16(c->bind->formats) != 0;
 }
 
-static void
-put_returned_row(struct buf *b, const struct capture *c)
+void
+capture_put_returned_row(struct buf *b, const struct capture *c)
 {
-	if (all_binary(c))
+	if (capture_all_binary(c))
 		buf_put_str(b, "CAST(");
 	rowtext_put(b, c->table, c->stmt->target_ref, c->in_utc);
-	if (all_binary(c))
+	if (capture_all_binary(c))
 		buf_put_str(b, " AS pg_catalog.text)");
+}
+
+/* The numbers of the parameters that stand in the WHERE clause. */
+static void
+mark_where(const struct capture *c, bool *used)
+{
+	const struct analyzed_statement *st = c->stmt;
+	size_t n = c->n_given;
+
+	for (size_t i = 0; i < st->n_where_params; i++)
+		used[st->where_params[i] - 1] = true;
+	for (size_t i = 0; c->joined && i < st->n_literals; i++)
+		if (joined_is_parameter(c, &st->literals[i]))
+			used[n++] = st->literals[i].text.at >= st->where.at &&
+				    st->literals[i].text.at <
+					st->where.at + st->where.len;
 }
 
 /*
@@ -59,56 +76,63 @@ static void
 put_where_bound(
     struct session *s, struct capture *c, const char *sql, bool keep)
 {
-	const struct analyzed_statement *st = c->stmt;
-	struct record_param *params;
-	size_t n = 0;
+	struct record_param *params = calloc(
+	    c->values.n + 1, sizeof(*params));
+	bool *used = calloc(c->values.n + 1, sizeof(*used));
 
-	for (size_t i = 0; i < st->n_where_params; i++)
-		if (st->where_params[i] > n)
-			n = st->where_params[i];
-	params = calloc(n + 1, sizeof(*params));
-	if (params == NULL)
+	if (params == NULL || used == NULL)
 		log_fatal("out_of_memory", "out of memory");
-	for (size_t i = 0; i < n; i++)
-		params[i].type = TEXT_OID;
-	for (size_t i = 0; i < st->n_where_params; i++)
-		params[st->where_params[i] - 1] =
-		    c->values.params[st->where_params[i] - 1];
+	mark_where(c, used);
+	for (size_t i = 0; i < c->values.n; i++)
+		if (used[i])
+			params[i] = c->values.params[i];
+		else
+			params[i].type = TEXT_OID;
 	if (keep)
 		c->kept_pre = kept_find(
-		    s, c->table->oid, sql, strlen(sql), params, n);
-	kept_put(s, keep ? c->kept_pre : KEPT_NONE, sql, params, n);
+		    s, c->table->oid, sql, strlen(sql), params, c->values.n);
+	kept_put(s, keep ? c->kept_pre : KEPT_NONE, sql, params, c->values.n);
 	free(params);
+	free(used);
 }
 
-/* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did. */
+void
+capture_put_select(
+    struct buf *sql, const struct capture *c, bool lock, const char *as)
+{
+	const struct analyzed_statement *st = c->stmt;
+
+	buf_put_str(sql, "SELECT ");
+	rowtext_put(sql, c->table, st->target_ref, c->in_utc);
+	buf_put_str(sql, as);
+	buf_put_str(sql, st->only ? " FROM ONLY " : " FROM ");
+	buf_put(sql, c->text + st->target.at, st->target.len);
+	buf_put_str(sql, " AS ");
+	catalog_quote(sql, st->target_ref);
+	if (st->where.len > 0) {
+		buf_put_str(sql, " WHERE ");
+		joined_put_text(sql, c, st->where);
+	}
+	if (!lock)
+		return;
+	/* Behind a newline: the predicate may end in a comment. */
+	buf_put_str(sql, st->kind == STMT_DELETE || c->key_changes
+			     ? "\nFOR UPDATE OF "
+			     : "\nFOR NO KEY UPDATE OF ");
+	catalog_quote(sql, st->target_ref);
+}
+
 static void
 put_select(struct session *s, struct capture *c, bool lock)
 {
 	const struct analyzed_statement *st = c->stmt;
 	struct buf sql = { 0 };
 
-	buf_put_str(&sql, "SELECT ");
-	rowtext_put(&sql, c->table, st->target_ref, c->in_utc);
-	buf_put_str(&sql, st->only ? " FROM ONLY " : " FROM ");
-	buf_put(&sql, c->text + st->target.at, st->target.len);
-	buf_put_str(&sql, " AS ");
-	catalog_quote(&sql, st->target_ref);
-	if (st->where.len > 0) {
-		buf_put_str(&sql, " WHERE ");
-		buf_put(&sql, c->text + st->where.at, st->where.len);
-	}
-	if (lock) {
-		/* Behind a newline: the predicate may end in a comment. */
-		buf_put_str(&sql, st->kind == STMT_DELETE || c->key_changes
-				      ? "\nFOR UPDATE OF "
-				      : "\nFOR NO KEY UPDATE OF ");
-		catalog_quote(&sql, st->target_ref);
-	}
+	capture_put_select(&sql, c, lock, "");
 	buf_put_u8(&sql, 0);
-	if (st->n_where_params > 0)
+	if (c->values.n > 0 && (c->joined || st->n_where_params > 0))
 		put_where_bound(s, c, (const char *)sql.data,
-		    lock && c->sure && c->key_equality);
+		    c->joined || (lock && c->sure && c->key_equality));
 	else
 		exchange_put(s, (const char *)sql.data, NULL, 0);
 	buf_free(&sql);
@@ -125,7 +149,7 @@ put_spliced(struct buf *sql, const struct capture *c)
 	if (!c->whole) {
 		buf_put_str(
 		    sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
-		put_returned_row(sql, c);
+		capture_put_returned_row(sql, c);
 	}
 	buf_put(sql, c->text + splice, c->len - splice);
 }
@@ -151,7 +175,7 @@ put_prepared(struct wire *w, const struct capture *c)
 		put_describe(w, 'S', c->values.prepared);
 }
 
-/* The client's result formats, and text for our column. */
+/* The client's result formats, and text for our columns. */
 static void
 put_formats(struct buf *b, const struct capture *c)
 {
@@ -166,9 +190,10 @@ put_formats(struct buf *b, const struct capture *c)
 		buf_put_u16(b, 1);
 		buf_put(b, bind->formats, 2);
 	} else {
-		buf_put_u16(b, (uint16_t)(bind->n_formats + 1));
+		buf_put_u16(b, (uint16_t)(bind->n_formats + c->n_own));
 		buf_put(b, bind->formats, 2 * (size_t)bind->n_formats);
-		buf_put_u16(b, 0);
+		for (unsigned i = 0; i < c->n_own; i++)
+			buf_put_u16(b, 0);
 	}
 }
 
@@ -186,6 +211,8 @@ put_parse_bound(
 	struct buf sql = { 0 };
 	bool there = false;
 
+	if (c->joined)
+		return joined_put_parse(s, c, own_name);
 	put_spliced(&sql, c);
 	if (c->sure && !c->whole && b->statement != 0)
 		c->kept_run = kept_find(s, (uint64_t)1 << 32 | b->statement,
@@ -232,29 +259,48 @@ put_execute(struct session *s, struct capture *c)
 	    w, bind->portal, c->stmt->returning.len > 0 ? bind->max_rows : 0);
 }
 
+static void
+put_unnamed_portal(struct session *s, struct capture *c, const char *statement)
+{
+	struct wire *w = &s->server;
+	size_t at = wire_begin(w, PqMsg_Bind);
+
+	buf_put_cstr(&w->out, "");
+	buf_put_cstr(&w->out, statement);
+	exchange_put_params(w, c->values.params, c->values.n);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	if (!c->joined || c->stmt->returning.len > 0)
+		put_describe(w, 'P', "");
+	exchange_put_execute(w, "", 0);
+}
+
 /* The client's statement under the unnamed name, as its Query would be. */
 static void
 put_query(struct session *s, struct capture *c)
 {
-	struct wire *w = &s->server;
 	struct buf sql = { 0 };
-	size_t at;
 
-	put_prepared(w, c);
+	put_prepared(&s->server, c);
 	put_spliced(&sql, c);
-	exchange_put_parse(w, "", (const char *)sql.data, sql.len,
+	exchange_put_parse(&s->server, "", (const char *)sql.data, sql.len,
 	    c->values.params, c->values.n);
 	buf_free(&sql);
-	at = wire_begin(w, PqMsg_Bind);
-	buf_put_cstr(&w->out, "");
-	buf_put_cstr(&w->out, "");
-	exchange_put_params(w, c->values.params, c->values.n);
-	buf_put_u16(&w->out, 0);
-	wire_end(w, at);
-	put_describe(w, 'P', "");
-	exchange_put_execute(w, "", 0);
+	put_unnamed_portal(s, c, "");
 	/* A simple Query leaves neither an unnamed statement nor a portal. */
 	exchange_put_close(s, "");
+}
+
+/* Its portal ends with the transaction. */
+static void
+put_joined_query(struct session *s, struct capture *c)
+{
+	char name[KEPT_NAME_BYTES];
+
+	/* A statement of the client's that has no name would go, too. */
+	if (portals_has_prepared(s->portals))
+		exchange_put_close_one(&s->server, 'S', "");
+	put_unnamed_portal(s, c, joined_put_parse(s, c, name));
 }
 
 static void
@@ -327,7 +373,7 @@ put_before(struct session *s, struct capture *c)
 	}
 	for (size_t i = 0; i < c->n_images; i++)
 		put_image(s, &c->images[i]);
-	if (!c->whole && c->stmt->kind != STMT_INSERT)
+	if (!c->whole && !c->joined && c->stmt->kind != STMT_INSERT)
 		put_select(s, c, !c->own_block);
 	if (c->savepoint)
 		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
@@ -359,10 +405,12 @@ capture_put(struct session *s, struct capture *c, int64_t timeout_ms)
 	put_before(s, c);
 	if (c->bind != NULL)
 		put_execute(s, c);
+	else if (c->joined)
+		put_joined_query(s, c);
 	else
 		put_query(s, c);
 	put_after(s, c);
-	if (c->alone)
+	if (c->alone && (!c->joined || c->parses))
 		capture_put_facts(s, c);
 	if (capture_syncs(c))
 		exchange_put_sync(s);

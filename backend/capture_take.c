@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "block.h"
+#include "capture_int.h"
+#include "joined.h"
 #include "log.h"
 #include "rowtext.h"
 #include "strip.h"
@@ -90,19 +92,37 @@ answered(struct reading *r, bool queued)
 	}
 }
 
-/* The last column is ours; the ones before it are the client's. */
+static void
+take_own(struct reading *r, const struct exchange_value *own)
+{
+	struct capture *c = r->c;
+
+	if (c->joined && c->stmt->kind != STMT_INSERT) {
+		struct reading pre = reading_target(r->s, c, false);
+
+		/* With each row the same one. */
+		if (c->n_pre == 0)
+			(void)add_row(&pre, own);
+		own++;
+	}
+	(void)add_row(r, own++);
+	if (c->joined)
+		joined_take_columns(r->s, c, own);
+}
+
+/* The last columns are ours; the ones before them are the client's. */
 static void
 returned_row(struct reading *r, const struct message *m)
 {
-	struct exchange_value own = { NULL, 0 };
+	struct exchange_value own[JOINED_COLUMNS];
 	bool queued = r->c->whole;
 
 	if (r->c->whole)
 		wire_put(client_of(r), m->raw, m->raw_len);
-	else if (!strip_row(client_of(r), m, &own, &queued))
+	else if (!strip_row(client_of(r), m, own, r->c->n_own, &queued))
 		r->c->undecodable = true;
 	else if (!r->c->undecodable)
-		(void)add_row(r, &own);
+		take_own(r, own);
 	answered(r, queued);
 }
 
@@ -121,7 +141,7 @@ relay_description(struct reading *r)
 	if (r->c->whole)
 		wire_put(client_of(r), m.raw, m.raw_len);
 	else
-		strip_description(client_of(r), &m, false);
+		strip_description(client_of(r), &m, r->c->n_own, false);
 	buf_reset(&r->c->description);
 }
 
@@ -166,7 +186,7 @@ statement_message(struct reading *r, const struct message *m)
 static bool
 statement_ended(const struct capture *c, char type, int *closed)
 {
-	if (c->bind != NULL)
+	if (c->bind != NULL || c->joined)
 		return type == PqMsg_CommandComplete ||
 		       type == PqMsg_PortalSuspended;
 	return type == PqMsg_CloseComplete && ++*closed == 2;
@@ -294,7 +314,8 @@ read_before(struct session *s, struct capture *c)
 		end = read_visit(s, c);
 	if (end == EXCHANGE_DONE)
 		end = read_images(s, c, false);
-	if (end == EXCHANGE_DONE && !c->whole && c->stmt->kind != STMT_INSERT)
+	if (end == EXCHANGE_DONE && !c->whole && !c->joined &&
+	    c->stmt->kind != STMT_INSERT)
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	kept_answered(s, c->kept_pre, end == EXCHANGE_DONE);
 	if (end == EXCHANGE_DONE && c->savepoint)
@@ -350,6 +371,8 @@ read_after(struct session *s, struct capture *c)
 		c->post = NULL;
 		c->n_post = c->cap_post = 0;
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
+		if (c->joined)
+			kept_answered(s, c->kept_pre, end == EXCHANGE_DONE);
 	}
 	if (end == EXCHANGE_DONE)
 		end = read_images(s, c, true);
@@ -359,10 +382,14 @@ read_after(struct session *s, struct capture *c)
 		    &c->error);
 	if (end == EXCHANGE_DONE && c->visiting)
 		end = exchange_read(s, take_snapshot, &r, &c->why, &c->error);
-	if (end == EXCHANGE_DONE && c->alone)
+	if (end == EXCHANGE_DONE && c->alone && (!c->joined || c->parses))
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->counted && !c->suspended)
 		end = read_asides(s, c);
+	if (end == EXCHANGE_DONE && c->joined && c->parses)
+		joined_note(s, c);
+	else if (end == EXCHANGE_DONE && c->joined && c->hold)
+		end = joined_look(s, c, false);
 	return end;
 }
 
@@ -410,6 +437,10 @@ may_undo(const struct capture *c, enum step step)
 {
 	if (c->forwarded || (c->bind != NULL && !c->bind->first))
 		return false;
+	/* Its own rows' or columns' values are wrong, wherever that is found:
+	 * no place in the text is named. */
+	if (c->joined)
+		return !meant_for_client(c) && !class_is(c, "23");
 	/* Maybe what was spliced in is not allowed, or not understood: the
 	 * text as it was gets its own answer. */
 	if (step == STATEMENT)
@@ -480,6 +511,25 @@ after_block(
 	return what;
 }
 
+/* All of it is answered. */
+static enum capture_end
+take_end(struct session *s, struct capture *c)
+{
+	if (c->own_block) {
+		wire_put(&s->client, c->answer.out.data, c->answer.out.len);
+		return CAPTURED;
+	}
+	if (c->bind == NULL && !c->hold && !capture_syncs(c))
+		exchange_put_sync(s);
+	if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
+	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	if (c->joined && !c->parses && !c->hold && c->error.len == 0 &&
+	    joined_look(s, c, true) == EXCHANGE_LOST)
+		return CAPTURE_CONNECTION_LOST;
+	return CAPTURED;
+}
+
 enum capture_end
 capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 {
@@ -508,22 +558,13 @@ capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 		return after_block(s, c, step, timeout_ms);
 	if (end == EXCHANGE_ERROR)
 		return after_error(s, c, step);
-	if (c->own_block) {
-		wire_put(&s->client, c->answer.out.data, c->answer.out.len);
-		return CAPTURED;
-	}
-	if (c->bind == NULL && !c->hold && !capture_syncs(c))
-		exchange_put_sync(s);
-	if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
-	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
-		return CAPTURE_CONNECTION_LOST;
-	return CAPTURED;
+	return take_end(s, c);
 }
 
 enum capture_end
 capture_fetch(struct session *s, const struct message *m, struct buf *error)
 {
-	struct capture c = { .undecodable = true };
+	struct capture c = { .undecodable = true, .n_own = 1 };
 	struct capture_bind bind = { 0 };
 	struct reading r = { .s = s, .c = &c };
 	enum exchange_end end;

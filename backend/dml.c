@@ -9,6 +9,7 @@
 #include "commit.h"
 #include "exchange.h"
 #include "ioutil.h"
+#include "joined.h"
 #include "killpoint.h"
 #include "log.h"
 #include "pipeline.h"
@@ -137,7 +138,7 @@ statement_error(struct session *s, struct dml *d, struct capture *c)
 static enum statement_step
 announce(struct session *s, const struct capture *c)
 {
-	if (c->hold || !c->autocommit)
+	if (c->hold || !c->autocommit || s->txn->intent)
 		return STATEMENT_FORWARD;
 	switch (commit_announce(s)) {
 	case PUBLISH_STOP:
@@ -237,6 +238,12 @@ capture(struct session *s, struct dml *d, struct capture *c)
 		return again(s, d, true);
 	case CAPTURE_UNDONE:
 		s->txn->n_statements = statement;
+		if (c->joined) {
+			d->rebind = d->bind != NULL;
+			d->effort = CAPTURE_WHOLE;
+			d->again = true;
+			return STATEMENT_DONE;
+		}
 		/* The scope's tables could not be read, say. */
 		if (c->visiting) {
 			d->effort = CAPTURE_BLOCK;
@@ -274,6 +281,10 @@ run_once(struct session *s, struct dml *d)
 	/* Look-ups end here: the captured transaction has no Sync of ours. */
 	weigh_statement(s, &c);
 	c.sure = s->doubts == doubts;
+	if (c.sure && d->effort == CAPTURE_JOINED)
+		joined_prepare(s, &c);
+	if (!c.joined && d->effort == CAPTURE_JOINED)
+		d->effort = CAPTURE_WHOLE;
 	if (s->lost)
 		return STATEMENT_STOP;
 	if (s->skipping || s->lookup_error.len > 0)
@@ -316,7 +327,7 @@ dml_run(struct session *s, struct dml *d)
 	enum statement_step step;
 
 	d->started_us = io_monotonic_us();
-	d->effort = CAPTURE_WHOLE;
+	d->effort = CAPTURE_JOINED;
 	do {
 		d->again = false;
 		step = run_once(s, d);

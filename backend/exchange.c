@@ -323,6 +323,19 @@ exchange_relay_lookup_error(struct session *s)
 	return true;
 }
 
+struct exchange_value
+exchange_value(struct rd *r)
+{
+	struct exchange_value v = { NULL, 0 };
+	uint32_t len = rd_u32(r);
+
+	if (len != UINT32_MAX) {
+		v.data = rd_bytes(r, len);
+		v.len = len;
+	}
+	return v;
+}
+
 bool
 exchange_row_values(
     const struct message *row, struct exchange_value *values, size_t n)
@@ -331,15 +344,7 @@ exchange_row_values(
 
 	if (rd_u16(&r) != n)
 		return false;
-	for (size_t i = 0; i < n; i++) {
-		uint32_t len = rd_u32(&r);
-
-		values[i].data = NULL;
-		values[i].len = 0;
-		if (len == UINT32_MAX)
-			continue;
-		values[i].data = rd_bytes(&r, len);
-		values[i].len = len;
-	}
+	for (size_t i = 0; i < n; i++)
+		values[i] = exchange_value(&r);
 	return !r.bad;
 }

@@ -116,6 +116,7 @@ struct exchange_value {
 	const uint8_t *data;
 	size_t len;
 };
+struct exchange_value exchange_value(struct rd *r);
 PGW_MUSTCHECK bool exchange_row_values(const struct message *row,
 	struct exchange_value *values, size_t n);
 

@@ -33,8 +33,8 @@ enum {
 
 /* SQL, broken where it reads. */
 /* clang-format off */
-#define FACTS_OF(fingerprint, tables)                                                     \
-	"SELECT CAST(pg_catalog.pg_current_xact_id_if_assigned()"            \
+#define COLUMNS                                                              \
+	"CAST(pg_catalog.pg_current_xact_id_if_assigned()"                   \
 	" AS pg_catalog.text),"                                              \
 	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"   \
 	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"           \
@@ -44,8 +44,10 @@ enum {
 	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric") \
 	SETTING("lc_time") SETTING("default_text_search_config")             \
 	SETTING("standard_conforming_strings") SETTING("client_encoding")    \
-	SETTING("synchronous_commit")                                        \
-	" (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
+	" pg_catalog.current_setting('synchronous_commit')"
+#define FACTS_OF(fingerprint, tables)                                        \
+	"SELECT " COLUMNS                                                    \
+	", (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
 	" '=', " fingerprint ") FROM pg_catalog.pg_class c"                  \
 	" WHERE c.oid" CATALOG_EQ "w.oid), ',') FROM " tables " AS w(oid))"
 #define NAMED(n) "(pg_catalog.to_regclass($" n "))"
@@ -68,7 +70,7 @@ enum {
 	F_NOW,
 	F_ISOLATION,
 	F_SETTINGS,
-	F_TABLES = F_SETTINGS + FACTS_SETTINGS,
+	F_TABLES = FACTS_COLUMNS,
 	F_COLUMNS
 };
 
@@ -146,19 +148,41 @@ keep(struct txn *t, const struct exchange_value *v)
 }
 
 /* "oid=fingerprint" is in the answer for each table; one kind for all. */
-static void
-check_tables(struct txn *t, const struct exchange_value *answer)
+bool
+facts_are_of(const struct txn *t, const struct facts *f,
+    const struct catalog_table *table)
 {
-	const char *text = keep(t, answer);
+	char want[80];
 
-	for (size_t i = 0; i < t->n_tables; i++) {
-		const struct catalog_table *c = t->tables[i].catalog;
-		char want[80];
+	snprintf(want, sizeof(want), "%u=%s", table->oid,
+	    t->quick ? table->quick : table->fingerprint);
+	return strstr(f->tables, want) != NULL;
+}
 
-		snprintf(want, sizeof(want), "%u=%s", c->oid,
-		    t->quick ? c->quick : c->fingerprint);
-		if (strstr(text, want) == NULL)
+static void
+check_tables(struct txn *t, const struct facts *f)
+{
+	for (size_t i = 0; i < t->n_tables && !f->same; i++)
+		if (!facts_are_of(t, f, t->tables[i].catalog))
 			txn_degrade(t, CAPTURE_INCOMPLETE, "schema_changed");
+}
+
+void
+facts_put_columns(struct buf *sql)
+{
+	buf_put_str(sql, COLUMNS);
+}
+
+void
+facts_take_columns(
+    struct txn *t, struct facts *f, const struct exchange_value *v)
+{
+	f->xid = strtoull(keep(t, &v[F_XID]), NULL, 10);
+	f->now = keep(t, &v[F_NOW]);
+	f->isolation = keep(t, &v[F_ISOLATION]);
+	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
+		f->settings[i].name = setting_names[i];
+		f->settings[i].value = keep(t, &v[F_SETTINGS + i]);
 	}
 }
 
@@ -170,13 +194,7 @@ facts_row(void *arg, const struct message *row)
 
 	if (!exchange_row_values(row, v, F_COLUMNS))
 		return false;
-	r->f->xid = strtoull(keep(r->t, &v[F_XID]), NULL, 10);
-	r->f->now = keep(r->t, &v[F_NOW]);
-	r->f->isolation = keep(r->t, &v[F_ISOLATION]);
-	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
-		r->f->settings[i].name = setting_names[i];
-		r->f->settings[i].value = keep(r->t, &v[F_SETTINGS + i]);
-	}
+	facts_take_columns(r->t, r->f, v);
 	r->f->tables = keep(r->t, &v[F_TABLES]);
 	r->whole = true;
 	return true;
@@ -228,10 +246,8 @@ void
 facts_judge(struct session *s, struct txn *t, const struct facts *f)
 {
 	unsigned bad = not_canonical(f);
-	struct exchange_value tables = { (const uint8_t *)f->tables,
-		strlen(f->tables) };
 
-	check_tables(t, &tables);
+	check_tables(t, f);
 	for (size_t i = 0; i < t->n_tables; i++)
 		if (t->tables[i].catalog->sensitive & bad)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "settings");

@@ -23,7 +23,15 @@ struct facts {
 	const char *isolation;
 	struct record_setting settings[FACTS_SETTINGS];
 	const char *tables;	/* "oid=fingerprint,..." */
+	/* The tables are known to be what they were taken for. */
+	bool same;
 };
+
+/* xid, now, isolation, settings: as columns of another statement's row. */
+#define FACTS_COLUMNS (3 + FACTS_SETTINGS)
+void facts_put_columns(struct buf *sql);
+void facts_take_columns(struct txn *t, struct facts *f,
+	const struct exchange_value *values);
 
 /* Queues the question; tables are those that the transaction will hold, too. */
 void facts_put(struct session *s, const struct txn *t,
@@ -31,6 +39,10 @@ void facts_put(struct session *s, const struct txn *t,
 PGW_MUSTCHECK enum exchange_end facts_read(struct session *s, struct txn *t,
 	struct facts *f, struct exchange_error *error,
 	struct buf *raw_error);
+
+/* The answer says of this table that it is what it was taken for. */
+PGW_MUSTCHECK bool facts_are_of(const struct txn *t, const struct facts *f,
+	const struct catalog_table *table);
 
 /*
  * Degrades the capture where a table is not what it was taken for, or where a

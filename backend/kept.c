@@ -36,14 +36,15 @@ put_key(struct buf *key, uint64_t owner, const char *sql, size_t len,
 	buf_put(key, sql, len);
 }
 
-int
-kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
-    const struct record_param *params, size_t n)
+static int
+place(struct session *s, uint64_t owner, const char *sql, size_t len,
+    const struct record_param *params, size_t n, bool *is_new)
 {
 	struct kept_statement *k;
 	struct buf key = { 0 };
 	int which;
 
+	*is_new = true;
 	if (s->kept.shy)
 		return KEPT_NONE;
 	put_key(&key, owner, sql, len, params, n);
@@ -51,6 +52,7 @@ kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
 				   (KEPT_ALL - KEPT_NAMES));
 	k = &s->kept.statements[which];
 	if (k->key_len == key.len && memcmp(k->key, key.data, key.len) == 0) {
+		*is_new = false;
 		buf_free(&key);
 		return which;
 	}
@@ -58,7 +60,27 @@ kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
 	k->key = key.data;
 	k->key_len = key.len;
 	k->there = k->asked = false;
-	return KEPT_NONE;
+	k->mark[0] = '\0';
+	return which;
+}
+
+int
+kept_place(struct session *s, uint64_t owner, const char *sql, size_t len,
+    const struct record_param *params, size_t n)
+{
+	bool is_new;
+
+	return place(s, owner, sql, len, params, n, &is_new);
+}
+
+int
+kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
+    const struct record_param *params, size_t n)
+{
+	bool is_new;
+	int which = place(s, owner, sql, len, params, n, &is_new);
+
+	return is_new ? KEPT_NONE : which;
 }
 
 bool
@@ -97,6 +119,18 @@ kept_answered(struct session *s, int which, bool done)
 	k = &s->kept.statements[which];
 	k->asked = false;
 	k->there = done && !s->kept.shy;
+}
+
+const char *
+kept_mark(const struct session *s, int which)
+{
+	return s->kept.statements[which].mark;
+}
+
+void
+kept_set_mark(struct session *s, int which, const char *mark)
+{
+	snprintf(s->kept.statements[which].mark, KEPT_MARK_BYTES, "%s", mark);
 }
 
 /* pg_prepared_statements, or the function under it. */

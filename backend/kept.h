@@ -22,8 +22,9 @@ struct record_param;
 
 #define KEPT_NONE (-1)
 #define KEPT_NAME_BYTES 32
+#define KEPT_MARK_BYTES 64
 /* The first ones have names of their own, the others come by their text. */
-enum { KEPT_FACTS, KEPT_QUICK_FACTS, KEPT_NAMES, KEPT_ALL = KEPT_NAMES + 32 };
+enum { KEPT_FACTS, KEPT_QUICK_FACTS, KEPT_NAMES, KEPT_ALL = KEPT_NAMES + 64 };
 
 struct kept {
 	struct kept_statement {
@@ -33,15 +34,20 @@ struct kept {
 		uint64_t doubts;  /* the session's then */
 		uint8_t *key;	  /* what it is, if it came by its text */
 		size_t key_len;
+		char mark[KEPT_MARK_BYTES]; /* kept_set_mark() */
 	} statements[KEPT_ALL];
 	bool shy;		  /* the client looks at them */
 };
 
 /*
- * The place for a statement of this text and types that is seen for the second
- * time, else KEPT_NONE: it shall not be kept.  owner: whose text it is; it is
- * another one for another owner.
+ * The place for a statement of this text and types, or of what stands for its
+ * text.  owner: whose it is; it is another one for another owner.  KEPT_NONE:
+ * it shall not be kept.
  */
+int kept_place(struct session *s, uint64_t owner, const char *sql, size_t len,
+	const struct record_param *params, size_t n);
+
+/* The same, but that KEPT_NONE is for what is seen for the first time, too. */
 int kept_find(struct session *s, uint64_t owner, const char *sql, size_t len,
 	const struct record_param *params, size_t n);
 
@@ -58,6 +64,10 @@ void kept_put(struct session *s, int which, const char *sql,
 
 /* How that, or what was begun, ended, if it was asked. */
 void kept_answered(struct session *s, int which, bool done);
+
+/* What its owner notes of it, up to the limit; "" at first. */
+const char *kept_mark(const struct session *s, int which);
+void kept_set_mark(struct session *s, int which, const char *mark);
 
 /*
  * A text of the client's that comes next: nothing of ours is there to be seen

@@ -376,7 +376,7 @@ relay(struct session *s, const struct message *m)
 	if (!pipeline_answer(s, m, &strip))
 		return;
 	if (strip)
-		strip_description(&s->client, m, true);
+		strip_description(&s->client, m, 1, true);
 	else
 		wire_put(&s->client, m->raw, m->raw_len);
 }

@@ -363,7 +363,7 @@ on_answer(struct relay *r, const struct message *m)
 	if (!pipeline_answer(s, m, &strip))
 		return NEXT;
 	if (strip)
-		strip_description(&s->client, m, true);
+		strip_description(&s->client, m, 1, true);
 	else
 		forward(&s->client, m);
 	return NEXT;

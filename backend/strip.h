@@ -1,5 +1,5 @@
 /*
- * strip.h: taking the column that a capture added off what the client sees.
+ * strip.h: taking the columns that a capture added off what the client sees.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -13,17 +13,17 @@
 #include "wire.h"
 
 /*
- * Queues a RowDescription without its last column.  If none is left: NoData,
+ * Queues a RowDescription without its last n columns.  If none is left: NoData,
  * or with no_data false nothing.
  */
 void strip_description(struct wire *client, const struct message *m,
-	bool no_data);
+	unsigned n, bool no_data);
 
 /*
- * Queues a DataRow without its last column, if any is left (*queued), and
- * gives that column.  False: it is no row with a last column.
+ * Queues a DataRow without its last n columns, if any are left (*queued), and
+ * gives those.  False: it has not as many.
  */
 PGW_MUSTCHECK bool strip_row(struct wire *client, const struct message *m,
-	struct exchange_value *last, bool *queued);
+	struct exchange_value *own, unsigned n, bool *queued);
 
 #endif

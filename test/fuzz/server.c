@@ -19,6 +19,8 @@ enum kind {
 	KIND_PREPARED,
 	KIND_SETTINGS, /* of DDL */
 	KIND_ROWS, /* with images of rows in the last column */
+	KIND_JOINED, /* with two of them and facts */
+	KIND_JOINED_INSERT, /* with one */
 	KIND_BEGIN,
 	KIND_COMMIT,
 	KIND_ROLLBACK,
@@ -49,6 +51,9 @@ static const struct {
 static enum kind
 kind_of(const char *sql)
 {
+	if (strstr(sql, "CAST('now'") != NULL)
+		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED
+						    : KIND_JOINED_INSERT;
 	if (strstr(sql, "ROW(") != NULL)
 		return KIND_ROWS;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
@@ -161,6 +166,11 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		    "{23}" },
 		{ "DELETE FROM t RETURNING *", "f", "{}" },
 		{ "SELECT 1; PREPARE b AS SELECT 1", "t", "{}" } };
+	static const char *const joined[] = { "x", "(1," SERVER_MARK ")",
+		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
+		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
+		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
+		"UTF8", "on", "2026-01-01 00:00:00+00" };
 	static const char *const image[] = { "(1," SERVER_MARK ")" };
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
 
@@ -180,6 +190,10 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		row(s, id, 8);
 		row(s, v, 8);
 	}
+	for (unsigned i = 0; kind == KIND_JOINED && i < n; i++)
+		row(s, joined + (n != 3), 19 + (n == 3));
+	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
+		row(s, joined + 2, 18);
 	for (unsigned i = 0; kind == KIND_ROWS && i < n; i++)
 		row(s, n > 2 ? two : image, n > 2 ? 2 : 1);
 	for (unsigned i = 0; kind == KIND_NONE && i < n; i++)

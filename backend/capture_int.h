@@ -1,0 +1,28 @@
+/*
+ * capture_int.h: what the files of capture share; included by them alone.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_CAPTURE_INT_H
+#define PGW_CAPTURE_INT_H
+
+#include "capture.h"
+
+/* --- capture.c --- */
+
+/* "UPDATE 3": what the server says it did. */
+size_t capture_tag_rows(const struct capture *c);
+
+/* --- capture_put.c --- */
+
+/* The client wants all its columns in binary form; ours is text all the same.
+ */
+bool capture_all_binary(const struct capture *c);
+/* ROW(t.*) of the target. */
+void capture_put_returned_row(struct buf *sql, const struct capture *c);
+/* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did; as:
+ * what follows the column. */
+void capture_put_select(struct buf *sql, const struct capture *c, bool lock,
+    const char *as);
+
+#endif

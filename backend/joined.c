@@ -1,0 +1,410 @@
+/*
+ * joined.c: an INSERT of one row, or an UPDATE or DELETE by key, in one
+ * statement with all that is asked about it.
+ *
+ *	WITH pgwitness AS MATERIALIZED (SELECT ROW(t.*) AS image FROM t
+ *	  WHERE id = $2 FOR NO KEY UPDATE)
+ *	UPDATE t SET v = $1 WHERE (id = $2)
+ *	  AND CASE WHEN to_regclass('t') = 16384
+ *	      THEN (SELECT true FROM pgwitness) ELSE an error END
+ *	RETURNING (SELECT image FROM pgwitness), ROW(t.*), xid, now() ...
+ *
+ * Why the images are exact.  READ COMMITTED: the sub-select that guards the
+ * UPDATE is run before any row of it is looked for.  It waits for the row's
+ * lock and gives the latest version of it, if that still has the key
+ * (EvalPlanQual), and from then on nobody else can change it.  The UPDATE looks
+ * with the same snapshot: it finds the version that the sub-select found first,
+ * follows it to the one that is locked, and looks at its predicate again, as it
+ * would have by itself.  What no version visible to the snapshot has (a key
+ * changed into ours, a row inserted since) neither of them finds, nor would the
+ * client's own.  In REPEATABLE READ and above the lock meets the 40001 that the
+ * UPDATE would have met.  One primary key, one row: it is checked at once, or a
+ * second one makes the sub-select fail.
+ *
+ * What stays prepared must be what the client's text would be now:
+ *
+ *	its relation	may be hidden by a new one: to_regclass(), before all
+ *else definitions	every change makes the server parse it again, and it
+ *			holds a lock by then that keeps others away.  A literal
+ *			'now' is a time that was put in when it was parsed last:
+ *			while that is the same nothing was changed, and the
+ *			catalogs need not be asked
+ *	operators	likewise
+ *	functions, types, collations	analyze_keep.c lets none in
+ *
+ * Any error but those that belong to the row or to the moment may be one of
+ * our form, or say where in our text it was: then it was all in vain, and the
+ * statement is captured step by step.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "joined.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "capture_int.h"
+#include "exchange.h"
+#include "txn.h"
+
+/* pg_type.oid */
+#define INT8_OID 20
+#define INT4_OID 23
+#define NUMERIC_OID 1700
+
+/* SQL: when it was parsed last. */
+#define PARSED "CAST('now' AS pg_catalog.timestamptz)"
+/* How often facts are asked for where an error means nothing. */
+#define MAX_ASKED 10
+
+/* A literal of this type reads its columns' modifiers, a parameter does not. */
+static bool
+has_interval_fields(const struct catalog_table *t)
+{
+	static const char interval[] = "interval";
+	const size_t n = sizeof(interval) - 1;
+
+	for (unsigned i = 0; i < t->shape.n_columns; i++)
+		if (strncmp(t->shape.columns[i].type, interval, n) == 0 &&
+		    t->shape.columns[i].type[n] != '\0')
+			return true;
+	return false;
+}
+
+static bool
+may_join(const struct capture *c)
+{
+	const struct capture_bind *b = c->bind;
+	const struct catalog_table *t = c->table;
+
+	if (!c->stmt->keepable || c->stmt->shape == 0 || t == NULL ||
+	    c->values.prepared != NULL ||
+	    c->whole || c->scoped || c->own_block || !c->alone)
+		return false;
+	if (t->quick == NULL || t->triggers || t->user_code ||
+	    has_interval_fields(t))
+		return false;
+	if (b != NULL && (!b->first || b->check || b->max_rows > 0))
+		return false;
+	return c->stmt->kind == STMT_INSERT || c->key_equality;
+}
+
+/* Digits, maybe with a sign: below 2^63 as the grammar takes them. */
+static uint32_t
+type_of_number(const char *text, size_t len)
+{
+	bool negative = len > 0 && text[0] == '-';
+	uint64_t n = 0, max = (uint64_t)INT64_MAX + negative;
+
+	for (size_t i = negative; i < len; i++) {
+		uint64_t digit = (uint64_t)(text[i] - '0');
+
+		if (text[i] < '0' || text[i] > '9' || n > (max - digit) / 10)
+			return NUMERIC_OID;
+		n = n * 10 + digit;
+	}
+	return n <= (uint64_t)INT32_MAX + negative ? INT4_OID : INT8_OID;
+}
+
+/* What is between the quotes. */
+static bool
+string_value(
+    struct session *s, const char *text, size_t len, struct record_param *p)
+{
+	const char *end = text + len - 1;
+	const char *from = text + 1;
+	char *value, *to;
+
+	p->value = (const uint8_t *)from;
+	p->len = len - 2;
+	if (memchr(from, '\'', p->len) == NULL)
+		return true;
+	value = to = arena_alloc(s->txn->arena, len);
+	if (value == NULL)
+		return false;
+	for (const char *p1 = from; p1 < end; p1++) {
+		*to++ = *p1;
+		if (*p1 == '\'')
+			p1++;
+	}
+	p->value = (const uint8_t *)value;
+	p->len = (size_t)(to - value);
+	return true;
+}
+
+/* An exponent may be too large, and where it stands is in the error. */
+bool
+joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
+{
+	const char *text = c->text + l->text.at;
+
+	if (l->kind == LITERAL_NUMBER)
+		return memchr(text, 'e', l->text.len) == NULL &&
+		       memchr(text, 'E', l->text.len) == NULL;
+	return l->kind == LITERAL_STRING && l->text.len >= 2 && text[0] == '\'';
+}
+
+/* The client's parameters, and its literals behind them. */
+static bool
+make_params(struct session *s, const struct capture *c,
+    struct record_param **out, size_t *n_out)
+{
+	const struct analyzed_statement *st = c->stmt;
+	size_t n = c->n_given;
+	struct record_param *params = arena_zalloc(
+	    s->txn->arena, (n + st->n_literals + 1) * sizeof(*params));
+
+	if (params == NULL || n + st->n_literals > UINT16_MAX)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		params[i] = c->values.params[i];
+	for (size_t i = 0; i < st->n_literals; i++) {
+		const struct analyzed_literal *l = &st->literals[i];
+		const char *text = c->text + l->text.at;
+
+		if (!joined_is_parameter(c, l))
+			continue;
+		if (l->kind == LITERAL_NUMBER) {
+			params[n].type = type_of_number(text, l->text.len);
+			params[n].value = (const uint8_t *)text;
+			params[n++].len = l->text.len;
+		} else if (!string_value(s, text, l->text.len, &params[n++])) {
+			return false;
+		}
+	}
+	*out = params;
+	*n_out = n;
+	return true;
+}
+
+/* The text follows from its shape, and from this. */
+static int
+place_of(struct session *s, const struct capture *c,
+    const struct record_param *params, size_t n)
+{
+	const struct analyzed_statement *st = c->stmt;
+	struct buf key = { 0 };
+	int which;
+
+	buf_put_u16(&key, (uint16_t)n);
+	buf_put_u32(&key, c->table->oid);
+	buf_put_cstr(&key, c->table->quick);
+	buf_put_u8(&key, c->in_utc);
+	buf_put_u8(&key, capture_all_binary(c));
+	for (size_t i = 0; i < st->n_literals; i++) {
+		const struct analyzed_literal *l = &st->literals[i];
+
+		if (!joined_is_parameter(c, l))
+			buf_put_lp(&key, c->text + l->text.at, l->text.len);
+	}
+	which = kept_place(s, (uint64_t)1 << 63 | st->shape,
+	    (const char *)key.data, key.len, params, n);
+	buf_free(&key);
+	return which;
+}
+
+void
+joined_prepare(struct session *s, struct capture *c)
+{
+	struct record_param *params;
+	size_t n;
+
+	if (!may_join(c) || !make_params(s, c, &params, &n))
+		return;
+	c->kept_run = place_of(s, c, params, n);
+	if (c->kept_run == KEPT_NONE)
+		return;
+	c->joined = true;
+	c->values.params = params;
+	c->values.n = n;
+	c->n_own = JOINED_COLUMNS - (c->stmt->kind == STMT_INSERT);
+}
+
+void
+joined_put_text(struct buf *sql, const struct capture *c, struct span span)
+{
+	const struct analyzed_statement *st = c->stmt;
+	size_t n = c->n_given;
+	size_t at = span.at, end = span.at + span.len;
+
+	for (size_t i = 0; c->joined && i < st->n_literals; i++) {
+		const struct analyzed_literal *l = &st->literals[i];
+
+		if (!joined_is_parameter(c, l))
+			continue;
+		n++;
+		if (l->text.at < at || l->text.at >= end)
+			continue;
+		buf_put(sql, c->text + at, l->text.at - at);
+		/* Names may end in '$', too. */
+		buf_printf(sql, " $%zu ", n);
+		at = l->text.at + l->text.len;
+	}
+	buf_put(sql, c->text + at, end - at);
+}
+
+static void
+put_text_column(struct buf *sql, const struct capture *c, const char *column)
+{
+	if (capture_all_binary(c))
+		buf_put_str(sql, "CAST(");
+	buf_put_str(sql, column);
+	if (capture_all_binary(c))
+		buf_put_str(sql, " AS pg_catalog.text)");
+}
+
+/* value, if the name still means the table; else an error. */
+static void
+put_if_same(struct buf *sql, const struct capture *c, const char *type,
+    const char *value)
+{
+	buf_put_str(sql, "CASE WHEN pg_catalog.to_regclass('");
+	for (const char *p = c->table->written; *p != '\0'; p++) {
+		if (*p == '\'')
+			buf_put_u8(sql, '\'');
+		buf_put_u8(sql, (uint8_t)*p);
+	}
+	/* No constant, or the planner would meet it. */
+	buf_printf(sql,
+	    "') OPERATOR(pg_catalog.=) CAST(%u AS pg_catalog.oid) THEN %s ELSE"
+	    " CAST(pg_catalog.concat('hidden since ', pg_catalog.now())"
+	    " AS pg_catalog.%s) END",
+	    c->table->oid, value, type);
+}
+
+/* Behind the client's own RETURNING list. */
+static void
+put_returning(struct buf *sql, const struct capture *c)
+{
+	bool inserts = c->stmt->kind == STMT_INSERT;
+
+	buf_put_str(sql, c->stmt->returning.len > 0 ? "\n, " : "\nRETURNING ");
+	if (!inserts) {
+		put_text_column(sql, c, "(SELECT image FROM pgwitness)");
+		buf_put_str(sql, ", ");
+	}
+	capture_put_returned_row(sql, c);
+	buf_put_str(sql, ", ");
+	facts_put_columns(sql);
+	buf_put_str(sql, ", CAST(");
+	/* Nothing can be asked before a row is inserted. */
+	if (inserts)
+		put_if_same(sql, c, "timestamptz", PARSED);
+	else
+		buf_put_str(sql, PARSED);
+	buf_put_str(sql, " AS pg_catalog.text)");
+}
+
+static void
+put_sql(struct buf *sql, const struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+	size_t at = st->text.at, behind = st->where.at + st->where.len;
+
+	if (st->kind == STMT_INSERT) {
+		joined_put_text(sql, c, (struct span){ at, st->splice - at });
+		put_returning(sql, c);
+		return;
+	}
+	buf_put_str(sql, "WITH pgwitness AS MATERIALIZED (");
+	capture_put_select(sql, c, true, " AS image");
+	buf_put_str(sql, ")\n");
+	joined_put_text(sql, c, (struct span){ at, st->where.at - at });
+	buf_put_u8(sql, '(');
+	joined_put_text(sql, c, st->where);
+	buf_put_str(sql, "\n) AND ");
+	put_if_same(sql, c, "bool", "(SELECT true FROM pgwitness)");
+	joined_put_text(sql, c, (struct span){ behind, st->splice - behind });
+	put_returning(sql, c);
+}
+
+const char *
+joined_put_parse(
+    struct session *s, struct capture *c, char name[KEPT_NAME_BYTES])
+{
+	struct buf sql = { 0 };
+
+	(void)kept_name(c->kept_run, name);
+	if (kept_begin(s, c->kept_run))
+		return name;
+	c->parses = true;
+	exchange_put_close_one(&s->server, 'S', name);
+	put_sql(&sql, c);
+	exchange_put_parse(&s->server, name, (const char *)sql.data, sql.len,
+	    c->values.params, c->values.n);
+	buf_free(&sql);
+	return name;
+}
+
+void
+joined_take_columns(
+    struct session *s, struct capture *c, const struct exchange_value *own)
+{
+	const struct exchange_value *parsed = &own[FACTS_COLUMNS];
+
+	facts_take_columns(s->txn, &c->facts, own);
+	if (parsed->data != NULL)
+		c->parsed = arena_memdup(
+		    s->txn->arena, parsed->data, parsed->len);
+}
+
+static enum exchange_end
+ask(struct session *s, struct capture *c, struct facts *f, bool ended)
+{
+	enum exchange_end end, ready;
+
+	facts_put(s, s->txn, &c->table, 1);
+	if (ended)
+		exchange_put_sync(s);
+	else
+		wire_put_empty(&s->server, PqMsg_Flush);
+	end = facts_read(s, s->txn, f, &c->why, ended ? NULL : &c->error);
+	if (!ended || end == EXCHANGE_LOST)
+		return end;
+	ready = exchange_read_ready(s, NULL, NULL);
+	return ready == EXCHANGE_LOST ? ready : end;
+}
+
+/* Behind its end an error, a cancel say, is of no one's statement. */
+static enum exchange_end
+ask_until_told(struct session *s, struct capture *c, struct facts *f)
+{
+	enum exchange_end end = EXCHANGE_ERROR;
+
+	for (int i = 0; i < MAX_ASKED && end == EXCHANGE_ERROR; i++)
+		end = ask(s, c, f, true);
+	return end == EXCHANGE_DONE ? end : EXCHANGE_LOST;
+}
+
+enum exchange_end
+joined_look(struct session *s, struct capture *c, bool ended)
+{
+	bool nothing = c->facts.now == NULL;
+	struct facts f;
+	enum exchange_end end;
+
+	s->txn->quick = true;
+	/* A tag without a row. */
+	if (nothing && capture_tag_rows(c) != 0)
+		return EXCHANGE_LOST;
+	c->facts.same = c->parsed != NULL &&
+			strcmp(kept_mark(s, c->kept_run), c->parsed) == 0;
+	if (c->facts.same)
+		return EXCHANGE_DONE;
+	end = ended ? ask_until_told(s, c, &f) : ask(s, c, &f, false);
+	if (end != EXCHANGE_DONE)
+		return end;
+	if (nothing)
+		c->facts = f;
+	c->facts.tables = f.tables;
+	joined_note(s, c);
+	return end;
+}
+
+void
+joined_note(struct session *s, struct capture *c)
+{
+	c->facts.same = facts_are_of(s->txn, &c->facts, c->table);
+	if (c->facts.same && c->parsed != NULL)
+		kept_set_mark(s, c->kept_run, c->parsed);
+}

@@ -1,0 +1,45 @@
+/*
+ * joined.h: rows before, statement, rows after and facts in one statement of
+ * ours, which stays prepared with the client's literals as parameters.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_JOINED_H
+#define PGW_JOINED_H
+
+#include "attr.h"
+#include "capture.h"
+
+/* Of ours: two images, facts, when it was parsed. */
+#define JOINED_COLUMNS (2 + FACTS_COLUMNS + 1)
+
+/* Sets c->joined and what belongs to it, if the statement can be captured so. */
+void joined_prepare(struct session *s, struct capture *c);
+
+/* Queues its Parse, if it is not there; the name that it has then. */
+const char *joined_put_parse(struct session *s, struct capture *c,
+	char name[KEPT_NAME_BYTES]);
+
+/* A literal for which it has a parameter: behind the client's own ones, in
+ * order. */
+bool joined_is_parameter(const struct capture *c,
+	const struct analyzed_literal *l);
+/* The client's text, with these. */
+void joined_put_text(struct buf *sql, const struct capture *c,
+	struct span span);
+
+/* The columns of ours behind the images. */
+void joined_take_columns(struct session *s, struct capture *c,
+	const struct exchange_value *own);
+
+/* The catalogs were asked, for c->facts, because it had to be parsed. */
+void joined_note(struct session *s, struct capture *c);
+
+/*
+ * Whether the table was what it was taken for, into c->facts; asks if the
+ * server has parsed it anew, or found no row to say that with.  ended: outside of the statement's transaction.
+ */
+PGW_MUSTCHECK enum exchange_end joined_look(struct session *s,
+	struct capture *c, bool ended);
+
+#endif
