@@ -28,7 +28,6 @@
 #include "exchange.h"
 #include "joined.h"
 #include "log.h"
-#include "portal.h"
 #include "rowtext.h"
 #include "txn.h"
 
@@ -297,9 +296,10 @@ put_joined_query(struct session *s, struct capture *c)
 {
 	char name[KEPT_NAME_BYTES];
 
-	/* A statement of the client's that has no name would go, too. */
-	if (portals_has_prepared(s->portals))
+	/* A Query would drop it. */
+	if (s->unnamed)
 		exchange_put_close_one(&s->server, 'S', "");
+	s->unnamed = false;
 	put_unnamed_portal(s, c, joined_put_parse(s, c, name));
 }
 

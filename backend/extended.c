@@ -113,6 +113,7 @@ parse(struct session *s, const struct message *m)
 	if (!r.bad) {
 		p = prepared_new(sql, strlen(sql));
 		p->serial = name[0] == '\0' ? 0 : ++s->serial;
+		s->unnamed = s->unnamed || p->serial == 0;
 		p->doubts = s->doubts;
 		if (take_types(p, &r)) {
 			weigh(s, p,
@@ -792,6 +793,7 @@ extended_oversized(struct session *s, char type)
 	case PqMsg_Parse:
 		/* Named ones are looked at again before they are believed. */
 		s->doubts++;
+		s->unnamed = true;
 		pipeline_push(s, type)->named = portals_put_prepared(
 		    s->portals, "", NULL);
 		break;

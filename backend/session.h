@@ -81,6 +81,7 @@ struct session {
 	uint64_t doubts;
 	struct kept kept;	/* statements of ours on the server */
 	uint32_t serial;	/* named statements that the client prepared */
+	bool unnamed;		/* it may have one without a name on the server */
 	bool portals_unknown;	/* since the last idle ReadyForQuery */
 	bool skipping;		/* after an error the server skips to the Sync */
 	bool copy_in;		/* the server waits for CopyData */

@@ -216,6 +216,38 @@ for my $level ('repeatable read', 'serializable') {
 }
 $p->settled;
 
+# --- definitions change under a statement that is kept ---
+
+for my $ddl ('alter table acct add extra int default 3',
+	'alter table acct alter v type varchar(40)',
+	"alter table acct alter v set default 'other'",
+	'alter table acct add check (grp >= 0)',
+	'alter table acct add unique (grp, id)',
+	'create index on acct (v)', 'analyze acct', 'truncate nokey',
+	'grant select on acct to public',
+	'alter table acct drop extra') {
+	reset_rows();
+	$p->settled;
+	my $client = $p->session;
+	my @sql = ("update acct set v = v || '+' where id = 3",
+		'insert into acct (id, grp) values (11, 1)',
+		'delete from acct where id = 11');
+	$client->safe($_) for @sql, @sql;
+	$c->safe_psql($ddl);
+	$client->safe($_) for @sql;
+	my @t = $p->settled;
+	is(@t, 9, "$ddl: a record for each");
+	for (@t) {
+		is_verified($_, $ddl) and next
+			if $_->{record}{capture} eq 'exact';
+		like($_->{record}{capture_reason},
+			qr/^(?:schema_changed|undecodable_row|row_count)$/, "$ddl: named");
+	}
+	is_verified($_, "$ddl: before") for @t[0 .. 5];
+	is_verified($t[8], "$ddl: known again");
+	$client->close;
+}
+
 # --- the block that a set of rows is captured in ---
 
 sub iso

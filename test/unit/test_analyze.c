@@ -133,8 +133,8 @@ show_copy(struct buf *b, const struct analyzed_copy *c)
 		    o->delimiter == '\t' ? 't' : o->delimiter, o->quote,
 		    o->escape, o->null);
 	show_names(b, " force_null=", c->force_null, c->n_force_null);
-	show_names(b, " force_not_null=", c->force_not_null,
-	    c->n_force_not_null);
+	show_names(
+	    b, " force_not_null=", c->force_not_null, c->n_force_not_null);
 }
 
 static void
@@ -226,6 +226,151 @@ seconds(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Which literals parameters may stand for: <number>, [string]. */
+static const struct example kept[] = {
+	{ "UPDATE t SET a = 5 WHERE id = 7",
+	    "UPDATE t SET a = <5> WHERE id = <7>" },
+	{ "UPDATE t SET a = -5, b = 'x' WHERE id = -7",
+	    "UPDATE t SET a = <-5>, b = [x] WHERE id = <-7>" },
+	{ "UPDATE t SET a = a -5 - -6 WHERE id = 1",
+	    "UPDATE t SET a = a -<5> - <-6> WHERE id = <1>" },
+	/* the sign is part of the constant, but stands apart */
+	{ "UPDATE t SET a = - 5, b = -(6), c = - -7 WHERE id = 1",
+	    "UPDATE t SET a = - 5, b = -(6), c = - -7 WHERE id = <1>" },
+	{ "UPDATE t SET a = -5::bigint, b = -5 ^ 2 WHERE id = 1",
+	    "UPDATE t SET a = -<5>::bigint, b = <-5> ^ <2> WHERE id = <1>" },
+	{ "UPDATE t SET a = 1.5e3, b = .5, c = 99999999999 WHERE id = 1",
+	    "UPDATE t SET a = <1.5e3>, b = <.5>, c = <99999999999> "
+	    "WHERE id = <1>" },
+	{ "UPDATE t SET a = b || 'x' || c WHERE id = 'k'",
+	    "UPDATE t SET a = b || [x] || c WHERE id = [k]" },
+	{ "UPDATE t SET a = 'x'::int, b = 5::numeric(9,2) WHERE id = 1",
+	    "UPDATE t SET a = 'x'::int, b = <5>::numeric(9,2) WHERE id = <1>" },
+	{ "UPDATE t SET a = 'x'::text WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = interval '1' hour WHERE id = 1",
+	    "UPDATE t SET a = interval '1' hour WHERE id = <1>" },
+	{ "UPDATE t SET a = date '2020-01-01' WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = 'x' COLLATE \"C\" WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = coalesce('x', 5), b = CASE 3 WHEN 4 THEN 'y' END "
+	  "WHERE id = 1",
+	    "UPDATE t SET a = coalesce('x', <5>), b = CASE <3> WHEN <4> THEN "
+	    "'y' END WHERE id = <1>" },
+	{ "UPDATE t SET a = b IN ('x', 2), c = d LIKE 'z%', e = NULL, f = true "
+	  "WHERE id = 1",
+	    "UPDATE t SET a = b IN ('x', <2>), c = d LIKE 'z%', e = NULL, "
+	    "f = true WHERE id = <1>" },
+	{ "UPDATE t SET a = B'1', b = X'1f' WHERE id = 1",
+	    "UPDATE t SET a = B'1', b = X'1f' WHERE id = <1>" },
+	{ "UPDATE t SET a = f(1) WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = now() WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = current_timestamp WHERE id = 1",
+	    "UPDATE t SET a = current_timestamp WHERE id = <1>" },
+	{ "UPDATE t SET a[1] = 5 WHERE id = 1", "not kept" },
+	{ "UPDATE t SET (a, b) = (1, 2) WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = ARRAY[1] WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = ROW(1) WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = (SELECT 1) WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = 1 FROM u WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = 1 WHERE id > 1", "not kept" },
+	{ "UPDATE t SET a = 1", "not kept" },
+	{ "UPDATE t SET a = pgwitness WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = 1 WHERE id = 1 RETURNING pgwitness.image",
+	    "not kept" },
+	{ "UPDATE pgwitness SET a = 1 WHERE id = 1", "not kept" },
+	{ "UPDATE t AS \"PGWITNESS\" SET a = 1 WHERE id = 1", "not kept" },
+	{ "UPDATE t SET a = $1, b = 5 WHERE id = $2",
+	    "UPDATE t SET a = $1, b = <5> WHERE id = $2" },
+	{ "UPDATE t SET a = 1 WHERE id = 1 RETURNING a + 2, 'x', *",
+	    "UPDATE t SET a = <1> WHERE id = <1> RETURNING a + <2>, 'x', *" },
+	{ "DELETE FROM t WHERE id = 1 AND k = 'x'",
+	    "DELETE FROM t WHERE id = <1> AND k = [x]" },
+	{ "INSERT INTO t VALUES (1, 'x', -2.5, DEFAULT, NULL)",
+	    "INSERT INTO t VALUES (<1>, [x], <-2.5>, DEFAULT, NULL)" },
+	{ "INSERT INTO t (a[1]) VALUES (1)", "not kept" },
+	{ "INSERT INTO t VALUES (1), (2)", "not kept" },
+	{ "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING", "not kept" },
+	{ "INSERT INTO t (VALUES (1) LIMIT 1)", "not kept" },
+	{ "INSERT INTO t SELECT 1", "not kept" },
+	{ "INSERT INTO t DEFAULT VALUES", "INSERT INTO t DEFAULT VALUES" },
+	{ "SELECT 1", "not kept" },
+};
+
+static void
+show_literals(
+    struct buf *b, const char *sql, const struct analyzed_statement *st)
+{
+	size_t at = 0;
+
+	buf_reset(b);
+	for (size_t i = 0; i < st->n_literals; i++) {
+		struct span s = st->literals[i].text;
+		const char *text = sql + s.at;
+
+		buf_put(b, sql + at, s.at - at);
+		at = s.at + s.len;
+		if (st->literals[i].kind == LITERAL_NUMBER)
+			buf_printf(b, "<%.*s>", (int)s.len, text);
+		else if (st->literals[i].kind == LITERAL_STRING)
+			buf_printf(b, "[%.*s]", (int)s.len - 2, text + 1);
+		else
+			buf_put(b, text, s.len);
+	}
+	buf_put_str(b, st->keepable ? sql + at : "not kept");
+	buf_put_u8(b, 0);
+}
+
+static void
+literals_that_may_be_parameters(void **state)
+{
+	struct analyzer *a = analyzer_new(MAX_BYTES);
+	struct buf b = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+		for (int again = 0; again < 2; again++) {
+			const char *sql = kept[i].sql;
+			const struct analysis *an = analyze(
+			    a, sql, strlen(sql), true);
+
+			assert_true(an->parsed && an->n_statements == 1);
+			show_literals(&b, sql, &an->statements[0]);
+			assert_string_equal((char *)b.data, kept[i].want);
+			assert_true(an->statements[0].shape != 0);
+		}
+	buf_free(&b);
+	analyzer_free(a);
+}
+
+/* Another text of the same shape: its own literals, the same number. */
+static void
+literals_of_a_hit(void **state)
+{
+	static const char *const sql[] = {
+		"UPDATE t SET a = -5, b = 'it''s' /* c */ WHERE id = 1",
+		"UPDATE t SET a = -777, b = '' /* other */ WHERE id = 2"
+	};
+	static const char *const want[] = {
+		"UPDATE t SET a = <-5>, b = [it''s] /* c */ WHERE id = <1>",
+		"UPDATE t SET a = <-777>, b = [] /* other */ WHERE id = <2>"
+	};
+	struct analyzer *a = analyzer_new(MAX_BYTES);
+	struct buf b = { 0 };
+	uint64_t shape[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		const struct analysis *an = analyze(
+		    a, sql[i], strlen(sql[i]), true);
+
+		show_literals(&b, sql[i], &an->statements[0]);
+		assert_string_equal((char *)b.data, want[i]);
+		shape[i] = an->statements[0].shape;
+	}
+	assert_true(shape[0] == shape[1]);
+	buf_free(&b);
+	analyzer_free(a);
 }
 
 static void
@@ -749,7 +894,8 @@ columns_that_are_a_call(void **state)
 {
 	static const struct {
 		const char *sql;
-		const char *calls; /* position:name ..., then nested functions */
+		const char
+		    *calls; /* position:name ..., then nested functions */
 	} cases[] = {
 		{ "INSERT INTO t VALUES (1, nextval('s'), DEFAULT)",
 		    " 1:nextval 2:-" },
@@ -846,6 +992,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_example_is_analyzed_as_written),
+		cmocka_unit_test(literals_that_may_be_parameters),
+		cmocka_unit_test(literals_of_a_hit),
 		cmocka_unit_test(a_hit_equals_a_fresh_analysis),
 		cmocka_unit_test(what_is_more_than_a_value_is_no_hit),
 		cmocka_unit_test(the_cache_is_bounded),
