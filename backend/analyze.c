@@ -43,6 +43,7 @@ struct parse {
 	PgQuery__ParseResult *tree;
 	const char *error;
 	bool syntax_error; /* the grammar refused it */
+	bool long_names;
 };
 
 struct analyzer *
@@ -163,6 +164,14 @@ is_comment(const PgQuery__ScanToken *t)
 	return t->token == TOKEN(SQL_COMMENT) || t->token == TOKEN(C_COMMENT);
 }
 
+/* NAMEDATALEN of them are kept. */
+static bool
+is_long_name(const PgQuery__ScanToken *t)
+{
+	return (t->token == TOKEN(IDENT) || t->token == TOKEN(UIDENT)) &&
+	       t->end - t->start >= 64;
+}
+
 static bool
 parse_unpack_tokens(struct parse *p, const PgQueryProtobuf *pb)
 {
@@ -179,6 +188,8 @@ parse_unpack_tokens(struct parse *p, const PgQueryProtobuf *pb)
 			scan->tokens[n++] = scan->tokens[i];
 	p->tokens.t = scan->tokens;
 	p->tokens.n = n;
+	for (size_t i = 0; i < n; i++)
+		p->long_names = p->long_names || is_long_name(p->tokens.t[i]);
 	return true;
 }
 
@@ -291,6 +302,7 @@ analyze_miss(
 	out->parsed = p.text != NULL && parse_scan(&p) && parse_tree(&p) &&
 		      parse_statements(&p, out);
 	out->syntax_error = p.syntax_error;
+	out->long_names = p.long_names;
 	if (!out->parsed)
 		out->error = p.error != NULL ? p.error : "out of memory";
 }

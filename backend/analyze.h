@@ -223,6 +223,7 @@ struct analyzed_statement {
 struct analysis {
 	bool parsed;		/* false: too long, not UTF-8, syntax error */
 	const char *error;	/* why not, for the operator log */
+	bool long_names;	/* that the server cuts off, and says so */
 	bool syntax_error;	/* the grammar refused it, so PostgreSQL 15 will */
 	struct analyzed_statement *statements;
 	size_t n_statements;	/* 0: empty query */

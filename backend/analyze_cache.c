@@ -263,6 +263,7 @@ entry_new(const struct shape *s, const struct analysis *an, uint64_t shape)
 	p = (struct pack){ (char *)e + head, 0 };
 	e->key = pack_mem(&p, s->key.data, s->key.len);
 	e->analysis.parsed = true;
+	e->analysis.long_names = an->long_names;
 	e->analysis.n_statements = an->n_statements;
 	e->analysis.statements = pack_statements(&p, an);
 	places = e->places;

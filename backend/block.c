@@ -140,11 +140,11 @@ block_undo(struct session *s, int64_t *timeout_ms, struct buf *raw_error)
 }
 
 enum exchange_end
-block_commit(struct session *s, struct buf *raw_error)
+block_run(struct session *s, const char *sql, struct buf *raw_error)
 {
 	enum exchange_end end;
 
-	exchange_put(s, "COMMIT", NULL, 0);
+	exchange_put(s, sql, NULL, 0);
 	exchange_put_sync(s);
 	end = exchange_read(s, NULL, NULL, NULL, raw_error);
 	if (end == EXCHANGE_LOST ||

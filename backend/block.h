@@ -55,8 +55,8 @@ PGW_MUSTCHECK enum exchange_end block_undo(
  */
 PGW_MUSTCHECK bool block_is_serializable(struct session *s);
 
-/* COMMIT and Sync; an error of the COMMIT in raw_error. */
-PGW_MUSTCHECK enum exchange_end block_commit(
-    struct session *s, struct buf *raw_error);
+/* BEGIN, COMMIT ... and Sync; its error in raw_error, if given. */
+PGW_MUSTCHECK enum exchange_end block_run(
+    struct session *s, const char *sql, struct buf *raw_error);
 
 #endif

@@ -154,24 +154,33 @@ put_spliced(struct buf *sql, const struct capture *c)
 }
 
 static void
-put_describe(struct wire *w, char what, const char *name)
+put_describe_portal(struct wire *w, const char *name)
 {
 	size_t at = wire_begin(w, PqMsg_Describe);
 
-	buf_put_u8(&w->out, (uint8_t)what);
+	buf_put_u8(&w->out, 'P');
 	buf_put_cstr(&w->out, name);
 	wire_end(w, at);
 }
 
 /*
- * SQL EXECUTE would plan what was prepared, and meet its errors: that its
- * result would be another one now, say.
+ * SQL EXECUTE would plan what was prepared, which the server counts, and meet
+ * its errors: that its result would be another one now, say.  So does a Bind.
  */
 static void
 put_prepared(struct wire *w, const struct capture *c)
 {
-	if (c->values.prepared != NULL)
-		put_describe(w, 'S', c->values.prepared);
+	size_t at;
+
+	if (c->values.prepared == NULL)
+		return;
+	at = wire_begin(w, PqMsg_Bind);
+	buf_put_cstr(&w->out, EXCHANGE_NAME);
+	buf_put_cstr(&w->out, c->values.prepared);
+	exchange_put_params(w, c->values.params, c->values.n);
+	buf_put_u16(&w->out, 0);
+	wire_end(w, at);
+	exchange_put_close_one(w, 'P', EXCHANGE_NAME);
 }
 
 /* The client's result formats, and text for our columns. */
@@ -242,7 +251,7 @@ put_execute(struct session *s, struct capture *c)
 	put_prepared(w, c);
 	name = put_parse_bound(s, c, own_name);
 	if (bind->check)
-		put_describe(w, 'P', bind->portal);
+		put_describe_portal(w, bind->portal);
 	if (bind->portal[0] != '\0')
 		exchange_put_close_one(w, 'P', bind->portal);
 	at = wire_begin(w, PqMsg_Bind);
@@ -270,7 +279,7 @@ put_unnamed_portal(struct session *s, struct capture *c, const char *statement)
 	buf_put_u16(&w->out, 0);
 	wire_end(w, at);
 	if (!c->joined || c->stmt->returning.len > 0)
-		put_describe(w, 'P', "");
+		put_describe_portal(w, "");
 	exchange_put_execute(w, "", 0);
 }
 

@@ -150,9 +150,7 @@ statement_message(struct reading *r, const struct message *m)
 {
 	switch (m->type) {
 	case PqMsg_RowDescription:
-		/* In the extended protocol the client asks for it itself.
-		 * The portal's comes last. */
-		buf_reset(&r->c->description);
+		/* In the extended protocol the client asks for it itself. */
 		if (r->c->bind == NULL)
 			buf_put(&r->c->description, m->raw, m->raw_len);
 		break;
@@ -182,14 +180,18 @@ statement_message(struct reading *r, const struct message *m)
 	}
 }
 
-/* A Query ends with the Close of both names, an Execute with its own answer. */
+/*
+ * A Query ends with the Close of both names, behind that of the portal for what
+ * SQL EXECUTE runs; an Execute with its own answer.
+ */
 static bool
 statement_ended(const struct capture *c, char type, int *closed)
 {
 	if (c->bind != NULL || c->joined)
 		return type == PqMsg_CommandComplete ||
 		       type == PqMsg_PortalSuspended;
-	return type == PqMsg_CloseComplete && ++*closed == 2;
+	return type == PqMsg_CloseComplete &&
+	       ++*closed == (c->values.prepared != NULL ? 3 : 2);
 }
 
 /* A slow client holds its own statement back. */

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "block.h"
 #include "catalog.h"
 #include "commitment.h"
 #include "ddl.h"
@@ -169,6 +170,51 @@ commit_hold(struct session *s, const struct message *m,
 	return sent ? COMMIT_SENT : COMMIT_GO;
 }
 
+/* OWN_COMMITTED: it may be. */
+static enum own_end
+settle_own_block(struct session *s, struct buf *error)
+{
+	enum settled settled;
+	enum exchange_end end;
+	struct facts f;
+
+	facts_put(s, s->txn, NULL, 0);
+	/* Without Sync the server is not idle while the record is written. */
+	wire_put_empty(&s->server, PqMsg_Flush);
+	end = facts_read(s, s->txn, &f, NULL, error);
+	if (end == EXCHANGE_ERROR) {
+		exchange_put_sync(s);
+		if (exchange_read_ready(s, NULL, NULL) != EXCHANGE_LOST)
+			return OWN_ERROR;
+	}
+	if (end != EXCHANGE_DONE)
+		return OWN_LOST;
+	settled = commit_settle(s, &f);
+	if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
+		return refusal_commit(s, settled) ? OWN_REFUSED : OWN_LOST;
+	KILLPOINT("recorded");
+	return OWN_COMMITTED;
+}
+
+enum own_end
+commit_own_block(struct session *s, struct buf *error)
+{
+	enum own_end settled = OWN_COMMITTED;
+	enum exchange_end end;
+
+	if (s->txn->dirty)
+		settled = settle_own_block(s, error);
+	if (settled != OWN_COMMITTED)
+		return settled;
+	s->committing = s->txn->published;
+	end = block_run(s, "COMMIT", error);
+	s->committing = false;
+	if (end == EXCHANGE_LOST)
+		return OWN_LOST;
+	/* A deferred constraint: the server sends that alone. */
+	return end == EXCHANGE_ERROR ? OWN_ERROR : OWN_COMMITTED;
+}
+
 /* --- outcomes --- */
 
 static enum record_outcome
@@ -222,6 +268,8 @@ commit_answer_ready(struct session *s)
 {
 	size_t at;
 
+	if (s->one_answer)
+		return;
 	session_end_aside(s);
 	at = wire_begin(&s->client, PqMsg_ReadyForQuery);
 	buf_put_u8(&s->client.out, (uint8_t)s->status);

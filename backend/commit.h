@@ -57,10 +57,23 @@ enum commit_step {
 PGW_MUSTCHECK enum commit_step commit_hold(struct session *s,
 	const struct message *m, const struct pipeline_entry *entry);
 
+enum own_end {
+	OWN_COMMITTED,
+	OWN_ERROR,	/* in *error; a block that is left is to be rolled back */
+	OWN_REFUSED,	/* the client has its answer */
+	OWN_LOST
+};
+/*
+ * A block that the proxy has opened around what the client sent: its record,
+ * then the COMMIT, of which the client is told by the caller.
+ */
+PGW_MUSTCHECK enum own_end commit_own_block(
+	struct session *s, struct buf *error);
+
 /* ReadyForQuery came from the server: s->status is new. */
 void commit_ready(struct session *s);
 /* The same, and the ReadyForQuery for the client is the proxy's own: what was
- * set aside for it comes first. */
+ * set aside for it comes first.  Nothing while s->one_answer. */
 void commit_answer_ready(struct session *s);
 /* The transaction has ended: its outcome goes out, all is forgotten. */
 void commit_end(struct session *s);

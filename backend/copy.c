@@ -25,12 +25,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
 #include "capture.h"
 #include "commit.h"
 #include "copy_rows.h"
 #include "counters.h"
 #include "exchange.h"
-#include "killpoint.h"
 #include "refusal.h"
 #include "rowtext.h"
 #include "txn.h"
@@ -319,21 +319,6 @@ answered(struct copy *c)
 	return STATEMENT_TAKEN;
 }
 
-/* One statement of the proxy's own, with its Sync. */
-static enum exchange_end
-own(struct copy *c, const char *sql)
-{
-	enum exchange_end answer;
-
-	exchange_put(c->s, sql, NULL, 0);
-	exchange_put_sync(c->s);
-	answer = exchange_read(c->s, NULL, NULL, NULL, &c->error);
-	if (answer == EXCHANGE_LOST ||
-	    exchange_read_ready(c->s, NULL, NULL) == EXCHANGE_LOST)
-		return EXCHANGE_LOST;
-	return answer;
-}
-
 /*
  * The client has an ErrorResponse; a block of ours ends, unclaimed.  Nothing
  * can be sent amid a message of the client's: then it is told first.
@@ -353,7 +338,7 @@ end_failed(struct copy *c)
 		if (!pass_all(c))
 			return STATEMENT_STOP;
 	}
-	if (own(c, "ROLLBACK") != EXCHANGE_DONE)
+	if (block_run(s, "ROLLBACK", &c->error) != EXCHANGE_DONE)
 		return STATEMENT_STOP;
 	if (!amid)
 		return answered(c);
@@ -425,36 +410,17 @@ take_rows(struct copy *c)
 static enum statement_step
 finish_own_block(struct copy *c)
 {
-	struct session *s = c->s;
-	enum settled settled;
-	enum exchange_end answer;
-	struct facts f;
-
-	facts_put(s, s->txn, NULL, 0);
-	/* Without Sync the server is not idle while the record is written. */
-	wire_put_empty(&s->server, PqMsg_Flush);
-	answer = facts_read(s, s->txn, &f, NULL, &c->error);
-	if (answer == EXCHANGE_ERROR) {
-		exchange_put_sync(s);
-		if (exchange_read_ready(s, NULL, NULL) != EXCHANGE_LOST)
-			return answer_error(c);
-	}
-	if (answer != EXCHANGE_DONE)
-		return STATEMENT_STOP;
-	settled = commit_settle(s, &f);
-	if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
-		return refusal_commit(s, settled) ? STATEMENT_TAKEN
-						  : STATEMENT_STOP;
-	KILLPOINT("recorded");
-	s->committing = settled == SETTLED_RECORDED;
-	answer = own(c, "COMMIT");
-	s->committing = false;
-	if (answer == EXCHANGE_LOST)
-		return STATEMENT_STOP;
-	/* A deferred constraint: the server sends that alone. */
-	if (answer == EXCHANGE_ERROR)
+	switch (commit_own_block(c->s, &c->error)) {
+	case OWN_COMMITTED:
+		break;
+	case OWN_ERROR:
 		return answer_error(c);
-	wire_put(&s->client, c->complete.data, c->complete.len);
+	case OWN_REFUSED:
+		return STATEMENT_TAKEN;
+	case OWN_LOST:
+		return STATEMENT_STOP;
+	}
+	wire_put(&c->s->client, c->complete.data, c->complete.len);
 	return answered(c);
 }
 
@@ -528,7 +494,7 @@ finish(struct copy *c)
 	if (c->autocommit)
 		return finish_own_block(c);
 	if (rows == COPY_ROWS_FOUND &&
-	    own(c, COPY_ROWS_RELEASE) == EXCHANGE_LOST)
+	    block_run(s, COPY_ROWS_RELEASE, &c->error) == EXCHANGE_LOST)
 		return STATEMENT_STOP;
 	wire_put(&s->client, c->complete.data, c->complete.len);
 	return answered(c);
@@ -547,7 +513,7 @@ run(struct copy *c, const struct message *m)
 	if (c->limit > MAX_DATA)
 		c->limit = MAX_DATA;
 	if (c->autocommit)
-		switch (own(c, "BEGIN")) {
+		switch (block_run(s, "BEGIN", &c->error)) {
 		case EXCHANGE_LOST:
 			return STATEMENT_STOP;
 		case EXCHANGE_ERROR: /* a cancel, say */

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "pipeline.h"
 #include "refusal.h"
+#include "several.h"
 #include "txn.h"
 #include "weigh.h"
 
@@ -61,7 +62,7 @@ commit_held(struct session *s, struct capture *c)
 	enum exchange_end end;
 
 	if (c->own_block) {
-		end = block_commit(s, &c->error);
+		end = block_run(s, "COMMIT", &c->error);
 	} else {
 		exchange_put_sync(s);
 		end = exchange_read_ready(s, NULL, &c->error);
@@ -110,7 +111,7 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 	d->suspended = c->suspended;
 	if (is_alone(d, c))
 		return finish_alone(s, d, c);
-	wire_put(&s->client, c->held.data, c->held.len);
+	several_put_complete(s, c->held.data, c->held.len);
 	if (d->bind == NULL)
 		commit_answer_ready(s);
 	return STATEMENT_DONE;
@@ -123,7 +124,7 @@ statement_error(struct session *s, struct dml *d, struct capture *c)
 	/* An intent's record follows, whatever happened. */
 	if (s->txn->intent && !commit_must_publish(s))
 		return STATEMENT_STOP;
-	wire_put(&s->client, c->error.data, c->error.len);
+	several_put_error(s, &c->error);
 	d->sync_used = d->bind != NULL && (c->sync_sent || c->own_block);
 	if (d->sync_used)
 		s->batch_open = false;

@@ -22,6 +22,7 @@
 #include "execute.h"
 #include "log.h"
 #include "pipeline.h"
+#include "several.h"
 #include "txn.h"
 
 static void
@@ -167,12 +168,14 @@ note_unseen(struct session *s, enum stmt_kind kind)
 		txn_lose_savepoints(s->txn);
 }
 
-/* Never split: positions and implicit transactions would change. */
+/* One by one if that is the same; else nothing of it is followed. */
 static enum statement_step
 several(struct session *s, const struct message *m, const struct analysis *a)
 {
 	bool writes = false, ends = false;
 
+	if (s->status != PQ_FAILED && several_takes(s, a))
+		return several_run(s, m, a, single);
 	for (size_t i = 0; i < a->n_statements; i++) {
 		const struct analyzed_statement *st = &a->statements[i];
 

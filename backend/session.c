@@ -188,6 +188,8 @@ session_relay_aside(struct session *s, const struct message *m)
 void
 session_end_aside(struct session *s)
 {
+	if (s->one_answer)
+		return;
 	wire_put(&s->client, s->aside.data, s->aside.len);
 	buf_reset(&s->aside);
 	s->setting_aside = false;

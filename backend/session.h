@@ -21,6 +21,7 @@
 
 struct catalog;
 struct extras;
+struct part;
 struct pipeline;
 struct portals;
 struct txn;
@@ -94,6 +95,10 @@ struct session {
 	bool setting_aside;
 	struct buf aside;
 	struct buf encoded;	/* the record on its way into the lane */
+	/* A Query of several statements, which run one by one (several.c): one
+	 * answer's end for all; and the one that runs, or NULL. */
+	bool one_answer;
+	struct part *part;
 	bool fatal_seen;	/* the client was told why it ends */
 	bool left_behind;	/* an error left statements of ours open */
 	bool lost;		/* a look-up of ours has no answer: it is over */

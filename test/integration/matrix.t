@@ -308,10 +308,29 @@ my @cases = (
 		. "update t set v = 'b' where id = 2"], only => 'simple'],
 	['SELECT and DML in one message', $t, ["select 1; insert into t values (70, "
 		. "'b'); select v from t where id = 70"], only => 'simple'],
+	['sets and tables in one message', "$t create table u (id int primary key, v "
+		. 'text)', ["update t set v = 'a' where n = 2; insert into u select id, v "
+		. "from t where n = 2; delete from t where id in (select id from u); "
+		. "update t set v = 'b'; truncate u"], only => 'simple'],
+	['a message in a block', $t, ['begin', "update t set v = 'a' where id = 2; "
+		. 'delete from t where n = 3 returning *', 'savepoint a', "update t set v "
+		. "= 'b'; insert into t values (70, 'c')", 'rollback to a', 'commit'],
+		only => 'simple'],
+	['EXECUTE in one message', $t, ['prepare q (int, text) as update t set v = $2 '
+		. 'where id = $1', "execute q(3, 'e'); execute q(4, 'f')"],
+		only => 'simple'],
 	['a block in one message', $t, ["begin; update t set v = 'a' where id = 2; "
 		. 'commit'], only => 'simple'],
 	['DML and DDL in one message', $t, ["update t set v = 'a' where id = 2; "
 		. 'create table made (id int)'], only => 'simple'],
+	['DML and CALL in one message', "$t create procedure pr(i int) language "
+		. 'plpgsql as $f$ begin update t set n = n + 1 where id = i; end $f$',
+		["update t set v = 'a' where id = 2; call pr(3)"], only => 'simple'],
+	['one message, deferred error', 'create table d (id int primary key, u int '
+		. 'unique deferrable initially deferred); insert into d values (1, 1), '
+		. '(2, 2)', ['update d set u = 2 where id = 1; update d set u = 1 where id '
+		. '= 2', 'update d set u = 1 where id = 1; select 1'],
+		only => 'simple'],
 	['one message that fails', $t, ["update t set v = 'a' where id = 2; select "
 		. '1 / 0'], only => 'simple'],
 
