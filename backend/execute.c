@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "argument.h"
 #include "dml.h"
@@ -160,6 +161,35 @@ take_text(struct session *s, struct execute *e, const struct found *f)
 	return true;
 }
 
+/* 'now', 'today' ...: what is between the quotes is not looked at. */
+static bool
+has_time_word(const char *text, size_t len)
+{
+	static const char *const words[] = { "now", "today", "tomorrow",
+		"yesterday" };
+
+	for (size_t i = 0; i < len; i++)
+		for (size_t k = 0; k < sizeof(words) / sizeof(*words); k++) {
+			size_t n = strlen(words[k]);
+
+			if (n <= len - i &&
+			    strncasecmp(text + i, words[k], n) == 0 &&
+			    (n == len - i || text[i + n] != '('))
+				return true;
+		}
+	return false;
+}
+
+/* Its literals became values when it was prepared: are they still the same? */
+static bool
+means_the_same(const struct session *s, const struct buf *text)
+{
+	const char *t = (const char *)text->data;
+
+	return memchr(t, '\'', text->len) == NULL ||
+	       (!s->restyled && !has_time_word(t, text->len));
+}
+
 static enum execute_what
 weigh(struct session *s, struct execute *e, bool reads, bool said)
 {
@@ -171,7 +201,9 @@ weigh(struct session *s, struct execute *e, bool reads, bool said)
 	e->stmt = &a->statements[0];
 	if (reads && statement_only_reads(s, e->stmt))
 		return EXECUTE_READS;
-	return said && dml_takes(e->stmt) ? EXECUTE_DML : EXECUTE_UNKNOWN;
+	return said && means_the_same(s, &e->text) && dml_takes(e->stmt)
+		   ? EXECUTE_DML
+		   : EXECUTE_UNKNOWN;
 }
 
 enum execute_what

@@ -222,6 +222,14 @@ copy(const char *v)
 	return c;
 }
 
+/* What a literal that was read before may not mean any more. */
+static bool
+is_style(const char *name)
+{
+	return strcmp(name, "TimeZone") == 0 || strcmp(name, "DateStyle") == 0 ||
+	       strcmp(name, "IntervalStyle") == 0;
+}
+
 void
 session_note_parameter(struct session *s, const struct message *m)
 {
@@ -232,6 +240,7 @@ session_note_parameter(struct session *s, const struct message *m)
 		return;
 	for (size_t i = 0; i < s->n_parameters; i++)
 		if (strcmp(s->parameters[i].name, name) == 0) {
+			s->restyled = s->restyled || is_style(name);
 			free(s->parameters[i].value);
 			s->parameters[i].value = copy(value);
 			return;

@@ -61,6 +61,7 @@ struct session {
 		char *value;
 	} *parameters;
 	size_t n_parameters;
+	bool restyled;		/* another TimeZone, DateStyle since the start */
 
 	struct pipeline *pipeline; /* what the server has not answered */
 	struct portals *portals; /* its prepared statements and portals */

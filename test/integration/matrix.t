@@ -283,6 +283,10 @@ my @cases = (
 		. 'null, null, null)']],
 	['EXECUTE, computed arguments', $t, ['prepare q (int) as update t set n = 7 '
 		. 'where id = $1', 'execute q(1 + 2)']],
+	['EXECUTE, literals of before', 'create table d (id int primary key, z '
+		. 'timestamptz)', ["prepare q as insert into d values (1, '2026-02-03 "
+		. "04:05')", "set timezone = 'Asia/Tokyo'", 'execute q',
+		"prepare r as insert into d values (2, 'yesterday')", 'execute r']],
 	['EXECUTE that fails', $t, ['prepare q (int) as update t set n = 1 / $1 '
 		. 'where id = 1', 'execute q(0)']],
 	['EXECUTE of a SELECT', $t, ['prepare q (int) as select * from t where id '
