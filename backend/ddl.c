@@ -109,15 +109,21 @@ ddl_note(
 {
 	struct txn *t = s->txn;
 	const char *sql = text + st->text.at;
+	size_t len = st->text.len;
 
 	if (!is_ddl(st))
 		return;
-	switch (ddl_kind_of(sql, st->text.len)) {
+	switch (ddl_kind_of(sql, len)) {
 	case DDL_IGNORED:
 		return;
 	case DDL_REFUSED:
 		txn_ddl_reason(t, "unsupported");
-		return;
+		break;
+	case DDL_SECRET:
+		txn_ddl_reason(t, "unsupported");
+		sql = "***";
+		len = strlen(sql);
+		break;
 	case DDL_REPLAYED:
 	case DDL_OF_QUERY:
 		break;
@@ -127,7 +133,7 @@ ddl_note(
 		return;
 	}
 	ask_settings(s);
-	if (!txn_add_ddl(t, sql, st->text.len, st->type))
+	if (!txn_add_ddl(t, sql, len, st->type))
 		txn_ddl_reason(t, "too_large");
 }
 
@@ -159,14 +165,27 @@ ddl_note_several(struct session *s, const char *text, const struct analysis *a)
 		txn_ddl_reason(s->txn, reason);
 }
 
+/* What is not looked into may have run DDL of its own. */
+static bool
+is_opaque(const struct txn *t)
+{
+	static const char *const reasons[] = { "call", "do", "execute",
+		"function", "function_call", "mixed_protocols", "not_parsed" };
+
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(*reasons); i++)
+		if (t->capture == CAPTURE_UNSUPPORTED &&
+		    strcmp(t->reason, reasons[i]) == 0)
+			return true;
+	return false;
+}
+
 void
 ddl_publish(struct session *s, enum record_outcome outcome)
 {
 	struct txn *t = s->txn;
 	struct record r;
 
-	/* What is not looked into may have run DDL of its own. */
-	if (t->published && t->capture == CAPTURE_UNSUPPORTED)
+	if (t->published && is_opaque(t))
 		txn_ddl_reason(t, "opaque");
 	if (t->n_ddl == 0 && t->ddl_reason[0] == '\0')
 		return;

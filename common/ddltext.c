@@ -143,10 +143,13 @@ kind_of_object(struct words *w, bool create)
 		"SYSTEM", NULL };
 	static const char *const modifiers[] = { "OR", "REPLACE", "UNLOGGED",
 		"UNIQUE", "CONSTRAINT", "RECURSIVE", NULL };
+	static const char *const secret[] = { "SERVER", "FOREIGN", NULL };
 	static const char *const concurrently[] = { "CONCURRENTLY", NULL };
 
 	while (is_one_of(next(w), modifiers))
 		continue;
+	if (is_one_of(w->word, secret))
+		return DDL_SECRET;
 	if (is_one_of(w->word, ignored))
 		return DDL_IGNORED;
 	if (strcmp(w->word, "MATERIALIZED") == 0)

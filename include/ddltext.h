@@ -21,7 +21,9 @@ enum ddl_kind {
 	DDL_IGNORED,
 	/* May change what a copy has, but not there: extensions, languages, what
 	 * is CONCURRENTLY, anything that is not known. */
-	DDL_REFUSED
+	DDL_REFUSED,
+	/* The same, and its text may hold a password. */
+	DDL_SECRET
 };
 
 enum ddl_kind ddl_kind_of(const char *sql, size_t len);

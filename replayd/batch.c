@@ -70,6 +70,7 @@ struct batch {
 	struct group groups[GROUPS]; /* a ring, oldest first */
 	unsigned first;
 	unsigned n_groups;
+	int64_t made_us; /* of what was read last */
 };
 
 struct batch *
@@ -143,7 +144,10 @@ read_record(struct batch *b, const struct worker_job *job, struct arena *a,
 	if (!read_frame(b, job, SPOOL_RECORD, &f) || f.payload_len > max_bytes)
 		return false;
 	bytes = arena_memdup(a, f.payload, f.payload_len);
-	return bytes != NULL && record_decode(bytes, f.payload_len, a, r);
+	if (bytes == NULL || !record_decode(bytes, f.payload_len, a, r))
+		return false;
+	b->made_us = r->time_us;
+	return true;
 }
 
 void
@@ -163,6 +167,12 @@ batch_push(struct batch *b, const struct worker_job *job)
 			       b->replay, &s->record, s->arena, &s->verdict)
 		       ? SLOT_WAITING
 		       : SLOT_ALONE;
+}
+
+int64_t
+batch_made_us(const struct batch *b)
+{
+	return b->made_us;
 }
 
 bool
@@ -229,8 +239,10 @@ run_ddl(struct batch *b, struct slot *s)
 	s->state = SLOT_DONE;
 	arena_reset(b->large);
 	if (read_frame(b, &s->wanted, SPOOL_DDL, &f) &&
-	    record_decode(f.payload, f.payload_len, b->large, &r))
+	    record_decode(f.payload, f.payload_len, b->large, &r)) {
+		b->made_us = r.time_us;
 		return schema_ddl(replay_schema(b->replay), &r);
+	}
 	log_warning("ddl_unreadable",
 	    "a message of DDL cannot be read from the spool");
 	return true;

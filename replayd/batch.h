@@ -41,6 +41,9 @@ void batch_push(struct batch *b, const struct worker_job *job);
  */
 PGW_MUSTCHECK bool batch_step(struct batch *b);
 
+/* When the record of the last job, or DDL, was made. */
+int64_t batch_made_us(const struct batch *b);
+
 /* The oldest job is done. */
 PGW_MUSTCHECK bool batch_is_done(const struct batch *b);
 /*

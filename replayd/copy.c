@@ -17,7 +17,8 @@
 
 #include "blueprint.h"
 #include "cluster.h"
-#include "definition_sql.h"
+#include "definition.h"
+#include "drift.h"
 #include "ioutil.h"
 #include "log.h"
 #include "query.h"
@@ -104,7 +105,6 @@ copy_loader(const struct config *c, const char *database)
 	return conn;
 }
 
-/* Expressions are printed as the child has them printed. */
 PGconn *
 copy_catalog(const struct config *c, struct schema_copy *copy)
 {
@@ -113,10 +113,7 @@ copy_catalog(const struct config *c, struct schema_copy *copy)
 	PQfinish(copy->catalog);
 	copy->asked = false;
 	copy->catalog = copy_loader(c, copy->name);
-	if (copy->catalog != NULL &&
-	    !query_run(copy->catalog, "schema_query",
-		"SELECT pg_catalog.set_config(v.name, v.value, false)"
-		" FROM (VALUES " DEFINITION_SETTINGS ") v(name, value)")) {
+	if (copy->catalog != NULL && !definition_settings(copy->catalog)) {
 		PQfinish(copy->catalog);
 		copy->catalog = NULL;
 	}
@@ -604,8 +601,12 @@ make_of(struct copy_maker *m, struct schema_copy *copy, PGconn *conn,
 	*reason = REASON_SCHEMA_DUMP_FAILED;
 	if (ok) {
 		*reason = REASON_VERIFICATION_CLUSTER;
+		if (copy->ready)
+			drift_begin(m->config, copy, &fresh, conn);
 		renew(copy, &fresh);
 		ok = copy->ready = build(m, copy, server, extensions);
+		if (ok)
+			drift_restored(m->config, copy);
 		blueprint_keep(
 		    m->config, copy->name, m->dump.archive, server, extensions);
 	} else {
@@ -635,6 +636,20 @@ copy_make(struct copy_maker *m, struct schema_copy *copy, enum reason *reason)
 		    copy->n_tables,
 		    (long long)((io_monotonic_us() - start) / 1000));
 	return ok;
+}
+
+bool
+copy_is_outdated(const struct copy_maker *m, struct schema_copy *copy)
+{
+	enum reason reason;
+	PGconn *conn = copy_ask_server(m->config, copy->database, &reason);
+	struct schema_copy now = { 0 };
+	bool outdated = conn != NULL && read_tables(conn, &now) &&
+			drift_looks_so(m->config, copy, &now, conn);
+
+	free_tables(&now);
+	PQfinish(conn);
+	return outdated;
 }
 
 static int

@@ -22,6 +22,8 @@
 #include "reason.h"
 #include "record.h"
 
+struct drift;
+
 #define SCHEMA_FINGERPRINT_BYTES 33	/* md5 in hex and a NUL */
 
 struct schema_table {
@@ -45,10 +47,13 @@ struct schema_copy {
 	char *database;			/* on the server */
 	char name[64];			/* in the verification cluster */
 	bool ready;
+	bool used;			/* since schema_look() */
+	int64_t looked_us;		/* monotonic */
 	unsigned generation;		/* how often DDL was run in it */
 	bool triggers_due;		/* copy_set_triggers() */
 	PGconn *catalog;		/* copy_catalog()'s, or NULL */
 	bool asked;			/* definition.c's */
+	struct drift *drift;		/* drift.h's, or NULL */
 	PGconn *ddl;			/* the replay role's, for barrier.h; or NULL */
 	struct schema_table *tables;	/* sorted by oid */
 	size_t n_tables;
@@ -85,6 +90,11 @@ PGW_MUSTCHECK bool copy_make(struct copy_maker *m, struct schema_copy *copy,
 PGW_MUSTCHECK bool copy_make_from(struct copy_maker *m,
 	struct schema_copy *copy, const struct record *r,
 	const PGresult *server, const PGresult *extensions);
+
+/* What the server's tables are now, and what the copy would be of a dump now is
+ * another: drift.h. */
+PGW_MUSTCHECK bool copy_is_outdated(const struct copy_maker *m,
+	struct schema_copy *copy);
 
 /* Closes what is open and forgets its tables; the database stays. */
 void copy_forget(struct schema_copy *copy);

@@ -26,6 +26,10 @@ static const char one_sql[] =
 	"SELECT pg_catalog.md5(" DEFINITION ")" TABLES
 	" WHERE n.nspname" CATALOG_EQ "CAST($1 AS pg_catalog.text)"
 	" AND c.relname" CATALOG_EQ "CAST($2 AS pg_catalog.text)";
+static const char text_sql[] =
+	"SELECT " DEFINITION TABLES
+	" WHERE n.nspname" CATALOG_EQ "CAST($1 AS pg_catalog.text)"
+	" AND c.relname" CATALOG_EQ "CAST($2 AS pg_catalog.text)";
 static const char all_sql[] =
 	"SELECT n.nspname, c.relname, pg_catalog.md5(" DEFINITION ")" TABLES
 	" WHERE c.relkind" CATALOG_EQ
@@ -75,6 +79,33 @@ definition_ask(const struct config *c, struct schema_copy *copy,
 		log_warning("schema_query", "%s", PQresultErrorMessage(res));
 	PQclear(res);
 	return ok;
+}
+
+char *
+definition_text(PGconn *conn, const char *schema, const char *table)
+{
+	const char *values[] = { schema, table };
+	char *text = NULL;
+	PGresult *res;
+
+	if (conn == NULL)
+		return NULL;
+	res = PQexecParams(conn, text_sql, 2, NULL, values, NULL, NULL, 0);
+	if (PQresultStatus(res) != PGRES_TUPLES_OK)
+		log_warning("schema_query", "%s", PQresultErrorMessage(res));
+	else if (PQntuples(res) == 1)
+		text = strdup(PQgetvalue(res, 0, 0));
+	PQclear(res);
+	return text;
+}
+
+/* Expressions are printed as the child has them printed. */
+bool
+definition_settings(PGconn *conn)
+{
+	return query_run(conn, "schema_query",
+	    "SELECT pg_catalog.set_config(v.name, v.value, false)"
+	    " FROM (VALUES " DEFINITION_SETTINGS ") v(name, value)");
 }
 
 static void

@@ -19,6 +19,15 @@ PGW_MUSTCHECK bool definition_ask(const struct config *c,
 	char out[SCHEMA_FINGERPRINT_BYTES]);
 
 /*
+ * The lines themselves, over a connection to a copy (copy_catalog()) or to the
+ * server after definition_settings(); the caller's to free().  NULL: there is
+ * none of this name, or logged.
+ */
+PGW_MUSTCHECK char *definition_text(PGconn *conn, const char *schema,
+	const char *table);
+PGW_MUSTCHECK bool definition_settings(PGconn *conn);
+
+/*
  * Before the copy changes: each table keeps what it is now, so that its
  * fingerprint is still believed if that is the same afterwards.
  */

@@ -447,7 +447,7 @@ wait_and_read(struct recorder *r, bool more)
 	if (p[POLL_RESOLVER].revents != 0)
 		read_answers(r);
 	dispatch_receive(
-	    r->track.dispatch, p + POLL_WORKERS, track_verdict, &r->track);
+	    r->track.dispatch, p + POLL_WORKERS, track_answer, &r->track);
 }
 
 /* True if there is more in the spool. */

@@ -17,6 +17,7 @@
 #include "barrier.h"
 #include "blueprint.h"
 #include "definition.h"
+#include "drift.h"
 #include "ioutil.h"
 #include "log.h"
 #include "merkle.h"
@@ -30,6 +31,8 @@
 #define INCOMPLETE_US INT64_C(60000000)
 #define UNREACHABLE_US INT64_C(2000000)
 #define DUMP_TRIES 4
+/* How often an idle worker compares a copy with the server. */
+#define LOOK_US INT64_C(10000000)
 
 struct schema {
 	unsigned index;
@@ -58,6 +61,7 @@ schema_free(struct schema *s)
 	while ((copy = s->copies) != NULL) {
 		s->copies = copy->next;
 		copy_forget(copy);
+		drift_forget(copy);
 		free(copy->database);
 		free(copy);
 	}
@@ -249,6 +253,7 @@ schema_copy_ready(struct schema *s, const struct record *r)
 	struct schema_copy *copy = copy_of(s, r->database);
 	const char *wanted;
 
+	copy->used = true;
 	return copy->ready && fits(s, copy, r, false, &wanted) == FIT ? copy
 								      : NULL;
 }
@@ -298,6 +303,7 @@ schema_copy_for(struct schema *s, const struct record *r, enum reason *reason)
 		return NULL;
 	}
 	copy = copy_of(s, r->database);
+	copy->used = true;
 	if (!find_fit(s, copy, r, &fit, &wanted, reason))
 		return NULL;
 	if (fit == FIT) {
@@ -332,15 +338,56 @@ schema_ddl(struct schema *s, const struct record *r)
 	enum reason reason;
 	bool all = true;
 
+	copy->used = true;
 	if (s->maker.config->backend_user[0] == '\0')
 		return true;
 	/* The sooner there is one, the less is lost. */
 	if (!copy->ready && !make(s, copy, &reason))
 		return reason != REASON_NONE;
 	if (r->time_us < copy->dump_us || r->n_statements == 0 ||
-	    !prepare_for_ddl(s, copy))
+	    !prepare_for_ddl(s, copy)) {
+		drift_note_ddl(copy, r);
 		return true;
-	return barrier_run(s->maker.config, copy, r, &all);
+	}
+	if (!barrier_run(s->maker.config, copy, r, &all))
+		return false;
+	if (!all || r->capture_reason[0] != '\0')
+		drift_note_ddl(copy, r);
+	return true;
+}
+
+void
+schema_settle(struct schema *s, int64_t made_us, struct buf *messages)
+{
+	for (struct schema_copy *c = s->copies; c != NULL; c = c->next)
+		drift_settle(c, made_us, messages);
+}
+
+bool
+schema_waits(const struct schema *s)
+{
+	for (const struct schema_copy *c = s->copies; c != NULL; c = c->next)
+		if (drift_waits(c) || (c->ready && c->used))
+			return true;
+	return false;
+}
+
+/* Tables that no job needs may have been changed, too. */
+void
+schema_look(struct schema *s)
+{
+	int64_t now = io_monotonic_us();
+	enum reason reason;
+
+	for (struct schema_copy *c = s->copies; c != NULL; c = c->next) {
+		if (!c->ready || !c->used || now - c->looked_us < LOOK_US)
+			continue;
+		c->used = false;
+		c->looked_us = now;
+		if (copy_is_outdated(&s->maker, c) && !make(s, c, &reason))
+			log_debug(
+			    "schema_look", "no dump: %s", reason_name(reason));
+	}
 }
 
 bool

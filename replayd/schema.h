@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "attr.h"
+#include "buf.h"
 #include "config.h"
 #include "copy.h"
 #include "reason.h"
@@ -59,6 +60,19 @@ PGW_MUSTCHECK bool schema_is_stale(struct schema *s, struct schema_copy *copy,
  * schema_copy_for() does.  False: SIGTERM is pending.
  */
 PGW_MUSTCHECK bool schema_ddl(struct schema *s, const struct record *r);
+
+/*
+ * The queue has come to what was made then, or nothing is in it: appends
+ * messages to the recorder of what was changed and no DDL explains (drift.h).
+ */
+void schema_settle(struct schema *s, int64_t made_us, struct buf *messages);
+/*
+ * Nothing has come for a while: compares the copies that were used since with
+ * the server, and makes those anew that are not like it.  May block.
+ */
+void schema_look(struct schema *s);
+/* There is something that one of these two may have to do later. */
+PGW_MUSTCHECK bool schema_waits(const struct schema *s);
 
 /* True if there is a schema of this name, with tables. */
 PGW_MUSTCHECK bool schema_has_namespace(struct schema_copy *copy,

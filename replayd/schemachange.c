@@ -1,15 +1,21 @@
 /*
  * schemachange.c: the fields of the evidence line SchemaChange.
  *
- * Owns nothing, blocks never.  Called by track.c.
+ * Owns nothing, blocks never.  Called by track.c; drift.c in a worker encodes.
+ *
+ * Message of a worker: u8 WORKER_CHANGE, database schema table reason, each
+ * with its NUL, and old and new: u8 whether there is one, text with its NUL.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
 #include "schemachange.h"
 
-#include "buf.h"
+#include <string.h>
+
 #include "jsonx.h"
+#include "merkle.h"
 #include "scrub.h"
+#include "worker.h"
 
 static json_t *
 statement_text(const struct record_statement *s, bool normalized)
@@ -68,5 +74,134 @@ schemachange_witnessed(
 	jsonx_set(v, "statements", statements(r, normalized));
 	jsonx_set(v, "reason", jsonx_text_or_null(r->capture_reason));
 	jsonx_set(v, "spool", place(f));
+	return v;
+}
+
+/* --- what a worker found --- */
+
+static void
+put_text(struct buf *out, const char *s)
+{
+	buf_put_u8(out, s != NULL);
+	if (s != NULL)
+		buf_put_cstr(out, s);
+}
+
+void
+schemachange_encode(const struct schemachange *c, struct buf *out)
+{
+	size_t at = out->len;
+
+	buf_put_u32(out, 0);
+	buf_put_u8(out, WORKER_CHANGE);
+	buf_put_cstr(out, c->database);
+	buf_put_cstr(out, c->schema);
+	buf_put_cstr(out, c->table);
+	buf_put_cstr(out, c->reason);
+	put_text(out, c->old);
+	put_text(out, c->new);
+	buf_set_u32(out, at, (uint32_t)(out->len - at - 4));
+}
+
+static const char *
+take_text(struct rd *r)
+{
+	uint8_t there = rd_u8(r);
+
+	if (there > 1)
+		r->bad = true;
+	return there == 1 ? rd_cstr(r) : NULL;
+}
+
+static bool
+decode(const uint8_t *bytes, size_t n, struct schemachange *c)
+{
+	struct rd r = rd_init(bytes, n);
+
+	if (rd_u8(&r) != WORKER_CHANGE)
+		return false;
+	c->database = rd_cstr(&r);
+	c->schema = rd_cstr(&r);
+	c->table = rd_cstr(&r);
+	c->reason = rd_cstr(&r);
+	c->old = take_text(&r);
+	c->new = take_text(&r);
+	return !r.bad && rd_left(&r) == 0;
+}
+
+static json_t *
+version(const char *text)
+{
+	struct merkle_part part = { text, text == NULL ? 0 : strlen(text) };
+	struct merkle_hash hash;
+
+	if (text == NULL)
+		return json_null();
+	merkle_sha256(&part, 1, &hash);
+	return jsonx_hash(&hash);
+}
+
+/* text has this line. */
+static bool
+has_line(const char *text, const char *line, size_t len)
+{
+	while (text != NULL) {
+		size_t n = strcspn(text, "\n");
+
+		if (n == len && memcmp(text, line, len) == 0)
+			return true;
+		text = text[n] == '\n' ? text + n + 1 : NULL;
+	}
+	return false;
+}
+
+/* The lines of a that b has not. */
+static json_t *
+lines_without(const char *a, const char *b)
+{
+	json_t *list = jsonx_array();
+
+	while (a != NULL) {
+		size_t n = strcspn(a, "\n");
+
+		if (!has_line(b, a, n))
+			jsonx_append(list, jsonx_textn(a, n));
+		a = a[n] == '\n' ? a + n + 1 : NULL;
+	}
+	return list;
+}
+
+static json_t *
+difference(const struct schemachange *c)
+{
+	json_t *v = jsonx_object();
+
+	jsonx_set(v, "schema", jsonx_text(c->schema));
+	jsonx_set(v, "table", jsonx_text(c->table));
+	jsonx_set(v, "change",
+	    json_string(c->old == NULL   ? "added"
+			: c->new == NULL ? "dropped"
+					 : "changed"));
+	jsonx_set(v, "added", lines_without(c->new, c->old));
+	jsonx_set(v, "removed", lines_without(c->old, c->new));
+	return v;
+}
+
+json_t *
+schemachange_found(const uint8_t *bytes, size_t n)
+{
+	struct schemachange c;
+	json_t *v;
+
+	if (!decode(bytes, n, &c))
+		return NULL;
+	v = jsonx_object();
+	jsonx_set(v, "database", jsonx_text(c.database));
+	jsonx_set(v, "tx_id", json_null());
+	jsonx_set(v, "witnessed", json_false());
+	jsonx_set(v, "old_version", version(c.old));
+	jsonx_set(v, "new_version", version(c.new));
+	jsonx_set(v, "difference", difference(&c));
+	jsonx_set(v, "reason", jsonx_text_or_null(c.reason));
 	return v;
 }

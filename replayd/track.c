@@ -28,6 +28,7 @@
 #include "reason.h"
 #include "replay.h"
 #include "schemachange.h"
+#include "worker.h"
 
 #define MAX_LOGGED_MISMATCHES 10
 
@@ -161,10 +162,9 @@ distrust(const struct txn *x, struct verdict *v)
 	v->detail = "the worker verified, but not the claimed root";
 }
 
-void
-track_verdict(void *arg, const uint8_t *bytes, size_t n)
+static void
+take_verdict(struct track *t, const uint8_t *bytes, size_t n)
 {
-	struct track *t = arg;
 	char name[BUNDLE_NAME_BYTES];
 	struct verdict v;
 	struct txn *x;
@@ -187,6 +187,68 @@ track_verdict(void *arg, const uint8_t *bytes, size_t n)
 	distrust(x, &v);
 	bundled = v.kind == VERDICT_MISMATCH && keep_bundle(t, x, &v, name);
 	end_with_verdict(t, x, &v, bundled ? name : NULL);
+}
+
+/* Each worker finds what was changed behind the proxy's back. */
+static bool
+is_said(struct track *t, const json_t *line)
+{
+	struct merkle_part part = { NULL, 0 };
+	struct merkle_hash hash;
+	char *text;
+
+	/* The reason may differ. */
+	text = jsonx_dump(json_object_get(line, "difference"), &part.len);
+	part.data = text;
+	merkle_sha256(&part, 1, &hash);
+	free(text);
+	for (unsigned i = 0; i < t->n_changes && i < TRACK_CHANGES; i++)
+		if (memcmp(&t->changes[i], &hash, sizeof(hash)) == 0)
+			return true;
+	t->changes[t->n_changes++ % TRACK_CHANGES] = hash;
+	return false;
+}
+
+/* A name that is text; log_error() escapes what is in it. */
+static const char *
+name_in(const json_t *object, const char *member)
+{
+	const char *name = jsonx_get(object, member);
+
+	return name != NULL ? name : "?";
+}
+
+static void
+take_change(struct track *t, const uint8_t *bytes, size_t n)
+{
+	json_t *line = schemachange_found(bytes, n);
+	json_t *what;
+
+	if (line == NULL) {
+		log_error("change_unreadable",
+		    "a worker sent %zu bytes that are no change", n);
+		return;
+	}
+	if (is_said(t, line)) {
+		json_decref(line);
+		return;
+	}
+	what = json_object_get(line, "difference");
+	log_error("schema_changed_unwitnessed",
+	    "table %s.%s of database %s is defined otherwise, and no DDL that "
+	    "the proxy saw explains it",
+	    name_in(what, "schema"), name_in(what, "table"),
+	    name_in(line, "database"));
+	evidence_append(t->evidence, "SchemaChange", line);
+}
+
+void
+track_answer(void *arg, const uint8_t *bytes, size_t n)
+{
+	if (n > 0 && bytes[0] == WORKER_CHANGE)
+		take_change(arg, bytes, n);
+	else
+		take_verdict(arg, bytes, n);
 }
 
 /* --- outcomes --- */
@@ -495,7 +557,8 @@ take_ddl(struct track *t, const struct spool_frame *f)
 	struct record r;
 
 	if (!record_decode(f->payload, f->payload_len, t->arena, &r)) {
-		log_error("ddl_unreadable", "a message of DDL cannot be decoded");
+		log_error(
+		    "ddl_unreadable", "a message of DDL cannot be decoded");
 		return;
 	}
 	if (is_unseen_aside(t, f) && strcmp(r.capture_reason, "opaque") != 0)
@@ -514,8 +577,8 @@ oldest_undecided(const struct track *t)
 	size_t i = 0;
 
 	while ((x = txtable_next(t->open, &i)) != NULL)
-		if (!x->final && !x->prepared && !x->in_doubt &&
-		    x->made != 0 && x->made < oldest)
+		if (!x->final && !x->prepared && !x->in_doubt && x->made != 0 &&
+		    x->made < oldest)
 			oldest = x->made;
 	return oldest;
 }

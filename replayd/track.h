@@ -22,6 +22,8 @@
 /* A power of two: xids are dense, and few are lost in a crash. */
 #define TRACK_XIDS 16384
 
+#define TRACK_CHANGES 64
+
 struct track_xid {
 	uint64_t xid;
 	uint64_t tx_id;
@@ -33,6 +35,9 @@ struct track {
 	struct txtable *open;		/* the evidence log's */
 	struct dispatch *dispatch;
 	struct hold *hold;		/* in front of it */
+	/* Unwitnessed SchemaChange lines, as several workers find them. */
+	struct merkle_hash changes[TRACK_CHANGES];
+	unsigned n_changes;
 	unsigned n_workers;
 	int resolver_fd;		/* -1: nobody can be asked */
 	struct line_context context;
@@ -55,8 +60,8 @@ PGW_MUSTCHECK bool track_resume(struct track *t);
 void track_frame(struct track *t, const struct spool_frame *f);
 /* Once a round: what waited for outcomes goes on. */
 void track_release(struct track *t);
-/* A verdict's bytes from a worker; matches dispatch_fn, arg is the track. */
-void track_verdict(void *arg, const uint8_t *bytes, size_t n);
+/* A message's bytes from a worker; matches dispatch_fn, arg is the track. */
+void track_answer(void *arg, const uint8_t *bytes, size_t n);
 /* How a transaction ended; x may be gone after it. */
 void track_outcome(struct track *t, struct txn *x,
 	const struct record_outcome_message *m);

@@ -1,9 +1,9 @@
 /*
  * worker.c: the loop of a replay worker process.
  *
- * Takes jobs from the recorder, gives back verdicts in the same order.  Owns its
- * end of the socketpair and its copies of the databases.  Never writes to the
- * server.
+ * Takes jobs from the recorder, gives back verdicts in the same order.  Owns
+ * its end of the socketpair and its copies of the databases.  Never writes to
+ * the server.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -19,16 +19,23 @@
 
 #include "batch.h"
 #include "buf.h"
+#include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
 #include "procsig.h"
 #include "replay.h"
+#include "schema.h"
 #include "verdict.h"
 
 #define READ_JOBS 64
+/* How often an idle worker looks whether it can say what it found. */
+#define LOOK_MS 500
+/* Until all DDL that was seen has surely come. */
+#define IDLE_MS 3000
 
 struct worker {
 	int fd;
+	struct replay *replay;
 	struct batch *batch;
 	struct buf in; /* jobs not yet taken */
 	struct buf out;
@@ -36,18 +43,63 @@ struct worker {
 
 /* --- the socket --- */
 
+static bool
+write_out(struct worker *w)
+{
+	struct pollfd pfd = { .events = POLLOUT };
+	size_t done = 0;
+
+	pfd.fd = w->fd;
+	while (done < w->out.len) {
+		ssize_t n = write(w->fd, w->out.data + done, w->out.len - done);
+
+		if (n < 0 && errno == EAGAIN)
+			(void)poll(&pfd, 1, -1);
+		else if (n < 0 && errno != EINTR)
+			return false;
+		done += n > 0 ? (size_t)n : 0;
+	}
+	buf_reset(&w->out);
+	return true;
+}
+
+/* What is not about one job. */
+static bool
+say_changes(struct worker *w)
+{
+	struct schema *schema = replay_schema(w->replay);
+	bool idle = batch_is_empty(w->batch) && w->in.len == 0;
+
+	if (schema_waits(schema))
+		schema_settle(schema,
+		    idle ? io_now_us() : batch_made_us(w->batch), &w->out);
+	return write_out(w);
+}
+
+static bool
+be_idle(struct worker *w, int ms)
+{
+	if (ms >= IDLE_MS)
+		schema_look(replay_schema(w->replay));
+	return say_changes(w);
+}
+
 /* False when a signal asks us to stop. */
 static bool
-wait_for_input(const struct worker *w)
+wait_for_input(struct worker *w)
 {
 	struct pollfd pfd[2] = { { .events = POLLIN }, { .events = POLLIN } };
+	int idle_ms = 0;
 
 	pfd[0].fd = w->fd;
 	pfd[1].fd = procsig_fd();
 	while (!procsig_pending(SIGTERM)) {
-		int n = poll(pfd, 2, -1);
+		bool waits = schema_waits(replay_schema(w->replay));
+		int n = poll(pfd, 2, waits ? LOOK_MS : -1);
 
 		if (n < 0 && errno != EINTR)
+			return false;
+		if (n == 0 && !be_idle(w, idle_ms += LOOK_MS))
 			return false;
 		if (n > 0 && pfd[1].revents != 0)
 			procsig_drain();
@@ -99,26 +151,6 @@ take_jobs(struct worker *w)
 	return true;
 }
 
-static bool
-write_out(struct worker *w)
-{
-	struct pollfd pfd = { .events = POLLOUT };
-	size_t done = 0;
-
-	pfd.fd = w->fd;
-	while (done < w->out.len) {
-		ssize_t n = write(w->fd, w->out.data + done, w->out.len - done);
-
-		if (n < 0 && errno == EAGAIN)
-			(void)poll(&pfd, 1, -1);
-		else if (n < 0 && errno != EINTR)
-			return false;
-		done += n > 0 ? (size_t)n : 0;
-	}
-	buf_reset(&w->out);
-	return true;
-}
-
 static void
 put_verdicts(struct worker *w)
 {
@@ -142,7 +174,7 @@ run_jobs(struct worker *w)
 {
 	while (take_jobs(w) && batch_step(w->batch)) {
 		put_verdicts(w);
-		if (!write_out(w))
+		if (!say_changes(w))
 			return;
 	}
 }
@@ -166,18 +198,17 @@ void
 worker_main(const struct config *config, unsigned index, int jobs_fd)
 {
 	struct worker w = { .fd = jobs_fd };
-	struct replay *replay;
 
 	log_set_process("replay_worker");
 	procsig_init();
 	procsig_catch(SIGTERM);
 	procsig_catch(SIGINT);
 	clear_environment();
-	replay = replay_new(config, index);
-	w.batch = batch_new(config, replay);
+	w.replay = replay_new(config, index);
+	w.batch = batch_new(config, w.replay);
 	run_jobs(&w);
 	batch_free(w.batch);
-	replay_free(replay);
+	replay_free(w.replay);
 	buf_free(&w.in);
 	buf_free(&w.out);
 	close(jobs_fd);

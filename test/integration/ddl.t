@@ -176,6 +176,48 @@ is(@tx, 30, 'two sessions: thirty records');
 is_verified($_, 'two sessions') for @tx;
 is(dumps(), $dumps, 'without a dump');
 
+# --- what the proxy does not see ---
+
+sub unwitnessed
+{
+	my ($table) = @_;
+	return grep { !$_->{witnessed} && $_->{difference}{table} eq $table }
+		changes();
+}
+
+$c->safe_psql(q{create function sly() returns trigger language plpgsql as
+	$f$begin new.v := 'sly'; return new; end$f$;
+	create trigger sly before update on first for each row
+		execute function sly()});
+verified('a trigger behind its back', 1, "update first set v = 'x'");
+cmp_ok(dumps(), '>', $dumps, 'costs a dump');
+$p->wait_for_lines('the change to be named', sub { unwitnessed('first') });
+my ($change) = unwitnessed('first');
+is($change->{database}, 'postgres', 'its database');
+is($change->{difference}{schema}, 'public', 'its schema');
+is($change->{difference}{change}, 'changed', 'it was changed');
+is($change->{tx_id}, undef, 'of no transaction');
+is($change->{reason}, undef, 'and nothing explains it');
+is_deeply([grep { !/^(trigger CREATE TRIGGER sly|function public\.sly)/ }
+	@{ $change->{difference}{added} }], [], 'trigger and function are named');
+is(@{ $change->{difference}{added} }, 2, 'both');
+is_deeply($change->{difference}{removed}, [], 'nothing else');
+like($change->{$_}, qr/^[0-9a-f]{64}$/, "$_") for qw(old_version new_version);
+isnt($change->{old_version}, $change->{new_version}, 'two versions');
+
+# What could not be replayed, but was seen, is no surprise.
+$p->safe_psql("create domain pw as text; alter table other add column w pw;
+	create unique index concurrently on other (lower(v))");
+verified('after CONCURRENTLY', 1, "update other set v = 'c' || id");
+$c->safe_psql('alter table renamed add column back text');
+verified('a column behind its back', 1,
+	"update renamed set w = 'b' where id = 1");
+$p->wait_for_lines('that to be named', sub { unwitnessed('renamed') });
+is((unwitnessed('other')), 0, 'what was seen is not called unwitnessed');
+is((unwitnessed('first')), 1, 'and each change is said once');
+is(($p->verify)[0], 0, 'the log is right');
+no_mismatches($p);
+
 # --- as a user with a schema of the same name ---
 
 $c->safe_psql('create schema app authorization app');

@@ -287,6 +287,33 @@ is($shown->{rows}[0]{after}[0]{owner}[1], 'FOURTH', 'and as claimed after');
 ($rc, $out) = $p->witnessctl('tail', '--verdict', 'mismatch');
 is(() = $out =~ /mismatch/g, 20, 'witnessctl tail --verdict mismatch has the last')
 	or diag($out);
+
+# --- a trigger or a rule added behind the proxy's back ---
+
+# What it does is done in replay, too; that it came is what is named.
+for (['trigger', 'pair', "update pair set v = 'w' where a = 1", q{
+		create function slip() returns trigger language plpgsql as
+			$f$begin new.v := 'slipped'; return new; end$f$;
+		create trigger slip before update on pair for each row
+			execute function slip()}, qr/^trigger CREATE TRIGGER slip /],
+	['rule', 'money', 'update money set v = 2 where id = 2', q{
+		create rule slip as on update to money do instead nothing},
+		qr/^rule .*CREATE RULE slip /]) {
+	my ($kind, $table, $sql, $ddl, $line) = @$_;
+	my $of = sub { grep { $_->{type} eq 'SchemaChange' && !$_->{witnessed}
+		&& $_->{difference}{table} eq $table } @_ };
+	$p->witness("insert into pair values (77, '$kind', 'v')");
+	$c->safe_psql($ddl);
+	my @t = $p->witness("$sql; insert into pair values (78, '$kind', 'v')");
+	is_named($_, "$kind: never verified wrongly") for @t;
+	$p->wait_for_lines("the $kind to be named", sub { $of->(@_) });
+	my @found = $of->($p->evidence);
+	is(@found, 1, "$kind: one SchemaChange");
+	ok((grep { $_ =~ $line } @{ $found[0]{difference}{added} }),
+		"$kind: it is named") or diag(explain($found[0]));
+	is($found[0]{reason}, undef, "$kind: nothing explains it");
+}
+
 one_outcome_and_verdict($p);
 my $honest = record_bytes($tx[0]{tx_id});
 is($p->stop('TERM'), 0, 'stops');
