@@ -252,7 +252,8 @@ is_shown_by_whole(const char *reason)
 	static const char *const reasons[] = { "merge", "truncate",
 		"explain_analyze", "modifying_cte", "with_clause",
 		"on_conflict", "from_or_using", "partitioned_table",
-		"inheritance", "no_primary_key", "cascade", "privileges" };
+		"inheritance", "no_primary_key", "cascade", "privileges",
+		"view", "rules" };
 
 	return in_list(reasons, sizeof(reasons) / sizeof(*reasons), reason);
 }
@@ -571,7 +572,7 @@ note_code(struct session *s, const struct capture *c)
 {
 	const struct catalog_table **whole = calloc(
 	    c->n_images + 1, sizeof(const struct catalog_table *));
-	bool code = c->counted;
+	bool code = c->counted || c->scope.rewritten;
 
 	if (whole == NULL)
 		log_fatal("out_of_memory", "out of memory");

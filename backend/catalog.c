@@ -311,8 +311,6 @@ unreadable_reason(const struct exchange_value *v)
 		return "not_a_table";
 	if (first(&v[T_PERSISTENCE]) == 't')
 		return "temporary_table";
-	if (is_true(&v[T_RULES]))
-		return "rules";
 	if (is_true(&v[T_RLS]))
 		return "row_security";
 	return is_true(&v[T_SELECT]) ? NULL : "privileges";
@@ -327,6 +325,8 @@ unsupported_reason(const struct exchange_value *v, const char *unreadable)
 		return "partitioned_table";
 	if (is_true(&v[T_INHERITS]))
 		return "inheritance";
+	if (is_true(&v[T_RULES]))
+		return "rules";
 	/* What they do at the commit nobody sees. */
 	if (is_true(&v[T_DEFERRED]))
 		return "triggers";
@@ -350,6 +350,7 @@ table_row(void *arg, const struct message *row)
 	l->t->cascades = is_true(&v[T_CASCADES]);
 	l->t->user_code = is_true(&v[T_USER_CODE]);
 	l->t->triggers = is_true(&v[T_TRIGGERS]);
+	l->t->rules = is_true(&v[T_RULES]);
 	l->t->deferred = is_true(&v[T_DEFERRED]);
 	l->t->may_lock = is_true(&v[T_UPDATE]);
 	l->t->unreadable = unreadable_reason(v);

@@ -64,6 +64,7 @@ struct catalog_table {
 	const char *unsupported;
 	/* Why they cannot even where all of the table is read; or NULL. */
 	const char *unreadable;
+	bool rules;
 	bool triggers;		/* that users made */
 	bool deferred;		/* and that may fire at the commit */
 	bool may_lock;		/* in ROW EXCLUSIVE MODE */

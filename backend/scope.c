@@ -21,14 +21,17 @@
 /* clang-format off */
 #define OID(e) "CAST(" e " AS pg_catalog.oid)"
 #define TEXT(e) "CAST(" e " AS pg_catalog.text)"
+#define CLASS(catalog)                                                       \
+	"CAST('pg_catalog." catalog "' AS pg_catalog.regclass)"
 #define NAMED(param, write)                                                  \
 	"SELECT " OID("pg_catalog.to_regclass(w.name)") ", " write           \
 	" FROM pg_catalog.unnest(CAST(" param " AS pg_catalog.text[]))"      \
 	" AS w(name)"
 
 /*
- * $1 written, $2 read, both as for to_regclass(); $3 which foreign keys take
- * part: n none, a those that act, t all, as for TRUNCATE ... CASCADE.  A
+ * $1 written, $2 read, both as for to_regclass(), and what views and rules of
+ * these name; $3 which foreign keys take part: n none, a those that act, t all,
+ * as for TRUNCATE ... CASCADE.  A
  * partition that is being detached is none in READ COMMITTED, but would be in
  * a block of ours; the column is there since PostgreSQL 14.
  */
@@ -39,6 +42,12 @@ static const char tables_sql[] =
 	"SELECT x.oid, x.w FROM reach r, LATERAL ("
 	"SELECT i.inhrelid, r.w FROM pg_catalog.pg_inherits i"
 	" WHERE i.inhparent" CATALOG_EQ "r.oid"
+	" UNION ALL "
+	"SELECT d.refobjid, r.w FROM pg_catalog.pg_rewrite v"
+	" JOIN pg_catalog.pg_depend d ON d.objid" CATALOG_EQ "v.oid"
+	" AND d.classid" CATALOG_EQ CLASS("pg_rewrite")
+	" AND d.refclassid" CATALOG_EQ CLASS("pg_class")
+	" WHERE v.ev_class" CATALOG_EQ "r.oid"
 	" UNION ALL "
 	"SELECT k.conrelid, true FROM pg_catalog.pg_trigger g"
 	" JOIN pg_catalog.pg_constraint k ON k.oid" CATALOG_EQ "g.tgconstraint"
@@ -167,6 +176,7 @@ struct finding {
 	size_t n;
 	int64_t bytes;
 	bool catalogs;
+	bool views;
 	const char *reason;
 };
 
@@ -184,8 +194,6 @@ add_name(struct buf *array, const char *schema, const char *name)
 static const char *
 kind_refused(char kind)
 {
-	if (kind == 'v')
-		return "view";
 	if (kind == 'f')
 		return "foreign_table";
 	return kind == 'r' || kind == 'p' ? NULL : "not_a_table";
@@ -221,6 +229,10 @@ add_found(struct finding *f, const struct exchange_value *v)
 	if (!t->write && (strcmp(t->schema, "pg_catalog") == 0 ||
 			     strcmp(t->schema, "information_schema") == 0)) {
 		f->catalogs = true;
+		return;
+	}
+	if (letter(&v[S_KIND]) == 'v') {
+		f->views = true; /* its tables are found, too */
 		return;
 	}
 	if (f->reason == NULL)
@@ -327,6 +339,7 @@ scope_find(struct session *s, const struct analyzed_statement *st,
 	if (f.bytes > MAX_BYTES)
 		return "scope";
 	scope->catalogs = f.catalogs;
+	scope->rewritten = f.views;
 	for (size_t i = 0; i < f.n; i++) {
 		struct scope_table *t = &scope->tables[scope->n++];
 
@@ -343,6 +356,8 @@ scope_find(struct session *s, const struct analyzed_statement *st,
 		/* Like a trigger's, it may say or do what others see. */
 		if (t->write && t->table->user_code)
 			return "user_function";
+		scope->rewritten = scope->rewritten ||
+				   (t->write && t->table->rules);
 	}
 	return NULL;
 }

@@ -31,6 +31,8 @@ struct scope {
 	struct scope_table *tables; /* in the transaction's arena */
 	size_t n;
 	bool catalogs;		/* system catalogs are read, too */
+	/* By views or rules, whose functions and triggers may run. */
+	bool rewritten;
 	const char *target;	/* under which more is remembered */
 	uint32_t apart;		/* a table that is captured otherwise, or 0 */
 	/* What else is written is known by them; or NULL. */

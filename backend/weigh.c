@@ -125,7 +125,7 @@ has_floats(const struct capture *c)
 static bool
 has_code(const struct capture *c)
 {
-	if (c->n_images > 0 && c->counted)
+	if (c->n_images > 0 && (c->counted || c->scope.rewritten))
 		return true;
 	for (size_t i = 0; i < c->n_images; i++)
 		if (c->images[i].write && c->images[i].table->triggers)
@@ -169,6 +169,9 @@ weigh_statement(struct session *s, const struct capture *c)
 	for (size_t i = 0; i < c->n_images; i++)
 		weigh_image(s, &c->images[i]);
 	weigh_order(s, c);
+	/* Views, and what rules call, are not in the record's fingerprints. */
+	if (c->scope.rewritten)
+		txn_doubt(s->txn, REASON_SCHEMA_CHANGED);
 	/* Triggers may run, and deallocate what is kept prepared. */
 	if (c->scoped)
 		session_doubt(s);

@@ -38,6 +38,20 @@ my $c = PGW::Cluster->new(sql => q{
 	create table nokey (a int, v text);
 	create table src (id int primary key, n int, v text);
 	create table dst (id int primary key, n int, v text);
+	create view seen as select * from dst where n < 9;
+	create view seen_twice as select id, n from seen;
+	create view joined as select dst.id, src.v from dst join src using (id);
+	create function instead() returns trigger language plpgsql as $$ begin
+		update src set v = new.v where id = old.id;
+		delete from nokey where a = (select min(a) from nokey);
+		return new; end $$;
+	create trigger instead instead of update on joined for each row
+		execute function instead();
+	create table ruled (id int);
+	create rule also as on insert to ruled do also insert into nokey values
+		(new.id, 'rule');
+	create rule never as on delete to ruled do instead delete from src where id =
+		old.id;
 	create table big (id int primary key, v text, f float8);
 	create table totals (k text primary key, total numeric, f float8);
 	insert into big select i, repeat('x', 200), i from generate_series(1, 5000) i;
@@ -47,7 +61,7 @@ my $p = PGW::Proxy->new($c, conf => { log => { row_data => 'on' } });
 sub fill
 {
 	$c->safe_psql(q{truncate parent, child, grandchild, nulled, defaulted,
-		tree, part, ancestor, heir, nokey, src, dst, totals;
+		tree, part, ancestor, heir, nokey, src, dst, totals, ruled;
 		insert into parent select i, 'p' || i from generate_series(1, 4) i;
 		insert into child select i, 1 + i % 4, 'c' from generate_series(1, 8) i;
 		insert into grandchild select i, i from generate_series(1, 8) i;
@@ -182,6 +196,16 @@ exact('TRUNCATE of a partitioned table', 'truncate part');
 exact('EXPLAIN ANALYZE', "explain analyze update dst set v = 'e' where id < 6");
 exact('EXPLAIN ANALYZE with a cascade', 'explain (analyze, costs off) delete '
 	. 'from parent where id = 2');
+
+# --- views and rules ---
+
+exact('an updatable view', "update seen set v = 'w' where id < 6");
+exact('INSERT into a view', "insert into seen values (70, 7, 'n')");
+exact('a view of a view', 'delete from seen_twice where n > 7');
+exact('a view is read', 'insert into src select id + 50, n, v from seen');
+exact('INSTEAD OF', "update joined set v = 'j' where id = 4");
+exact('a rule, DO ALSO', 'insert into ruled values (1), (2)');
+exact('a rule, DO INSTEAD', 'delete from ruled where id = 100', nothing => 1);
 
 # --- no key ---
 
