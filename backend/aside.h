@@ -49,8 +49,8 @@ PGW_MUSTCHECK enum exchange_end asides_read(struct session *s,
 	uint32_t oid, struct asides *a, struct exchange_error *error,
 	struct buf *raw_error);
 
-/* Puts them into the transaction, with the results of calls that they show. */
+/* Puts them into the transaction; inputs: with what their tables' defaults gave. */
 void asides_apply(struct session *s, const struct asides *a,
-	uint32_t statement);
+	uint32_t statement, bool inputs);
 
 #endif

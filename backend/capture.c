@@ -205,11 +205,21 @@ may_visit(struct session *s, const struct capture *c)
 static void
 count(struct capture *c)
 {
-	c->counted = c->table->triggers;
+	c->counted = c->table->triggers || c->routed;
 	if (!c->counted || !c->autocommit)
 		return;
 	c->hold = true;
 	c->sync_sent = false;
+}
+
+/* Where its rows went the counters say. */
+static bool
+may_route(const struct capture *c, const char *reason)
+{
+	return c->stmt->kind == STMT_INSERT &&
+	       strcmp(reason, "partitioned_table") == 0 &&
+	       !c->stmt->reads_relations && !c->stmt->has_sublinks &&
+	       !c->table->rules && !c->table->deferred;
 }
 
 /* The target alone, by the statement itself. */
@@ -233,7 +243,8 @@ prepare_narrow(struct session *s, struct capture *c)
 	c->key_equality = stmt->kind != STMT_INSERT &&
 			  is_key_equality(c->table, stmt);
 	reason = table_refusal(c);
-	if (reason != NULL)
+	c->routed = reason != NULL && may_route(c, reason);
+	if (reason != NULL && !c->routed)
 		return reason;
 	count(c);
 	c->in_utc = rowtext_needs_utc(s, c->table);
@@ -330,7 +341,7 @@ watch(struct session *s, struct capture *c)
 static void
 plan_block(struct session *s, struct capture *c, bool may_learn)
 {
-	c->learning = c->counted && may_learn &&
+	c->learning = c->counted && !c->routed && may_learn &&
 		      !scope_trusts(s, c->table->oid);
 	if (c->learning)
 		watch(s, c);
@@ -561,7 +572,7 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "triggers");
 	}
 	if (c->counted && c->asides.reason == NULL)
-		asides_apply(s, &c->asides, statement);
+		asides_apply(s, &c->asides, statement, true);
 	txn_apply(t, c->table, statement, c->pre, c->n_pre, post, n_post,
 	    c->key_changes || is_alone_with_rows(c));
 }
@@ -588,6 +599,32 @@ note_code(struct session *s, const struct capture *c)
 	free(whole);
 }
 
+/* No triggers insert others than these. */
+static bool
+are_partitions(const struct capture *c)
+{
+	for (size_t i = 0; i < c->asides.n; i++)
+		if (c->asides.list[i].table->triggers)
+			return false;
+	return !c->table->triggers;
+}
+
+/* Rows of partitions. */
+static void
+apply_routed(struct session *s, const struct capture *c, uint32_t statement)
+{
+	if (c->suspended)
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "portal_suspended");
+	else if (!capture_knows_triggers(c))
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "triggers");
+	else
+		asides_apply(s, &c->asides, statement, !are_partitions(c));
+	if (are_partitions(c) && c->asides.reason == NULL && !c->suspended)
+		inputs_take_routed(s, c, statement);
+	/* It has no rows, but what a row is by default. */
+	txn_apply(s->txn, c->table, statement, NULL, 0, NULL, 0, false);
+}
+
 void
 capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 {
@@ -603,7 +640,10 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 	if (c->whole)
 		return;
 	counters_note(s, c->table->oid);
-	apply_narrow(s, c, statement);
+	if (c->routed)
+		apply_routed(s, c, statement);
+	else
+		apply_narrow(s, c, statement);
 }
 
 void

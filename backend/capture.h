@@ -117,6 +117,11 @@ struct capture {
 	size_t n_locks;		/* statements that lock it */
 	bool whole;
 
+	/*
+	 * An INSERT into a partitioned table: it runs as the client wrote it, and
+	 * its rows are among the asides.
+	 */
+	bool routed;
 	/* The target has triggers: other rows that they changed are to be known. */
 	bool counted;
 	struct counters before, after;
@@ -142,6 +147,13 @@ struct capture {
 	struct exchange_error why;
 	struct facts facts;	/* autocommit only */
 };
+
+/* The statement runs as the client wrote it. */
+static inline bool
+capture_is_plain(const struct capture *c)
+{
+	return c->whole || c->routed;
+}
 
 /* Its Sync goes with the statement; what is asked behind it is all known. */
 static inline bool

@@ -142,10 +142,10 @@ static void
 put_spliced(struct buf *sql, const struct capture *c)
 {
 	const struct analyzed_statement *st = c->stmt;
-	size_t splice = c->whole ? c->len : st->splice;
+	size_t splice = capture_is_plain(c) ? c->len : st->splice;
 
 	buf_put(sql, c->text, splice);
-	if (!c->whole) {
+	if (!capture_is_plain(c)) {
 		buf_put_str(
 		    sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
 		capture_put_returned_row(sql, c);
@@ -189,7 +189,7 @@ put_formats(struct buf *b, const struct capture *c)
 {
 	const struct capture_bind *bind = c->bind;
 
-	if (c->whole) {
+	if (capture_is_plain(c)) {
 		buf_put_u16(b, bind->n_formats);
 		buf_put(b, bind->formats, 2 * (size_t)bind->n_formats);
 	} else if (c->stmt->returning.len == 0 || bind->n_formats == 0) {
@@ -222,7 +222,7 @@ put_parse_bound(
 	if (c->joined)
 		return joined_put_parse(s, c, own_name);
 	put_spliced(&sql, c);
-	if (c->sure && !c->whole && b->statement != 0)
+	if (c->sure && !capture_is_plain(c) && b->statement != 0)
 		c->kept_run = kept_find(s, (uint64_t)1 << 32 | b->statement,
 		    (const char *)sql.data, sql.len, v->params, v->n);
 	if (c->kept_run != KEPT_NONE) {

@@ -115,9 +115,9 @@ static void
 returned_row(struct reading *r, const struct message *m)
 {
 	struct exchange_value own[JOINED_COLUMNS];
-	bool queued = r->c->whole;
+	bool queued = capture_is_plain(r->c);
 
-	if (r->c->whole)
+	if (capture_is_plain(r->c))
 		wire_put(client_of(r), m->raw, m->raw_len);
 	else if (!strip_row(client_of(r), m, own, r->c->n_own, &queued))
 		r->c->undecodable = true;
@@ -138,7 +138,7 @@ relay_description(struct reading *r)
 	m.raw_len = b->len;
 	m.body = b->data + 5;
 	m.len = b->len - 5;
-	if (r->c->whole)
+	if (capture_is_plain(r->c))
 		wire_put(client_of(r), m.raw, m.raw_len);
 	else
 		strip_description(client_of(r), &m, r->c->n_own, false);

@@ -107,7 +107,7 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 {
 	capture_apply(s, c, statement);
 	d->done = !c->suspended;
-	d->plain = c->whole;
+	d->plain = capture_is_plain(c);
 	d->suspended = c->suspended;
 	if (is_alone(d, c))
 		return finish_alone(s, d, c);

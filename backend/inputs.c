@@ -9,6 +9,7 @@
  */
 #include "inputs.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "catalog.h"
@@ -44,7 +45,8 @@ is_given(const struct capture *c, unsigned column)
 			return true;
 	if (st->n_columns > 0)
 		return false;
-	/* Without a list the first ones; of a SELECT's nobody knows how many. */
+	/* Without a list the first ones; of a SELECT's nobody knows how many.
+	 */
 	return st->kind == STMT_COPY_FROM || !st->insert_values ||
 	       column < st->n_values;
 }
@@ -87,8 +89,7 @@ inputs_call(struct session *s, const struct capture *c, unsigned column)
 	if (call != NULL && call->name != NULL &&
 	    !(st->overriding_user && shape->identity != 0))
 		return catalog_recordable(call->name,
-			   catalog_function(
-			       s, call->schema, call->name, false))
+			   catalog_function(s, call->schema, call->name, false))
 			   ? call->name
 			   : NULL;
 	if (call != NULL)
@@ -98,7 +99,10 @@ inputs_call(struct session *s, const struct capture *c, unsigned column)
 	return NULL;
 }
 
-/* One column's values, in the order of the rows.  False: arena limit. */
+/*
+ * One column's values, in the order of the rows, of the table that the
+ * statement names.  False: arena limit.
+ */
 static bool
 take_column(struct session *s, const struct catalog_table *table,
     const struct rowenc_row *rows, size_t n, uint32_t statement,
@@ -108,8 +112,7 @@ take_column(struct session *s, const struct catalog_table *table,
 	const struct rowenc_shape *sh = &table->shape;
 	struct rowenc_value *row = arena_alloc(
 	    a, ((size_t)sh->n_columns + 1) * sizeof(*row));
-	struct record_value *values = arena_alloc(
-	    a, (n + 1) * sizeof(*values));
+	struct record_value *values = arena_alloc(a, (n + 1) * sizeof(*values));
 	struct record_input in = { .statement = statement,
 		.what = what,
 		.origin = INPUT_CLAIM,
@@ -147,8 +150,8 @@ inputs_take(struct session *s, const struct capture *c, uint32_t statement)
 		/* What was called may not be what came to lie in the row. */
 		if (c->counted)
 			txn_doubt(s->txn, REASON_TRIGGER_INPUT);
-		if (!take_column(s, c->table, c->post, c->n_post, statement, i,
-			what))
+		if (!take_column(
+			s, c->table, c->post, c->n_post, statement, i, what))
 			txn_degrade(
 			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	}
@@ -171,4 +174,134 @@ inputs_take_aside(struct session *s, const struct catalog_table *table,
 			txn_degrade(
 			    s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	}
+}
+
+/* --- rows that went into partitions --- */
+
+struct routed_row {
+	const struct catalog_table *partition;
+	const struct rowenc_row *row;
+	int64_t order;
+	size_t at;
+};
+
+/* The row's value of the column of that name.  False: arena limit. */
+static bool
+routed_value(struct session *s, const struct routed_row *r, const char *name,
+    struct record_value *out)
+{
+	const struct rowenc_shape *sh = &r->partition->shape;
+	struct rowenc_value *values = arena_alloc(
+	    s->txn->arena, ((size_t)sh->n_columns + 1) * sizeof(*values));
+
+	if (values == NULL || !rowenc_decode(sh, r->row, values))
+		return false;
+	*out = (struct record_value){ NULL, 0 };
+	for (unsigned i = 0; i < sh->n_columns; i++)
+		if (strcmp(sh->columns[i].name, name) == 0)
+			*out = (struct record_value){ values[i].data,
+				values[i].len };
+	return true;
+}
+
+static int
+compare_routed(const void *pa, const void *pb)
+{
+	const struct routed_row *a = pa;
+	const struct routed_row *b = pb;
+
+	if (a->order != b->order)
+		return a->order > b->order ? 1 : -1;
+	return (a->at > b->at) - (a->at < b->at);
+}
+
+/* As they were made, if a sequence tells. */
+static bool
+sort_routed(struct session *s, const struct capture *c, struct routed_row *rows,
+    size_t n)
+{
+	const struct rowenc_shape *sh = &c->table->shape;
+	const char *name = NULL;
+
+	for (unsigned i = 0; i < sh->n_columns && name == NULL; i++) {
+		const char *what = inputs_call(s, c, i);
+
+		if (what != NULL && strcmp(what, "nextval") == 0)
+			name = sh->columns[i].name;
+	}
+	for (size_t i = 0; i < n && name != NULL; i++) {
+		struct record_value v;
+		char text[24] = "";
+
+		if (!routed_value(s, &rows[i], name, &v))
+			return false;
+		if (v.value != NULL && v.len < sizeof(text))
+			memcpy(text, v.value, v.len);
+		rows[i].order = strtoll(text, NULL, 10);
+	}
+	qsort(rows, n, sizeof(*rows), compare_routed);
+	return true;
+}
+
+static struct routed_row *
+routed_rows(struct session *s, const struct capture *c, size_t *n)
+{
+	struct routed_row *rows;
+
+	*n = 0;
+	for (size_t i = 0; i < c->asides.n; i++)
+		*n += c->asides.list[i].n;
+	rows = arena_zalloc(s->txn->arena, (*n + 1) * sizeof(*rows));
+	*n = 0;
+	for (size_t i = 0; rows != NULL && i < c->asides.n; i++)
+		for (size_t k = 0; k < c->asides.list[i].n; k++) {
+			rows[*n].partition = c->asides.list[i].table;
+			rows[*n].row = &c->asides.list[i].rows[k];
+			rows[*n].at = *n;
+			++*n;
+		}
+	return rows != NULL && sort_routed(s, c, rows, *n) ? rows : NULL;
+}
+
+static bool
+take_routed(struct session *s, const struct capture *c, uint32_t statement,
+    const struct routed_row *rows, size_t n, unsigned column, const char *what)
+{
+	const struct catalog_table *t = c->table;
+	struct record_value *values = arena_alloc(
+	    s->txn->arena, (n + 1) * sizeof(*values));
+	struct record_input in = { .statement = statement,
+		.what = what,
+		.origin = INPUT_CLAIM,
+		.schema = t->schema,
+		.table = t->name,
+		.column = t->shape.columns[column].name,
+		.values = values,
+		.n_values = n };
+
+	for (size_t i = 0; values != NULL && i < n; i++)
+		if (!routed_value(s, &rows[i], in.column, &values[i]))
+			return false;
+	return values != NULL && txn_add_input(s->txn, &in);
+}
+
+void
+inputs_take_routed(
+    struct session *s, const struct capture *c, uint32_t statement)
+{
+	size_t n;
+	struct routed_row *rows = routed_rows(s, c, &n);
+	bool ok = rows != NULL;
+
+	for (unsigned i = 0; ok && i < c->table->shape.n_columns; i++) {
+		const char *what = inputs_call(s, c, i);
+
+		if (what == NULL)
+			continue;
+		if (n > 1)
+			txn_doubt(s->txn, REASON_ORDER);
+		ok = take_routed(s, c, statement, rows, n, i, what);
+	}
+	if (!ok)
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 }

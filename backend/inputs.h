@@ -36,4 +36,8 @@ void inputs_take_aside(struct session *s, const struct catalog_table *table,
 	const struct rowenc_row *rows, size_t n, bool ordered,
 	uint32_t statement);
 
+/* The same for the asides of an INSERT into a partitioned table. */
+void inputs_take_routed(struct session *s, const struct capture *c,
+	uint32_t statement);
+
 #endif

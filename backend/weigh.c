@@ -173,7 +173,7 @@ weigh_statement(struct session *s, const struct capture *c)
 	if (c->scope.rewritten)
 		txn_doubt(s->txn, REASON_SCHEMA_CHANGED);
 	/* Triggers may run, and deallocate what is kept prepared. */
-	if (c->scoped)
+	if (c->scoped || c->routed)
 		session_doubt(s);
 	if (st->system_columns || c->scope.catalogs)
 		txn_unverifiable(s->txn, REASON_ENVIRONMENT);
