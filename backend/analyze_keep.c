@@ -5,8 +5,10 @@
  * A parameter stands for a literal only where the server cannot tell one from
  * the other: a number has the type that the lexer would give it; a string is of
  * unknown type, and gets one from the column that it is assigned to or the
- * operator that it is given to.  Casts with a type of their own, lists, CASE
- * and the like keep their strings.
+ * operator that it is given to.  A string that stays in the text would be read
+ * once for all runs, which matters for 'today' or where TimeZone is part of its
+ * meaning: a statement that has one in a cast, a list, CASE or the like is not
+ * kept.
  *
  * What stays prepared goes on to mean what it meant when it was parsed.  New
  * relations are looked for by the statement itself and new operators make the
@@ -103,26 +105,29 @@ keep_number(struct keep *k, size_t at)
 	l->text.at = at;
 }
 
-static void
-keep_string(struct keep *k, size_t at)
+static bool
+keep_string(struct keep *k, size_t at, enum place place)
 {
 	struct analyzed_literal *l = literal_at(k, at);
 
-	if (l != NULL &&
-	    k->tokens->t[token_at(k->tokens, at)]->token == TOKEN(SCONST))
-		l->kind = LITERAL_STRING;
+	if (place != TYPED || l == NULL ||
+	    k->tokens->t[token_at(k->tokens, at)]->token != TOKEN(SCONST))
+		return false;
+	l->kind = LITERAL_STRING;
+	return true;
 }
 
-static void
+static bool
 keep_constant(struct keep *k, const PgQuery__AConst *c, enum place place)
 {
 	if (c->isnull)
-		return;
+		return true;
 	if (c->val_case == PG_QUERY__A__CONST__VAL_IVAL ||
 	    c->val_case == PG_QUERY__A__CONST__VAL_FVAL)
 		keep_number(k, (size_t)c->location);
-	else if (c->val_case == PG_QUERY__A__CONST__VAL_SVAL && place == TYPED)
-		keep_string(k, (size_t)c->location);
+	else if (c->val_case == PG_QUERY__A__CONST__VAL_SVAL)
+		return keep_string(k, (size_t)c->location, place);
+	return true;
 }
 
 static bool
@@ -203,8 +208,7 @@ keep_expr(struct keep *k, const PgQuery__Node *n, enum place place)
 		return true;
 	switch ((int)n->node_case) {
 	case NODE(A_CONST):
-		keep_constant(k, n->a_const, place);
-		return true;
+		return keep_constant(k, n->a_const, place);
 	case NODE(COLUMN_REF):
 		return keep_column(n->column_ref);
 	case NODE(A_EXPR):

@@ -197,8 +197,12 @@ make_params(struct session *s, const struct capture *c,
 		const struct analyzed_literal *l = &st->literals[i];
 		const char *text = c->text + l->text.at;
 
-		if (!joined_is_parameter(c, l))
+		if (!joined_is_parameter(c, l)) {
+			/* E'now' would be read once for all runs */
+			if (l->kind == LITERAL_STRING)
+				return false;
 			continue;
+		}
 		if (l->kind == LITERAL_NUMBER) {
 			params[n].type = type_of_number(text, l->text.len);
 			params[n].value = (const uint8_t *)text;
