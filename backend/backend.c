@@ -196,6 +196,8 @@ serve(struct session *s)
 	}
 	if (!reach_server(s, &packet))
 		return;
+	merkle_sha256(&(struct merkle_part){ packet.data, packet.len }, 1,
+	    &s->startup);
 	buf_free(&packet);
 	/* libpq has read its files. */
 	if (s->config->auth_method != AUTH_PASSTHROUGH)

@@ -630,7 +630,7 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 {
 	if (c->undecodable) {
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "undecodable_row");
-		catalog_flush(s->catalog);
+		catalog_changed(s);
 	}
 	apply_images(s->txn, c, statement);
 	note_code(s, c);

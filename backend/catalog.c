@@ -1,5 +1,6 @@
 /*
- * catalog.c: tables and functions of the server's catalog, cached per child.
+ * catalog.c: tables and functions of the server's catalog, cached per child,
+ * and tables for the others, too (share.c).
  *
  * Every name, type and operator in the SQL here is qualified: it runs under
  * the client's search_path (CVE-2025-12819).
@@ -18,6 +19,8 @@
 #include "exchange.h"
 #include "log.h"
 #include "sensitivity.h"
+#include "share.h"
+#include "shcache.h"
 
 #define MAX_TABLES 512
 #define MAX_FUNCTIONS 1024
@@ -185,6 +188,10 @@ struct catalog {
 	struct arena *arena;
 	struct analyzer *analyzer; /* of default expressions */
 	bool stale;                /* arena holds what nobody finds */
+	/* Names, rights or definitions may be others than a new session's of
+	 * the same startup packet: nothing is shared. */
+	bool strange;
+	bool changed; /* definitions, in this transaction */
 	struct cached_table tables[MAX_TABLES];
 	size_t n_tables;
 	struct cached_function functions[MAX_FUNCTIONS];
@@ -209,11 +216,33 @@ catalog_flush(struct catalog *c)
 	c->n_tables = 0;
 	c->n_functions = 0;
 	c->stale = true;
+	c->strange = true;
+}
+
+static struct shcache *
+shared(const struct session *s)
+{
+	return s->heritage != NULL ? s->heritage->shared : NULL;
+}
+
+/* At its end, too: until then others see what was before. */
+void
+catalog_changed(struct session *s)
+{
+	catalog_flush(s->catalog);
+	s->catalog->changed = true;
+	if (shared(s) != NULL)
+		shcache_forget(shared(s));
 }
 
 void
-catalog_start(struct catalog *c)
+catalog_start(struct session *s)
 {
+	struct catalog *c = s->catalog;
+
+	if (c->changed && shared(s) != NULL)
+		shcache_forget(shared(s));
+	c->changed = false;
 	if (!c->stale)
 		return;
 	/* What was looked up since the flush lies in the same arena. */
@@ -526,6 +555,33 @@ look_up_table(struct session *s, const char *written)
 	return l.t;
 }
 
+/* The session means by names what any other of the same packet does. */
+static bool
+is_ordinary(const struct session *s)
+{
+	return shared(s) != NULL && !s->catalog->strange && s->doubts == 0;
+}
+
+static struct catalog_table *
+find_or_look_up(struct session *s, const char *written)
+{
+	uint64_t generation;
+	struct catalog_table *t;
+
+	if (!is_ordinary(s))
+		return look_up_table(s, written);
+	t = share_find(s, written, s->catalog->arena);
+	if (t != NULL)
+		return t;
+	if (s->lost || s->skipping || s->lookup_error.len > 0)
+		return NULL;
+	generation = shcache_generation(shared(s));
+	t = look_up_table(s, written);
+	if (t != NULL && is_ordinary(s))
+		share_put(s, generation, t);
+	return t;
+}
+
 static bool
 same(const char *a, const char *b)
 {
@@ -547,7 +603,7 @@ catalog_table(struct session *s, const char *schema, const char *name)
 		catalog_flush(c);
 	catalog_put_name(&written, schema, name);
 	buf_put_u8(&written, 0);
-	t = look_up_table(s, (const char *)written.data);
+	t = find_or_look_up(s, (const char *)written.data);
 	buf_free(&written);
 	if (t == NULL)
 		return NULL;

@@ -35,6 +35,7 @@ enum function_class {
 	FUNCTION_UNKNOWN	/* could not be looked up */
 };
 
+/* A new field of these two goes through share.c, and its test, too. */
 struct catalog_column {
 	unsigned sensitive;
 	bool has_default;
@@ -79,8 +80,10 @@ struct catalog *catalog_new(size_t max_parse_bytes);
 /* Forget everything (DDL, search_path, role); memory goes at the next
  * catalog_start(). */
 void catalog_flush(struct catalog *c);
+/* The same, and the others' shared ones: definitions or rights may be new. */
+void catalog_changed(struct session *s);
 /* No transaction holds a table of the catalog: memory may be given back. */
-void catalog_start(struct catalog *c);
+void catalog_start(struct session *s);
 
 /*
  * The table that this name means in the session now; schema may be NULL.

@@ -249,7 +249,7 @@ commit_end(struct session *s)
 		    o == OUTCOME_UNKNOWN ? "several_transactions" : "");
 	}
 	txn_reset(t);
-	catalog_start(s->catalog);
+	catalog_start(s);
 }
 
 void

@@ -252,5 +252,5 @@ facts_judge(struct session *s, struct txn *t, const struct facts *f)
 		if (t->tables[i].catalog->sensitive & bad)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
 	if (strcmp(t->reason, "schema_changed") == 0)
-		catalog_flush(s->catalog);
+		catalog_changed(s);
 }

@@ -175,7 +175,7 @@ statement_note(struct session *s, const struct analyzed_statement *st)
 	case STMT_DDL:
 	case STMT_SELECT_INTO:
 	case STMT_OTHER:
-		catalog_flush(s->catalog);
+		catalog_changed(s);
 		break;
 	default:
 		break;

@@ -61,8 +61,8 @@ law_libraries() {
 	only "semaphores belong to common/shmq*" \
 		'#include (<semaphore\.h>|"shmq_int\.h")' \
 		'^common/shmq(_producer|_consumer)?\.c$|^common/shmq_int\.h$'
-	only "mmap belongs to common/shmq.c" '[^a-z_]mmap\(' \
-		'^common/shmq\.c$|^postmaster/child\.c$|^replayd/record[a-z]*\.c$|^replayd/pin/'
+	only "mmap belongs to common/shmq.c and shcache.c" '[^a-z_]mmap\(' \
+		'^common/(shmq|shcache)\.c$|^postmaster/child\.c$|^replayd/record[a-z]*\.c$|^replayd/pin/'
 	n=$(sources common backend replayd postmaster include |
 		xargs -r grep -l '#include <sodium' | wc -l)
 	[ "$n" -le 1 ] || sources common backend replayd postmaster |

@@ -12,6 +12,7 @@
 
 #include "attr.h"
 #include "config.h"
+#include "shcache.h"
 #include "shmq.h"
 #include "tlsfiles.h"
 
@@ -43,6 +44,7 @@ struct heritage {
 	const uint8_t *auth_secret;
 	struct shmq *queue;
 	unsigned lane;			/* also the index into sessions */
+	struct shcache *shared;		/* of all children */
 	struct session_slot *sessions;
 	unsigned n_sessions;
 	const int *listen_fds;

@@ -23,6 +23,7 @@
 #include "ioutil.h"
 #include "killpoint.h"
 #include "procsig.h"
+#include "shcache.h"
 
 /* Lanes of children that are gone but not yet drained by replayd. */
 #define LANES_IN_REST 16
@@ -38,6 +39,7 @@ struct child {
 
 struct child_set {
 	struct shmq *queue;
+	struct shcache *shared;
 	struct session_slot *sessions;
 	struct child *children;
 	unsigned n_lanes;
@@ -78,6 +80,7 @@ child_set_new(struct shmq *queue, int pid_file_fd)
 	    !io_set_nonblock(set->accepted[0]))
 		log_fatal("pipe_failed", "cannot make a pipe: %m");
 	set->queue = queue;
+	set->shared = shcache_new();
 	set->n_lanes = n;
 	set->pid_file_fd = pid_file_fd;
 	set->never_inherit[0] = set->never_inherit[1] = -1;
@@ -112,6 +115,7 @@ child_run(struct child_set *set, const struct config *c,
 		.auth_secret = set->auth_secret,
 		.queue = set->queue,
 		.lane = lane,
+		.shared = set->shared,
 		.sessions = set->sessions,
 		.n_sessions = set->n_lanes,
 		.listen_fds = listen->fds,
@@ -299,6 +303,8 @@ child_reaped(struct child_set *set, pid_t pid, int status)
 	set->children[lane].pid = 0;
 	atomic_store(&set->sessions[lane].state, SESSION_FREE);
 	atomic_store(&set->sessions[lane].server_pid, 0);
+	if (status != 0)
+		shcache_writer_ended(set->shared, lane);
 	KILLPOINT("child_reaped");
 	shmq_lane_retire(set->queue, lane);
 	return true;

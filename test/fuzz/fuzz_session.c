@@ -310,12 +310,12 @@ prepare(struct session *s, struct world *w)
 	}
 	txn_reset(txn);
 	catalog_flush(catalog);
-	catalog_start(catalog);
+	s->catalog = catalog;
+	catalog_start(s);
 	s->user = nobody;
 	s->database = base;
 	s->application_name = application;
 	s->analyzer = analyzer;
-	s->catalog = catalog;
 	s->txn = txn;
 	s->pipeline = pipeline_new();
 	s->portals = portals_new();

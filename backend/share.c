@@ -1,0 +1,286 @@
+/*
+ * share.c: definitions of tables that one child looked up, for the others.
+ *
+ * The key is what decides what a name means in a session that has not changed
+ * it: the startup packet (user, database, options) and the name as written.
+ * What comes from here is compared with the server before it is used, by oid,
+ * fingerprint and rights.  Its bytes are checked like bytes from the
+ * wire.
+ *
+ *	u32 oid, strings schema, name, fingerprint, definition, quick
+ *	u8 flags, strings unsupported, unreadable
+ *	u32 n, n columns: strings name, type, u32 key, u8 identity, generated,
+ *	    u32 sensitive, u8 flags, u8 class, strings function, call
+ *
+ * A string ends with a NUL; one that may be NULL has a byte before it: 1, or 0
+ *and nothing more.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "share.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "catalog_sql.h"
+#include "exchange.h"
+#include "shcache.h"
+
+#define MAX_COLUMNS 1664 /* MaxTupleAttributeNumber */
+
+enum {
+	TABLE_TRIGGERS = 1,
+	TABLE_MAY_LOCK = 2,
+	TABLE_CASCADES = 4,
+	TABLE_USER_CODE = 8,
+	TABLE_DEFERRED = 16,
+	TABLE_RULES = 32
+};
+enum { COLUMN_HAS_DEFAULT = 1, COLUMN_CASCADES = 2 };
+
+static void
+make_key(const struct session *s, const char *written, struct merkle_hash *key)
+{
+	const struct merkle_part parts[] = {
+		{ s->startup.b, sizeof(s->startup.b) },
+		{ written, strlen(written) },
+	};
+
+	merkle_sha256(parts, 2, key);
+}
+
+/* --- writing --- */
+
+static void
+put_maybe(struct buf *b, const char *text)
+{
+	buf_put_u8(b, text != NULL);
+	if (text != NULL)
+		buf_put_cstr(b, text);
+}
+
+static void
+put_column(struct buf *b, const struct rowenc_column *col,
+    const struct catalog_column *more)
+{
+	buf_put_cstr(b, col->name);
+	buf_put_cstr(b, col->type);
+	buf_put_u32(b, col->key);
+	buf_put_u8(b, (uint8_t)col->identity);
+	buf_put_u8(b, (uint8_t)col->generated);
+	buf_put_u32(b, more->sensitive);
+	buf_put_u8(b, (more->has_default ? COLUMN_HAS_DEFAULT : 0) |
+			  (more->cascades ? COLUMN_CASCADES : 0));
+	buf_put_u8(b, (uint8_t)more->default_class);
+	put_maybe(b, more->default_function);
+	put_maybe(b, more->default_call);
+}
+
+static void
+put_table(struct buf *b, const struct catalog_table *t)
+{
+	buf_put_u32(b, t->oid);
+	buf_put_cstr(b, t->schema);
+	buf_put_cstr(b, t->name);
+	buf_put_cstr(b, t->fingerprint);
+	put_maybe(b, t->definition);
+	put_maybe(b, t->quick);
+	buf_put_u8(b, (t->triggers ? TABLE_TRIGGERS : 0) |
+			  (t->may_lock ? TABLE_MAY_LOCK : 0) |
+			  (t->cascades ? TABLE_CASCADES : 0) |
+			  (t->user_code ? TABLE_USER_CODE : 0) |
+			  (t->deferred ? TABLE_DEFERRED : 0) |
+			  (t->rules ? TABLE_RULES : 0));
+	put_maybe(b, t->unsupported);
+	put_maybe(b, t->unreadable);
+	buf_put_u32(b, t->shape.n_columns);
+	for (unsigned i = 0; i < t->shape.n_columns; i++)
+		put_column(b, &t->shape.columns[i], &t->columns[i]);
+}
+
+void
+share_put(struct session *s, uint64_t generation, const struct catalog_table *t)
+{
+	struct merkle_hash key;
+	struct buf b = { 0 };
+
+	make_key(s, t->written, &key);
+	put_table(&b, t);
+	shcache_put(
+	    s->heritage->shared, s->heritage->lane, generation, &key, &b);
+	buf_free(&b);
+}
+
+/* --- reading --- */
+
+static const char *
+take_string(struct rd *r, struct arena *a)
+{
+	const char *text = rd_cstr(r);
+
+	return text == NULL ? "" : arena_strdup(a, text);
+}
+
+static const char *
+take_maybe(struct rd *r, struct arena *a)
+{
+	return rd_u8(r) != 0 ? take_string(r, a) : NULL;
+}
+
+static void
+take_column(struct rd *r, struct arena *a, struct rowenc_column *col,
+    struct catalog_column *more)
+{
+	unsigned flags, class;
+
+	col->name = take_string(r, a);
+	col->type = take_string(r, a);
+	col->key = rd_u32(r);
+	col->identity = (char)rd_u8(r);
+	col->generated = (char)rd_u8(r);
+	more->sensitive = rd_u32(r);
+	flags = rd_u8(r);
+	more->has_default = (flags & COLUMN_HAS_DEFAULT) != 0;
+	more->cascades = (flags & COLUMN_CASCADES) != 0;
+	class = rd_u8(r);
+	if (class > FUNCTION_UNKNOWN)
+		r->bad = true;
+	else
+		more->default_class = (enum function_class) class;
+	more->default_function = take_maybe(r, a);
+	more->default_call = take_maybe(r, a);
+}
+
+static void
+take_columns(struct rd *r, struct arena *a, struct catalog_table *t)
+{
+	uint32_t n = rd_u32(r);
+
+	if (n > MAX_COLUMNS) {
+		r->bad = true;
+		return;
+	}
+	t->shape.columns = arena_zalloc(a, (n + 1) * sizeof(*t->shape.columns));
+	t->columns = arena_zalloc(a, (n + 1) * sizeof(*t->columns));
+	for (uint32_t i = 0; i < n && !r->bad; i++) {
+		take_column(r, a, &t->shape.columns[i], &t->columns[i]);
+		t->sensitive |= t->columns[i].sensitive;
+		if (t->shape.columns[i].key > n)
+			r->bad = true;
+	}
+	t->shape.n_columns = n;
+}
+
+static void
+take_table(struct rd *r, struct arena *a, struct catalog_table *t)
+{
+	unsigned flags;
+
+	t->oid = rd_u32(r);
+	t->schema = take_string(r, a);
+	t->name = take_string(r, a);
+	t->fingerprint = take_string(r, a);
+	t->definition = take_maybe(r, a);
+	t->quick = take_maybe(r, a);
+	flags = rd_u8(r);
+	t->triggers = (flags & TABLE_TRIGGERS) != 0;
+	t->may_lock = (flags & TABLE_MAY_LOCK) != 0;
+	t->cascades = (flags & TABLE_CASCADES) != 0;
+	t->user_code = (flags & TABLE_USER_CODE) != 0;
+	t->deferred = (flags & TABLE_DEFERRED) != 0;
+	t->rules = (flags & TABLE_RULES) != 0;
+	t->unsupported = take_maybe(r, a);
+	t->unreadable = take_maybe(r, a);
+	take_columns(r, a, t);
+}
+
+struct catalog_table *
+share_read(const struct session *s, const char *written, struct arena *a)
+{
+	struct catalog_table *t = NULL;
+	struct merkle_hash key;
+	struct buf b = { 0 };
+
+	make_key(s, written, &key);
+	if (shcache_get(s->heritage->shared, &key, &b)) {
+		struct rd r = rd_init(b.data, b.len);
+
+		t = arena_zalloc(a, sizeof(*t));
+		t->written = arena_strdup(a, written);
+		take_table(&r, a, t);
+		if (r.bad || rd_left(&r) != 0 ||
+		    !rowenc_shape_init(&t->shape, a))
+			t = NULL;
+	}
+	buf_free(&b);
+	return t;
+}
+
+/* --- whether it holds for this session --- */
+
+/* SQL, broken where it reads. */
+/* clang-format off */
+#define CHECK_OF(fingerprint)                                                \
+	"SELECT c.oid, " fingerprint ","                                     \
+	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"                  \
+	" pg_catalog.has_table_privilege(c.oid, 'UPDATE')"                   \
+	" FROM pg_catalog.pg_class c"                                        \
+	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)"
+/* clang-format on */
+enum { K_OID, K_FINGERPRINT, K_SELECT, K_UPDATE, K_COLUMNS };
+
+struct check {
+	const struct catalog_table *t;
+	bool holds;
+};
+
+static bool
+says(const struct exchange_value *v, const char *text)
+{
+	return v->data != NULL && v->len == strlen(text) &&
+	       memcmp(v->data, text, v->len) == 0;
+}
+
+static bool
+check_row(void *arg, const struct message *row)
+{
+	struct check *k = arg;
+	const struct catalog_table *t = k->t;
+	bool unreadable = t->unreadable != NULL;
+	bool lacks_select = unreadable &&
+			    strcmp(t->unreadable, "privileges") == 0;
+	struct exchange_value v[K_COLUMNS];
+	char oid[16];
+
+	if (!exchange_row_values(row, v, K_COLUMNS))
+		return false;
+	snprintf(oid, sizeof(oid), "%u", t->oid);
+	k->holds = says(&v[K_OID], oid) &&
+		   says(&v[K_FINGERPRINT],
+		       t->quick != NULL ? t->quick : t->fingerprint) &&
+		   says(&v[K_UPDATE], t->may_lock ? "t" : "f") &&
+		   ((unreadable && !lacks_select) ||
+		       says(&v[K_SELECT], lacks_select ? "f" : "t"));
+	return true;
+}
+
+static bool
+still_holds(struct session *s, const struct catalog_table *t)
+{
+	static const char quick[] = CHECK_OF(CATALOG_QUICK);
+	static const char full[] = CHECK_OF(CATALOG_FINGERPRINT);
+	const char *params[] = { t->written };
+	struct check k = { .t = t };
+
+	return exchange_query(s, t->quick != NULL ? quick : full, params, 1,
+		   check_row, &k, NULL) == EXCHANGE_DONE &&
+	       k.holds;
+}
+
+struct catalog_table *
+share_find(struct session *s, const char *written, struct arena *a)
+{
+	struct catalog_table *t = share_read(s, written, a);
+
+	return t != NULL && still_holds(s, t) ? t : NULL;
+}

@@ -1,0 +1,42 @@
+/*
+ * shcache.h: values by key in memory that all children share.
+ *
+ * A cache and nothing more: what is in it may be gone, and who uses a value
+ * must find out by itself when it no longer holds.  Nobody waits for anybody.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#ifndef PGW_SHCACHE_H
+#define PGW_SHCACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "attr.h"
+#include "buf.h"
+#include "merkle.h"
+
+struct shcache;
+
+/* Before the first fork; ends the process without memory. */
+struct shcache *shcache_new(void);
+
+/*
+ * What all values are of: take it before asking for what shall be put.  It
+ * changes with shcache_forget(), after which no older value is found.
+ */
+uint64_t shcache_generation(const struct shcache *c);
+void shcache_forget(struct shcache *c);
+
+/* False: it is not there, or too old. */
+PGW_MUSTCHECK bool shcache_get(const struct shcache *c,
+	const struct merkle_hash *key, struct buf *out);
+/* A value that is too long, or whose place is being written, is left out. */
+void shcache_put(struct shcache *c, unsigned writer, uint64_t generation,
+	const struct merkle_hash *key, const struct buf *value);
+
+/* By the parent: a writer that died may have been in the middle. */
+void shcache_writer_ended(struct shcache *c, unsigned writer);
+
+#endif
