@@ -12,7 +12,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "argument.h"
 #include "dml.h"
@@ -161,25 +160,6 @@ take_text(struct session *s, struct execute *e, const struct found *f)
 	return true;
 }
 
-/* 'now', 'today' ...: what is between the quotes is not looked at. */
-static bool
-has_time_word(const char *text, size_t len)
-{
-	static const char *const words[] = { "now", "today", "tomorrow",
-		"yesterday" };
-
-	for (size_t i = 0; i < len; i++)
-		for (size_t k = 0; k < sizeof(words) / sizeof(*words); k++) {
-			size_t n = strlen(words[k]);
-
-			if (n <= len - i &&
-			    strncasecmp(text + i, words[k], n) == 0 &&
-			    (n == len - i || text[i + n] != '('))
-				return true;
-		}
-	return false;
-}
-
 /* Its literals became values when it was prepared: are they still the same? */
 static bool
 means_the_same(const struct session *s, const struct buf *text)
@@ -187,7 +167,7 @@ means_the_same(const struct session *s, const struct buf *text)
 	const char *t = (const char *)text->data;
 
 	return memchr(t, '\'', text->len) == NULL ||
-	       (!s->restyled && !has_time_word(t, text->len));
+	       (s->styles == 0 && !statement_says_time(t, text->len));
 }
 
 static enum execute_what

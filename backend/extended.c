@@ -60,6 +60,8 @@ weigh(struct session *s, struct prepared *p, bool standard_strings)
 	p->type = st->type;
 	p->chain = st->chain;
 	p->dml = dml_takes(st);
+	p->literals = memchr(p->sql, '\'', p->len) != NULL;
+	p->says_time = p->literals && statement_says_time(p->sql, p->len);
 	p->noted = st->kind != STMT_INSERT && st->kind != STMT_UPDATE &&
 		   st->kind != STMT_DELETE &&
 		   (st->kind != STMT_SELECT || st->n_functions > 0);
@@ -115,6 +117,7 @@ parse(struct session *s, const struct message *m)
 		p->serial = name[0] == '\0' ? 0 : ++s->serial;
 		s->unnamed = s->unnamed || p->serial == 0;
 		p->doubts = s->doubts;
+		p->styles = s->styles;
 		if (take_types(p, &r)) {
 			weigh(s, p,
 			    strcmp(session_parameter(
@@ -476,6 +479,14 @@ capture_portal(struct session *s, const struct message *m, const char *name,
 	return answer;
 }
 
+/* Parsed again, as a capture does, its literals would be the same values. */
+static bool
+means_the_same(const struct session *s, const struct prepared *p)
+{
+	return !p->literals ||
+	       (p->styles == s->styles && (p->serial == 0 || !p->says_time));
+}
+
 static enum extended_answer
 execute_dml(struct session *s, const struct message *m, const char *name,
     uint32_t max_rows, bool sync_follows)
@@ -485,7 +496,7 @@ execute_dml(struct session *s, const struct message *m, const char *name,
 	struct dml d = { .text = p->sql, .len = p->len };
 	const struct analysis *a;
 
-	if (portal->doubts != s->doubts)
+	if (portal->doubts != s->doubts || !means_the_same(s, p))
 		return run_unsupported(s, m, p, "execute");
 	a = analyze(s->analyzer, p->sql, p->len, true);
 	if (!a->parsed || a->n_statements != 1)
@@ -613,8 +624,7 @@ must_wait(const struct session *s, const struct portal *portal)
 	if (pipeline_is_light(s))
 		return false;
 	return p == NULL || p->reason != NULL || p->kind == STMT_DDL ||
-	       !p->weighed || portal->ours ||
-	       (commits(p) && s->txn->dirty);
+	       !p->weighed || portal->ours || (commits(p) && s->txn->dirty);
 }
 
 static enum extended_answer

@@ -35,6 +35,9 @@ struct prepared {
 	bool dml;		/* dml_takes() */
 	bool noted;		/* running it means something: statement_note() */
 	bool seen;		/* the server has it still (extended.c) */
+	bool literals;		/* a string in it may have become a value */
+	bool says_time;		/* ... that is not the same each time */
+	uint64_t styles;	/* the session's, when it was parsed */
 	uint32_t serial;	/* of those with a name, from 1; else 0 */
 	uint64_t doubts;	/* the session's, when it was last sure */
 };

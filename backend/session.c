@@ -226,7 +226,8 @@ copy(const char *v)
 static bool
 is_style(const char *name)
 {
-	return strcmp(name, "TimeZone") == 0 || strcmp(name, "DateStyle") == 0 ||
+	return strcmp(name, "TimeZone") == 0 ||
+	       strcmp(name, "DateStyle") == 0 ||
 	       strcmp(name, "IntervalStyle") == 0;
 }
 
@@ -240,7 +241,7 @@ session_note_parameter(struct session *s, const struct message *m)
 		return;
 	for (size_t i = 0; i < s->n_parameters; i++)
 		if (strcmp(s->parameters[i].name, name) == 0) {
-			s->restyled = s->restyled || is_style(name);
+			s->styles += is_style(name);
 			free(s->parameters[i].value);
 			s->parameters[i].value = copy(value);
 			return;

@@ -61,7 +61,7 @@ struct session {
 		char *value;
 	} *parameters;
 	size_t n_parameters;
-	bool restyled;		/* another TimeZone, DateStyle since the start */
+	uint64_t styles;	/* how often TimeZone, DateStyle ... changed */
 
 	struct pipeline *pipeline; /* what the server has not answered */
 	struct portals *portals; /* its prepared statements and portals */

@@ -92,6 +92,24 @@ statement_only_reads(struct session *s, const struct analyzed_statement *st)
 }
 
 bool
+statement_says_time(const char *text, size_t len)
+{
+	static const char *const words[] = { "now", "today", "tomorrow",
+		"yesterday" };
+
+	for (size_t i = 0; i < len; i++)
+		for (size_t k = 0; k < sizeof(words) / sizeof(*words); k++) {
+			size_t n = strlen(words[k]);
+
+			if (n <= len - i &&
+			    strncasecmp(text + i, words[k], n) == 0 &&
+			    (n == len - i || text[i + n] != '('))
+				return true;
+		}
+	return false;
+}
+
+bool
 statement_ends_transaction(enum stmt_kind kind)
 {
 	return kind == STMT_COMMIT || kind == STMT_ROLLBACK ||
@@ -122,12 +140,16 @@ note_set(struct session *s, const struct analyzed_statement *st)
 		"session_authorization", NULL };
 	static const char *const harmless[] = { "application_name",
 		"constraints", "statement_timeout", "lock_timeout", NULL };
+	static const char *const styles[] = { "", "timezone", "datestyle",
+		"intervalstyle", NULL };
 	const char *name = st->set_name != NULL ? st->set_name : "";
 
 	if (is_one_of(name, names))
 		catalog_flush(s->catalog);
 	if (is_one_of(name, harmless))
 		return;
+	/* It is reported when the client's batch ends. */
+	s->styles += is_one_of(name, styles);
 	s->txn->plain_begin = false;
 	if (s->txn->dirty)
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
@@ -141,6 +163,7 @@ note_set_config(struct session *s, const struct analyzed_statement *st)
 	for (size_t i = 0; i < st->n_functions; i++)
 		if (strcmp(st->functions[i].name, "set_config") == 0) {
 			catalog_flush(s->catalog);
+			s->styles++;
 			t->plain_begin = false;
 			if (t->dirty)
 				txn_degrade(t, CAPTURE_INCOMPLETE, "settings");

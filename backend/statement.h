@@ -40,6 +40,12 @@ bool statement_calls_read(struct session *s,
 bool statement_only_reads(struct session *s,
 	const struct analyzed_statement *st);
 
+/*
+ * 'now', 'today' ... may be in it, which are times as soon as it is parsed;
+ * what is between the quotes is not looked at.
+ */
+bool statement_says_time(const char *text, size_t len);
+
 /* It ends the transaction it is in. */
 bool statement_ends_transaction(enum stmt_kind kind);
 
