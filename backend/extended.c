@@ -457,7 +457,7 @@ capture_portal(struct session *s, const struct message *m, const char *name,
 	size_t max = portal->bind.len / 4;
 	struct record_param *params = calloc(max + 1, sizeof(*params));
 	struct capture_bind b = { .max_rows = max_rows };
-	struct capture_values v;
+	struct capture_values v = { 0 };
 	enum extended_answer answer;
 
 	if (params == NULL)

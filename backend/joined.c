@@ -197,12 +197,13 @@ make_params(struct session *s, const struct capture *c,
 		const struct analyzed_literal *l = &st->literals[i];
 		const char *text = c->text + l->text.at;
 
-		if (!joined_is_parameter(c, l)) {
-			/* E'now' would be read once for all runs */
-			if (l->kind == LITERAL_STRING)
-				return false;
+		/* E'now' would be read once for all runs; of a Parse of the
+		 * client's each string is. */
+		if (l->kind == LITERAL_STRING &&
+		    (c->bind != NULL || !joined_is_parameter(c, l)))
+			return false;
+		if (!joined_is_parameter(c, l))
 			continue;
-		}
 		if (l->kind == LITERAL_NUMBER) {
 			params[n].type = type_of_number(text, l->text.len);
 			params[n].value = (const uint8_t *)text;

@@ -21,6 +21,7 @@ enum kind {
 	KIND_ROWS, /* with images of rows in the last column */
 	KIND_JOINED, /* with two of them and facts */
 	KIND_JOINED_INSERT, /* with one */
+	KIND_JOINED_IMAGES, /* without facts */
 	KIND_BEGIN,
 	KIND_COMMIT,
 	KIND_ROLLBACK,
@@ -54,6 +55,8 @@ kind_of(const char *sql)
 	if (strstr(sql, "CAST('now'") != NULL)
 		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED
 						    : KIND_JOINED_INSERT;
+	if (strncmp(sql, "WITH pgwitness", 14) == 0)
+		return KIND_JOINED_IMAGES;
 	if (strstr(sql, "ROW(") != NULL)
 		return KIND_ROWS;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
@@ -192,6 +195,8 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	}
 	for (unsigned i = 0; kind == KIND_JOINED && i < n; i++)
 		row(s, joined + (n != 3), 19 + (n == 3));
+	for (unsigned i = 0; kind == KIND_JOINED_IMAGES && i < n; i++)
+		row(s, joined + 1, 2);
 	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
 		row(s, joined + 2, 18);
 	for (unsigned i = 0; kind == KIND_ROWS && i < n; i++)
