@@ -299,8 +299,8 @@ asides_read(struct session *s, const struct counters *before,
 }
 
 void
-asides_apply(
-    struct session *s, const struct asides *a, uint32_t statement, bool inputs)
+asides_apply(struct session *s, const struct asides *a, uint32_t statement,
+    bool inputs, bool ordered)
 {
 	for (size_t i = 0; i < a->n; i++) {
 		const struct aside *one = &a->list[i];
@@ -308,7 +308,7 @@ asides_apply(
 		weigh_user_code(s, one->table);
 		if (inputs)
 			inputs_take_aside(s, one->table, one->rows, one->n,
-			    one->ordered, statement);
+			    ordered && one->ordered, statement);
 		txn_apply(s->txn, one->table, statement, NULL, 0, one->rows,
 		    one->n, true);
 	}

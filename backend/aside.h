@@ -49,8 +49,11 @@ PGW_MUSTCHECK enum exchange_end asides_read(struct session *s,
 	uint32_t oid, struct asides *a, struct exchange_error *error,
 	struct buf *raw_error);
 
-/* Puts them into the transaction; inputs: with what their tables' defaults gave. */
+/*
+ * Puts them into the transaction; inputs: with what their tables' defaults gave;
+ * ordered: replay comes to the statement's own rows in the server's order.
+ */
 void asides_apply(struct session *s, const struct asides *a,
-	uint32_t statement, bool inputs);
+	uint32_t statement, bool inputs, bool ordered);
 
 #endif

@@ -543,6 +543,14 @@ with_left_out(struct txn *t, const struct capture *c)
 	return n == c->n_pre ? all : NULL;
 }
 
+/* Triggers fire for its rows in the same order, whoever runs it. */
+static bool
+is_ordered(const struct capture *c)
+{
+	return c->stmt->kind == STMT_INSERT ? c->stmt->insert_values
+					    : c->n_returned <= 1;
+}
+
 /* The target's own rows, found and left. */
 static void
 apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
@@ -572,7 +580,8 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "triggers");
 	}
 	if (c->counted && c->asides.reason == NULL)
-		asides_apply(s, &c->asides, statement, true);
+		asides_apply(
+		    s, &c->asides, statement, true, is_ordered(c));
 	txn_apply(t, c->table, statement, c->pre, c->n_pre, post, n_post,
 	    c->key_changes || is_alone_with_rows(c));
 }
@@ -618,7 +627,8 @@ apply_routed(struct session *s, const struct capture *c, uint32_t statement)
 	else if (!capture_knows_triggers(c))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "triggers");
 	else
-		asides_apply(s, &c->asides, statement, !are_partitions(c));
+		asides_apply(s, &c->asides, statement, !are_partitions(c),
+		    is_ordered(c));
 	if (are_partitions(c) && c->asides.reason == NULL && !c->suspended)
 		inputs_take_routed(s, c, statement);
 	/* It has no rows, but what a row is by default. */

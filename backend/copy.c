@@ -465,7 +465,7 @@ take_asides(struct copy *c)
 		tag_rows(c)))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "triggers");
 	else
-		asides_apply(s, &c->asides, c->statement, true);
+		asides_apply(s, &c->asides, c->statement, true, true);
 	return end;
 }
 

@@ -172,7 +172,9 @@ txn_unverifiable(struct txn *t, enum reason reason)
 void
 txn_doubt(struct txn *t, enum reason reason)
 {
-	if (t->doubt[0] == '\0')
+	/* The one that replay may find to be none gives way. */
+	if (t->doubt[0] == '\0' ||
+	    strcmp(t->doubt, reason_name(REASON_TRIGGER_INPUT)) == 0)
 		t->doubt = reason_name(reason);
 }
 

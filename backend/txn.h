@@ -136,7 +136,7 @@ void txn_degrade(struct txn *t, enum capture_class class, const char *reason);
 /* Keeps the first reason. */
 void txn_unverifiable(struct txn *t, enum reason reason);
 
-/* Keeps the first reason. */
+/* Keeps the first reason, but trigger_input only if there is no other. */
 void txn_doubt(struct txn *t, enum reason reason);
 /* Strings and values live as long as the transaction.  False: arena limit. */
 PGW_MUSTCHECK bool txn_add_input(struct txn *t, const struct record_input *in);

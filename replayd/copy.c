@@ -446,6 +446,7 @@ static const struct {
 	{ "begin_job(text, timestamptz, text[], text[]) RETURNS void",
 	    "begin_job" },
 	{ "input(text, text, text, text[]) RETURNS void STRICT", "input" },
+	{ "sure(text) RETURNS bool STRICT", "sure" },
 	{ "set(text, text, text) RETURNS void STRICT", "set" },
 	{ "has(internal) RETURNS internal", "has" },
 	{ "take(internal) RETURNS internal", "take" },

@@ -23,6 +23,7 @@ enum step_kind {
 	STEP_LOAD,
 	STEP_STATEMENT,
 	STEP_READ,
+	STEP_SURE,
 	STEP_SYNC
 };
 
@@ -341,11 +342,23 @@ send_statement(struct job *j, unsigned i)
 }
 
 static bool
+send_sure(struct job *j)
+{
+	const char *params[1] = { j->copy->token };
+
+	if (j->record->n_inputs == 0)
+		return true;
+	return step_add(j, STEP_SURE) != NULL &&
+	       PQsendQueryPrepared(j->copy->conn, SESSION_SURE, 1, params, NULL,
+		   NULL, 0) == 1;
+}
+
+static bool
 send_end(struct job *j)
 {
 	j->all_sent = true;
 	return send_settings(j, &j->settings.canonical) &&
-	       send_reads(j, false, 0) && send_sync(j) &&
+	       send_reads(j, false, 0) && send_sure(j) && send_sync(j) &&
 	       send_own(j, SESSION_ROLLBACK, NULL, 0) &&
 	       send_own(j, SESSION_CLEAN, NULL, 0) && send_sync(j);
 }
@@ -628,6 +641,9 @@ take_result(struct job *j, const struct job_step *s, const PGresult *res)
 		take_load(j, s, res);
 	else if (s->kind == STEP_READ)
 		take_rows(j, s, res);
+	else if (s->kind == STEP_SURE)
+		j->inputs_sure = PQntuples(res) == 1 &&
+				 PQgetvalue(res, 0, 0)[0] == 't';
 }
 
 /*

@@ -52,6 +52,8 @@ struct job {
 	unsigned statement;		/* that failed */
 	char sqlstate[6];
 	const char *message;
+	/* Inputs are what the calls gave, whatever the triggers. */
+	bool inputs_sure;
 	bool spent;			/* the session is of no more use */
 	bool skipped;			/* behind another one's failure */
 	/* job.c's */

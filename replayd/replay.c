@@ -328,6 +328,8 @@ excuse(const struct job *j, struct verdict *v)
 		reason = REASON_LOCALE;
 	else if (j->record->doubt[0] != '\0')
 		reason = reason_of(j->record->doubt);
+	if (reason == REASON_TRIGGER_INPUT && j->inputs_sure)
+		reason = REASON_NONE;
 	if (reason == REASON_NONE)
 		return;
 	conclude(v, VERDICT_UNVERIFIABLE, reason);

@@ -81,6 +81,8 @@ set_up(PGconn *conn, struct schema_copy *copy)
 		   "SELECT pg_catalog.pg_advisory_unlock_all()") &&
 	       prepare(conn, SESSION_JOB,
 		   "SELECT pgwitness_pin.begin_job($1, $2, $3, $4)") &&
+	       prepare(conn, SESSION_SURE,
+		   "SELECT pgwitness_pin.sure($1)") &&
 	       prepare(conn, SESSION_INPUT,
 		   "SELECT pgwitness_pin.input($1, $2, $3, $4)");
 }

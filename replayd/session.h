@@ -20,6 +20,7 @@
 /* Each with the session's token as $1: */
 #define SESSION_JOB "pgw_job"		/* now(), tables as a text array */
 #define SESSION_INPUT "pgw_input"	/* table, column, values as an array */
+#define SESSION_SURE "pgw_sure"		/* no trigger can have changed inputs */
 
 /*
  * Opens copy->conn in pipeline mode and non-blocking, if it is not open.

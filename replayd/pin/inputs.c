@@ -10,7 +10,10 @@
  */
 #include "pin.h"
 
+#include "access/table.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -20,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 #define PIN_SCHEMA "pgwitness_pin"
 
@@ -143,6 +147,54 @@ pgwitness_pin_take(PG_FUNCTION_ARGS)
 	value = TextDatumGetCString(q->values[q->at++]);
 	getTypeInputInfo(get_fn_expr_rettype(fcinfo->flinfo), &input, &param);
 	return OidInputFunctionCall(input, value, param, -1);
+}
+
+/* Triggers that may change a row before it is there. */
+static bool
+has_before_triggers(Oid relid)
+{
+	Relation rel = table_open(relid, AccessShareLock);
+	const TriggerDesc *desc = rel->trigdesc;
+	bool found = false;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++) {
+		const Trigger *t = &desc->triggers[i];
+
+		found = found ||
+			(!t->tgisinternal && t->tgenabled != TRIGGER_DISABLED &&
+			    TRIGGER_FOR_ROW(t->tgtype) &&
+			    !TRIGGER_FOR_AFTER(t->tgtype));
+	}
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+/* Some of the column's values were read, in whatever statement. */
+static bool
+is_read(const struct queue *of)
+{
+	for (const struct queue *q = queues; q != NULL; q = q->next)
+		if (q->relid == of->relid && q->column == of->column &&
+		    q->at > 0)
+			return true;
+	return false;
+}
+
+/*
+ * sure(token): what was recorded is what the calls gave: nothing changes it on
+ * its way into the row, and it was called for each row or for none.
+ */
+PG_FUNCTION_INFO_V1(pgwitness_pin_sure);
+
+Datum
+pgwitness_pin_sure(PG_FUNCTION_ARGS)
+{
+	job_check_token(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	for (const struct queue *q = queues; q != NULL; q = q->next)
+		if ((q->at < q->n && is_read(q)) ||
+		    has_before_triggers(q->relid))
+			PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(true);
 }
 
 static Oid

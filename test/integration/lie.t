@@ -19,6 +19,13 @@ my $c = PGW::Cluster->new(sql => q{
 	insert into dept select i from generate_series(1, 9) i;
 	insert into emp select i, 1 + i % 9 from generate_series(1, 30) i;
 	create table card (id int primary key, owner text, balance int);
+	create table book (id int primary key, v text);
+	create table audit (id bigserial primary key, became jsonb);
+	create function audit() returns trigger language plpgsql as $f$begin
+		insert into audit (became) values (to_jsonb(new)); return null; end$f$;
+	create trigger audit after insert or update on book for each row
+		execute function audit();
+	insert into book select i, 'book' || i from generate_series(1, 9) i;
 	create table money (id int primary key, v numeric(9,2));
 	create table part (id serial primary key, grade text default 'gold',
 		note text, u uuid default gen_random_uuid());
@@ -242,6 +249,16 @@ for (['one', 'where id =      5', "(id =       \$1 \n)", '(id in ($1,  6) )'],
 	"update fired set v = 'a', n = 9 where id = 1");
 is(join(' ', map { "$_->{column}:$_->{claimed}:$_->{calculated}" } @m),
 	'n:9:1 m:10:2', 'both columns are named');
+
+($t, @m) = runs_instead('a row with an audit trigger',
+	"update book set v = 'true' where id = 3",
+	"update book set v = 'lies' where id = 3");
+is(join(' ', sort map { "$_->{table} $_->{column}" } @m),
+	'public.audit became public.book v', 'both are named');
+($t, @m) = lied('what an audit trigger wrote',
+	$liar->replace('rows', '""v"": ""fine""', '""v"": ""base""'),
+	"update book set v = 'fine' where id = 4");
+is($m[0]{table}, 'public.audit', 'the audit is named');
 
 # --- rows come back changed ---
 

@@ -149,6 +149,10 @@ $s->safe($_) for 'truncate log', map({ "update elsewhere set n = $_ where id = 1
 $s->close;
 is_verified($_, 'in one session') for $p->settled;
 
+# Rows that lie in another order than replay's: so are the serials of the audit.
+outcome('one row moved', 'update audited set n = 1 where id = 1', 'verified');
+outcome('in the order of rows', 'update audited set n = n + 1 where n >= 0', 'order');
+
 # In a transaction they are captured with all that is known of them by then.
 $s = $p->session;
 $s->safe($_) for map { ('begin', 'update counted set n = 5 where id = 2',
