@@ -151,11 +151,20 @@ keep_exprs(
 }
 
 static bool
+is_null(const PgQuery__Node *n)
+{
+	return n != NULL && n->node_case == NODE(A_CONST) && n->a_const->isnull;
+}
+
+static bool
 keep_operator(struct keep *k, const PgQuery__AExpr *e)
 {
 	enum place place = e->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP ? TYPED
 									: LOOSE;
 
+	/* What "= NULL" means is a setting when it is parsed. */
+	if (is_null(e->lexpr) || is_null(e->rexpr))
+		return false;
 	switch ((int)e->kind) {
 	case PG_QUERY__A__EXPR__KIND__AEXPR_OP:
 	case PG_QUERY__A__EXPR__KIND__AEXPR_DISTINCT:

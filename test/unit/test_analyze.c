@@ -271,6 +271,7 @@ static const struct example kept[] = {
 	{ "UPDATE t SET c = d LIKE 'z%' WHERE id = 1", "not kept" },
 	{ "UPDATE t SET a = B'1', b = X'1f' WHERE id = 1",
 	    "UPDATE t SET a = B'1', b = X'1f' WHERE id = <1>" },
+	{ "UPDATE t SET a = (b = NULL) WHERE id = 1", "not kept" },
 	{ "UPDATE t SET a = f(1) WHERE id = 1", "not kept" },
 	{ "UPDATE t SET a = now() WHERE id = 1", "not kept" },
 	{ "UPDATE t SET a = current_timestamp WHERE id = 1",
