@@ -2,10 +2,10 @@
  * barrier.c: DDL that was seen, run in a copy.
  *
  * Owns copy->ddl, a connection of the replay role's: what a client's DDL may
- * run there (defaults, functions in them) has that role's rights alone.  Each
- * statement goes by itself, in the extended protocol, and only if its first
- * words are those of DDL; nothing of it may leave rows in the copy.  Called by
- * schema.c.
+ * run there (defaults, functions in them) has that role's rights alone, and no
+ * commands (replayd/pin, guard()).  Each statement goes by itself, in the
+ * extended protocol, and only if its first words are those of DDL; nothing of
+ * it may leave rows in the copy.  Called by schema.c.
  *
  * Whether the copy is then what the server is, is not believed: a job runs only
  * where the definitions of its tables are those that it was captured with.
@@ -124,6 +124,14 @@ apply_settings(struct barrier *b, const struct record *r)
 	return ok;
 }
 
+static bool
+guard(struct barrier *b)
+{
+	const char *values[] = { b->copy->ddl_token };
+
+	return run(b, "SELECT pgwitness_pin.guard($1)", values, 1) == RAN;
+}
+
 /* --- statements --- */
 
 static bool
@@ -205,7 +213,8 @@ run_one(struct barrier *b, const struct record *r,
 static bool
 no_rows_written(struct barrier *b)
 {
-	return ours(b, "SET LOCAL search_path = ''") &&
+	return ours(b,
+		   "SELECT pg_catalog.set_config('search_path', '', true)") &&
 	       ours(b, "SELECT 1 OPERATOR(pg_catalog./) (CASE WHEN"
 		       " pg_catalog.sum(t.n_tup_ins OPERATOR(pg_catalog.+)"
 		       " t.n_tup_upd OPERATOR(pg_catalog.+) t.n_tup_del)"
@@ -217,7 +226,7 @@ no_rows_written(struct barrier *b)
 static bool
 run_all(struct barrier *b, const struct record *r, bool *all)
 {
-	if (!ours(b, "BEGIN") || !apply_settings(b, r))
+	if (!ours(b, "BEGIN") || !apply_settings(b, r) || !guard(b))
 		return false;
 	for (size_t i = 0; i < r->n_statements; i++) {
 		enum ran ran = run_one(b, r, &r->statements[i]);
@@ -236,7 +245,10 @@ open_session(struct barrier *b)
 		return true;
 	PQfinish(b->copy->ddl);
 	b->copy->ddl = copy_replay_role(b->config, b->copy->name);
-	return b->copy->ddl != NULL && PQsetnonblocking(b->copy->ddl, 1) == 0;
+	return b->copy->ddl != NULL &&
+	       session_arm(b->copy->ddl, b->copy->ddl_token,
+		   sizeof(b->copy->ddl_token)) &&
+	       PQsetnonblocking(b->copy->ddl, 1) == 0;
 }
 
 /* The tables may be others now, and what is prepared for them. */

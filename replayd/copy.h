@@ -69,6 +69,7 @@ struct schema_copy {
 	/* replay.c's: the replay role's connection, NULL if closed */
 	PGconn *conn;
 	char token[33];			/* this session's, for replayd/pin */
+	char ddl_token[33];		/* the one's of `ddl` */
 	char *user;			/* last one asked about */
 	bool user_has_schema;
 	unsigned jobs;			/* since the last clean-up */

@@ -47,12 +47,8 @@ checks_are_off(PGconn *conn)
 	return ok;
 }
 
-/*
- * Loads replayd/pin before anything of a client's can run, with a secret that
- * clients do not know.
- */
-static bool
-arm(PGconn *conn, char *token, size_t size)
+bool
+session_arm(PGconn *conn, char *token, size_t size)
 {
 	uint8_t raw[16];
 	const char *values[1] = { token };
@@ -74,7 +70,7 @@ static bool
 set_up(PGconn *conn, struct schema_copy *copy)
 {
 	return checks_are_off(conn) &&
-	       arm(conn, copy->token, sizeof(copy->token)) &&
+	       session_arm(conn, copy->token, sizeof(copy->token)) &&
 	       prepare(conn, SESSION_BEGIN, "BEGIN") &&
 	       prepare(conn, SESSION_ROLLBACK, "ROLLBACK") &&
 	       prepare(conn, SESSION_CLEAN,

@@ -29,6 +29,12 @@
 PGW_MUSTCHECK bool session_open(const struct config *c,
 	struct schema_copy *copy);
 
+/*
+ * Loads replayd/pin into a session before anything of a client's can run, with a
+ * new secret that clients do not know.
+ */
+PGW_MUSTCHECK bool session_arm(PGconn *conn, char *token, size_t size);
+
 /* Cancels what runs, closes; nothing of the session remains. */
 void session_close(struct schema_copy *copy);
 

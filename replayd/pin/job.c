@@ -32,6 +32,7 @@ void _PG_init(void);
 
 static char secret[TOKEN_BYTES + 1];	/* "": not armed yet */
 static bool running;
+static bool guarded;
 static bool in_expression;
 static int refusal;			/* SQLSTATE, 0: none */
 static char refused[128];
@@ -48,6 +49,12 @@ bool
 job_is_running(void)
 {
 	return running;
+}
+
+bool
+job_is_guarded(void)
+{
+	return guarded;
 }
 
 static bool
@@ -74,7 +81,7 @@ job_has_whole(Oid relid)
 void
 job_check(void)
 {
-	if (running && refusal != 0)
+	if ((running || guarded) && refusal != 0)
 		ereport(ERROR, (errcode(refusal), errmsg("%s", refused)));
 }
 
@@ -128,7 +135,7 @@ job_end(XactEvent event, void *arg)
 		return;
 	if (running)
 		SessionReplicationRole = SESSION_REPLICATION_ROLE_REPLICA;
-	running = false;
+	running = guarded = false;
 	in_expression = false;
 	refusal = 0;
 	forget(&relations);
@@ -217,6 +224,17 @@ pgwitness_pin_begin_job(PG_FUNCTION_ARGS)
 	 */
 	SessionReplicationRole = SESSION_REPLICATION_ROLE_ORIGIN;
 	running = true;
+	PG_RETURN_VOID();
+}
+
+/* guard(token): to the end of the transaction, which is no job. */
+PG_FUNCTION_INFO_V1(pgwitness_pin_guard);
+
+Datum
+pgwitness_pin_guard(PG_FUNCTION_ARGS)
+{
+	job_check_token(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	guarded = !running;
 	PG_RETURN_VOID();
 }
 

@@ -2,7 +2,8 @@
  * pin.h: what the files of the extension share.
  *
  * A job is a transaction of the worker's that began with begin_job(); all that
- * is here ends with it.  Outside of jobs the extension does nothing.
+ * is here ends with it.  Outside of jobs the extension does nothing, but for
+ * transactions that began with guard(): there functions run no commands.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -26,6 +27,8 @@
 /* --- job.c --- */
 
 bool job_is_running(void);
+/* A transaction of DDL (barrier.c): what it runs has no commands to give. */
+bool job_is_guarded(void);
 /* A statement of the worker's: it begins with the secret as a comment. */
 bool job_is_own(const char *text);
 /* Is the relation one of those whose rows the record has? */

@@ -59,7 +59,8 @@ check_nested(Node *s)
 			job_refuse(PIN_ENVIRONMENT, "WITH HOLD");
 		break;
 	default:
-		job_refuse(PIN_ENVIRONMENT, GetCommandTagName(CreateCommandTag(s)));
+		job_refuse(
+		    PIN_ENVIRONMENT, GetCommandTagName(CreateCommandTag(s)));
 	}
 }
 
@@ -93,7 +94,8 @@ check_utility(Node *s)
 	case T_DropdbStmt:
 	case T_AlterDatabaseStmt:
 	case T_AlterDatabaseSetStmt:
-		job_refuse(PIN_ENVIRONMENT, GetCommandTagName(CreateCommandTag(s)));
+		job_refuse(
+		    PIN_ENVIRONMENT, GetCommandTagName(CreateCommandTag(s)));
 	default:
 		break;
 	}
@@ -110,6 +112,16 @@ utility(PlannedStmt *p, const char *text, bool read_only,
 		check_utility(p->utilityStmt);
 		if (context != PROCESS_UTILITY_TOPLEVEL)
 			check_nested(p->utilityStmt);
+	}
+	/* Parts of a command of the client's come as subcommands. */
+	if (job_is_guarded() && !IsA(p->utilityStmt, TransactionStmt)) {
+		job_check();
+		if (context == PROCESS_UTILITY_QUERY ||
+		    context == PROCESS_UTILITY_QUERY_NONATOMIC)
+			job_refuse(PIN_ENVIRONMENT,
+			    GetCommandTagName(
+				CreateCommandTag(p->utilityStmt)));
+		check_utility(p->utilityStmt);
 	}
 	if (next_utility != NULL)
 		next_utility(p, text, read_only, context, params, environment,

@@ -100,6 +100,45 @@ for (['default', "insert into hidden (id) values (1)"],
 	is_named($_, $name) for @tx;
 }
 
+# --- what clients' DDL runs while it is run in the copies ---
+
+# A default that is no volatile one is evaluated by ADD COLUMN.  What it does it
+# does only there.
+my @there = (
+	['program', "copy (select 1) to program 'touch $dir/there'"],
+	['file', "copy (select 1) to '$dir/there'"],
+	['read a file', "perform pg_read_file('postmaster.pid')"],
+	['superuser', 'alter role pgwitness_replay superuser'],
+	['password', "alter role pgwitness_replay password 'x'"],
+	['another role', 'set role pg_execute_server_program'],
+	['session user', 'set session authorization postgres'],
+	['extension', 'create extension dblink'],
+	['language', 'create function c() returns int language c as $$x$$, $$y$$'],
+	['pins', 'drop schema pgwitness_pin cascade'],
+	['catalog', 'delete from pg_class'],
+	['rows', "insert into other values (77, 'stray'); "
+		. "update other set v = 'stray'"],
+	['commit', 'commit'],
+	['session', 'set search_path = pg_temp; create temp table t (x int); '
+		. 'perform pg_advisory_lock(7); listen x; set statement_timeout = 0'],
+	['for ever', 'begin loop null; end loop; exception when query_canceled '
+		. 'then loop null; end loop; end']);
+for my $i (0 .. $#there) {
+	my ($name, $body) = @{ $there[$i] };
+	$p->safe_psql("create function writes_$i() returns void language plpgsql as "
+		. "\$f\$begin if current_user = 'pgwitness_replay' then $body; end if; "
+		. "end\$f\$; create function there_$i() returns text language plpgsql "
+		. "stable as \$f\$begin perform writes_$i(); return 'x'; end\$f\$");
+	$p->safe_psql("create table victim_$i (id int primary key); "
+		. "alter table victim_$i add column v text default there_$i()");
+	is_named($_, "DDL: $name") for $p->witness(
+		"insert into victim_$i values (1); "
+		. "insert into other values (1$i$i, 'honest'); update other set v = 'h'");
+}
+ok(!-e "$dir/there", 'DDL in the copies runs no program and writes no file');
+is_verified($_, 'no row of it is left') for $p->witness(
+	"delete from other; insert into other values (77, 'honest')");
+
 # --- nothing of it is left, nobody hangs ---
 
 is_verified($_, 'an honest statement') for $p->witness(
