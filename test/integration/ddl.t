@@ -176,6 +176,55 @@ is(@tx, 30, 'two sessions: thirty records');
 is_verified($_, 'two sessions') for @tx;
 is(dumps(), $dumps, 'without a dump');
 
+# --- two databases ---
+
+$p->safe_psql('create table in2 (id int primary key)', dbname => 'db2');
+for my $i (1 .. 4) {
+	$p->safe_psql("create table x$i (id int primary key); "
+		. "insert into x$i values ($i)");
+	$p->safe_psql("create table x$i (id text primary key, v int default $i); "
+		. "insert into x$i values ('$i'); drop table x$i", dbname => 'db2')
+		if $i > 1;
+	$p->safe_psql("update x$i set id = id + 1; drop table x$i");
+}
+@tx = $p->settled;
+is(@tx, 11, 'two databases: eleven records');
+is_verified($_, 'two databases') for @tx;
+
+# --- what cannot be run in a copy ---
+
+$dumps = dumps();
+verified('DDL that fails in replay', 1, q{
+	create schema theirs authorization app;
+	create table theirs.t (id int primary key);
+	insert into theirs.t values (1)});
+cmp_ok(dumps(), '>', $dumps, 'costs a dump');
+ok((grep { $_->{message} =~ /role "app" does not exist/ }
+	$p->operator_log(event => 'ddl_not_replayed')), 'and says why');
+verified('an extension', 1, q{create extension if not exists pg_trgm;
+	create table after_ext (id int primary key);
+	insert into after_ext values (1)});
+
+# --- replay killed between DDL and what is behind it ---
+
+$p->mark;
+for my $i (1 .. 6) {
+	$s1->query("create table k$i (id int primary key, v text)");
+	$s1->query("insert into k$i values (1, 'a')");
+	kill KILL => ($p->processes_called(qr/^replayd$/))[-1] if $i % 3 == 0;
+	$s1->query("alter table k$i add column w int default $i");
+	$s1->query("update k$i set w = w + 1");
+}
+@tx = $p->settled(seconds => 120);
+is(@tx, 12, 'replay killed: twelve records');
+is_named($_, 'replay killed') for @tx;
+$p->wait_for_lines('replay to run again', sub { 1 });
+$p->safe_psql('create schema pgw_again; drop schema pgw_again');
+verified('replay runs again', 2, q{create table ka (id int primary key);
+	insert into ka values (1);
+	alter table ka add column v text default 'x'; update ka set v = 'y'});
+$dumps = dumps();
+
 # --- what the proxy does not see ---
 
 sub unwitnessed
