@@ -31,6 +31,9 @@
 #define INCOMPLETE_US INT64_C(60000000)
 #define UNREACHABLE_US INT64_C(2000000)
 #define DUMP_TRIES 4
+/* Jobs older than that, where DDL goes on, get no dump more often than that. */
+#define LAG_US INT64_C(2000000)
+#define LAGGING_US INT64_C(10000000)
 /* How often an idle worker compares a copy with the server. */
 #define LOOK_US INT64_C(10000000)
 
@@ -267,6 +270,10 @@ worth_another_dump(const struct schema_copy *copy, const struct record *r,
     enum fit fit, const char *wanted)
 {
 	if (copy->dump_us >= r->time_us + MARGIN_US)
+		return false;
+	/* It would skip what the queue has between that job and now. */
+	if (copy->generation > 0 && io_now_us() - r->time_us > LAG_US &&
+	    io_now_us() - copy->dump_us < LAGGING_US)
 		return false;
 	if (fit == FIT_INCOMPLETE)
 		return io_now_us() - copy->dump_us >= INCOMPLETE_US;
