@@ -358,7 +358,9 @@ scope_find(struct session *s, const struct analyzed_statement *st,
 			return "user_function";
 		scope->rewritten = scope->rewritten ||
 				   (t->write && t->table->rules);
+		scope->code = scope->code || (t->write && t->table->triggers);
 	}
+	scope->code = scope->code || scope->rewritten;
 	return NULL;
 }
 
@@ -526,7 +528,9 @@ locked_table(void *arg, const struct message *row)
 		c->check->sequences = true;
 		return true;
 	}
-	if (lock.oid == c->scope->apart || was_held(c->check, &lock))
+	/* What was written before may have been so once more. */
+	if (lock.oid == c->scope->apart ||
+	    (was_held(c->check, &lock) && !(c->scope->code && lock.write)))
 		return true;
 	if (lock.write && c->scope->after != NULL &&
 	    counters_changed(c->scope->before, c->scope->after, lock.oid))

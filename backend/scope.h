@@ -33,6 +33,7 @@ struct scope {
 	bool catalogs;		/* system catalogs are read, too */
 	/* By views or rules, whose functions and triggers may run. */
 	bool rewritten;
+	bool code;		/* or triggers of what is written */
 	const char *target;	/* under which more is remembered */
 	uint32_t apart;		/* a table that is captured otherwise, or 0 */
 	/* What else is written is known by them; or NULL. */

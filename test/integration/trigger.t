@@ -162,6 +162,19 @@ my @known = $p->settled;
 is($known[0]{record}{capture_reason}, 'triggers', 'the first time');
 is_verified($known[1], 'the second time');
 
+# What the transaction wrote before, a trigger may write again.
+$s = $p->session;
+$s->safe($_) for 'update counted set n = 6 where id = 2', 'begin',
+	"insert into log values ('own', 0)", 'delete from counted where id = 8',
+	'commit', 'begin', "insert into log values ('own', 0)", 'delete from counted '
+	. 'where id = 9', 'commit';
+$s->close;
+my @twice = $p->settled;
+is("$twice[1]{record}{capture} $twice[1]{record}{capture_reason}",
+	'incomplete scope', 'the first time') or diag(describe_tx($twice[1]));
+is($twice[2]{record}{capture_reason}, 'no_primary_key', 'then it is known, but '
+	. 'not which of its rows are whose') or diag(describe_tx($twice[2]));
+
 # --- COPY ---
 
 for my $t (['touch', 'verified'], ['elsewhere', 'verified'], ['audited',
