@@ -304,6 +304,8 @@ plan_whole(struct session *s, struct capture *c)
 {
 	const char *why = scope_find(s, c->stmt, false, &c->scope);
 
+	if (why == NULL && c->scope.speaks && c->bind == NULL)
+		why = "rules";
 	if (why != NULL)
 		log_debug("capture_whole", "not read as a whole: %s", why);
 	c->whole = why == NULL && c->scope.n > 0 && make_images(s, c);

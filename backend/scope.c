@@ -33,7 +33,8 @@
  * these name; $3 which foreign keys take part: n none, a those that act, t all,
  * as for TRUNCATE ... CASCADE.  A
  * partition that is being detached is none in READ COMMITTED, but would be in
- * a block of ours; the column is there since PostgreSQL 14.
+ * a block of ours; the column is there since PostgreSQL 14.  The last one: a rule
+ * has a SELECT among its actions.
  */
 static const char tables_sql[] =
 	"WITH RECURSIVE reach(oid, w) AS ("
@@ -63,7 +64,12 @@ static const char tables_sql[] =
 	" ELSE 0 END,"
 	" EXISTS (SELECT 1 FROM pg_catalog.pg_inherits d"
 	" WHERE d.inhrelid" CATALOG_EQ "c.oid AND (pg_catalog.to_jsonb(d)"
-	" OPERATOR(pg_catalog.->>) 'inhdetachpending')" CATALOG_EQ "'true')"
+	" OPERATOR(pg_catalog.->>) 'inhdetachpending')" CATALOG_EQ "'true'),"
+	" pg_catalog.bool_or(r.w) AND EXISTS (SELECT 1 FROM"
+	" pg_catalog.pg_rewrite v WHERE v.ev_class" CATALOG_EQ "c.oid"
+	" AND v.ev_type OPERATOR(pg_catalog.<>) '1'"
+	" AND pg_catalog.strpos(pg_catalog.replace(" TEXT("v.ev_action")
+	", '({', '} {'), '} {QUERY :commandType 1 ') OPERATOR(pg_catalog.>) 0)"
 	" FROM reach r JOIN pg_catalog.pg_class c ON c.oid" CATALOG_EQ "r.oid"
 	" JOIN pg_catalog.pg_namespace n ON n.oid" CATALOG_EQ "c.relnamespace"
 	" GROUP BY c.oid, n.nspname, c.relname, c.relkind ORDER BY c.oid";
@@ -74,6 +80,7 @@ enum {
 	S_WRITE,
 	S_BYTES,
 	S_DETACHING,
+	S_SPEAKS,
 	S_COLUMNS
 };
 
@@ -176,6 +183,7 @@ struct finding {
 	size_t n;
 	int64_t bytes;
 	bool catalogs;
+	bool speaks;
 	bool views;
 	const char *reason;
 };
@@ -239,6 +247,7 @@ add_found(struct finding *f, const struct exchange_value *v)
 		f->reason = kind_refused(letter(&v[S_KIND]));
 	if (f->reason == NULL && letter(&v[S_DETACHING]) == 't')
 		f->reason = "partition_detach";
+	f->speaks = f->speaks || letter(&v[S_SPEAKS]) == 't';
 	f->n++;
 }
 
@@ -340,6 +349,7 @@ scope_find(struct session *s, const struct analyzed_statement *st,
 		return "scope";
 	scope->catalogs = f.catalogs;
 	scope->rewritten = f.views;
+	scope->speaks = f.speaks;
 	for (size_t i = 0; i < f.n; i++) {
 		struct scope_table *t = &scope->tables[scope->n++];
 

@@ -34,6 +34,8 @@ struct scope {
 	/* By views or rules, whose functions and triggers may run. */
 	bool rewritten;
 	bool code;		/* or triggers of what is written */
+	/* Rules that give rows to a simple Query, and to that alone. */
+	bool speaks;
 	const char *target;	/* under which more is remembered */
 	uint32_t apart;		/* a table that is captured otherwise, or 0 */
 	/* What else is written is known by them; or NULL. */
