@@ -147,6 +147,20 @@ keep(struct txn *t, const struct exchange_value *v)
 	return "";
 }
 
+void
+facts_give_up(struct facts *f)
+{
+	f->tables = "";
+	f->same = false;
+	if (f->now != NULL)
+		return;
+	f->now = f->isolation = "";
+	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
+		f->settings[i].name = setting_names[i];
+		f->settings[i].value = "";
+	}
+}
+
 /* "oid=fingerprint" is in the answer for each table; one kind for all. */
 bool
 facts_are_of(const struct txn *t, const struct facts *f,

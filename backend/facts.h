@@ -40,6 +40,12 @@ PGW_MUSTCHECK enum exchange_end facts_read(struct session *s, struct txn *t,
 	struct facts *f, struct exchange_error *error,
 	struct buf *raw_error);
 
+/*
+ * The server would not say: what was not told is "", and no table is what it
+ * was taken for.
+ */
+void facts_give_up(struct facts *f);
+
 /* The answer says of this table that it is what it was taken for. */
 PGW_MUSTCHECK bool facts_are_of(const struct txn *t, const struct facts *f,
 	const struct catalog_table *table);

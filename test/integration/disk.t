@@ -78,7 +78,7 @@ my $p = proxy('wait');
 writers_wait($p, $_) for sort keys %fault;
 
 # --- the disk of the evidence log alone: the recorder ends, the drain does not
-my ($replayd) = grep { slurp("/proc/$_/comm") =~ /^replayd/ }
+my ($replayd) = grep { (eval { slurp("/proc/$_/comm") } // '') =~ /^replayd/ }
 	children($p->pid);
 $p->mark;
 my $client = $p->session;

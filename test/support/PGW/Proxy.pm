@@ -334,7 +334,8 @@ sub warm
 	my $workers = $self->{conf}{replay}{workers} // 2;
 	$self->safe_psql('create schema pgw_warm; drop schema pgw_warm');
 	wait_until('the workers to have their copies', sub {
-		$self->operator_log(event => 'schema_copied') >= $workers });
+		$self->operator_log(event => 'schema_copied') >= $workers },
+		120);
 	return $self->mark;
 }
 
