@@ -1,11 +1,10 @@
 /*
  * merkle.c: SHA-256 and Merkle trees of RFC 6962 shape.
  *
- * Where the processor has instructions for SHA-256 they are used (sha256.c);
- * else OpenSSL's EVP, of which this is the only user: the digest is fetched
- * once and the context used again, per thread, because looking them up costs as
- * much as hashing a short row.  Without SHA-256 there is nothing to prove, so a
- * failure of the library ends the process.
+ * The only user of OpenSSL's EVP: the digest is fetched once and the context
+ * used again, per thread, because looking them up costs as much as hashing a
+ * short row.  Without SHA-256 there is nothing to prove, so a failure of the
+ * library ends the process.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -13,9 +12,9 @@
 
 #include <openssl/evp.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "log.h"
-#include "sha256.h"
 
 /* Domain separation; each kind's bytes stand in front of what is hashed. */
 static const struct prefixes {
@@ -27,48 +26,62 @@ static const struct prefixes {
 	[MERKLE_LOG] = { { "\x00", 1 }, { "\x01", 1 }, { "", 0 } },
 };
 
-static _Thread_local EVP_MD *sha256;
+/* A call for each part costs more than to copy so few bytes. */
+#define TOGETHER 256
+
 static _Thread_local EVP_MD_CTX *context;
 
+/* The context keeps the digest. */
 static void
 prepare(void)
 {
-	sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	EVP_MD *sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+
 	context = EVP_MD_CTX_new();
-	if (sha256 == NULL || context == NULL)
+	if (sha256 == NULL || context == NULL ||
+	    EVP_DigestInit_ex2(context, sha256, NULL) != 1)
 		log_fatal("sha256_unavailable",
 		    "OpenSSL gives no SHA-256; check its configuration");
+	EVP_MD_free(sha256);
 }
 
-void
-merkle_sha256_openssl(
-    const struct merkle_part *parts, size_t n, struct merkle_hash *out)
+/* The parts one behind the other; 0 if they are too long, or empty. */
+static size_t
+gather(const struct merkle_part *parts, size_t n, uint8_t to[TOGETHER])
 {
-	unsigned len = MERKLE_HASH_BYTES;
-	bool ok;
+	size_t len = 0;
 
-	if (context == NULL)
-		prepare();
-	ok = EVP_DigestInit_ex2(context, sha256, NULL) == 1;
-	for (size_t i = 0; i < n && ok; i++)
-		ok = EVP_DigestUpdate(context, parts[i].data, parts[i].len) ==
-		     1;
-	if (!ok || EVP_DigestFinal_ex(context, out->b, &len) != 1)
-		log_fatal("sha256_failed", "OpenSSL could not hash");
+	for (size_t i = 0; i < n; i++) {
+		if (parts[i].len > TOGETHER - len)
+			return 0;
+		if (parts[i].len > 0)
+			memcpy(to + len, parts[i].data, parts[i].len);
+		len += parts[i].len;
+	}
+	return len;
 }
 
 void
 merkle_sha256(
     const struct merkle_part *parts, size_t n, struct merkle_hash *out)
 {
-	static _Thread_local enum { UNKNOWN, NATIVE, OPENSSL } way;
+	uint8_t together[TOGETHER];
+	const struct merkle_part one = { together, gather(parts, n, together) };
+	unsigned len = MERKLE_HASH_BYTES;
+	bool ok;
 
-	if (way == UNKNOWN)
-		way = sha256_is_native() ? NATIVE : OPENSSL;
-	if (way == NATIVE)
-		sha256_native(parts, n, out);
-	else
-		merkle_sha256_openssl(parts, n, out);
+	if (one.len > 0) {
+		parts = &one;
+		n = 1;
+	}
+	if (context == NULL)
+		prepare();
+	ok = EVP_DigestInit_ex2(context, NULL, NULL) == 1;
+	for (size_t i = 0; i < n && ok; i++)
+		ok = EVP_DigestUpdate(context, parts[i].data, parts[i].len) ==
+		     1;
+	if (!ok || EVP_DigestFinal_ex(context, out->b, &len) != 1)
+		log_fatal("sha256_failed", "OpenSSL could not hash");
 }
 
 void

@@ -47,9 +47,6 @@ struct merkle_part {
 };
 void merkle_sha256(const struct merkle_part *parts, size_t n,
 	struct merkle_hash *out);
-/* The same where the processor has no instructions for it. */
-void merkle_sha256_openssl(const struct merkle_part *parts, size_t n,
-	struct merkle_hash *out);
 
 void merkle_leaf(enum merkle_kind kind, const void *data, size_t len,
 	struct merkle_hash *out);
