@@ -93,7 +93,6 @@ struct capture {
 	 */
 	bool joined;
 	bool parses;		/* it was not there */
-	int learns;		/* what may be joined next time, or KEPT_NONE */
 	const char *parsed;
 	size_t n_given;		/* values that are the client's own */
 	unsigned n_own;		/* columns of ours in its answer */

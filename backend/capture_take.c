@@ -106,7 +106,7 @@ take_own(struct reading *r, const struct exchange_value *own)
 		own++;
 	}
 	(void)add_row(r, own++);
-	if (c->joined && c->alone)
+	if (c->joined)
 		joined_take_columns(r->s, c, own);
 }
 
@@ -187,8 +187,6 @@ statement_message(struct reading *r, const struct message *m)
 static bool
 statement_ended(const struct capture *c, char type, int *closed)
 {
-	if (c->joined && !c->alone)
-		return type == PqMsg_CloseComplete && c->held.len > 0;
 	if (c->bind != NULL || c->joined)
 		return type == PqMsg_CommandComplete ||
 		       type == PqMsg_PortalSuspended;
@@ -390,9 +388,9 @@ read_after(struct session *s, struct capture *c)
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->counted && !c->suspended)
 		end = read_asides(s, c);
-	if (end == EXCHANGE_DONE && c->joined && c->alone && c->parses)
+	if (end == EXCHANGE_DONE && c->joined && c->parses)
 		joined_note(s, c);
-	else if (end == EXCHANGE_DONE && c->joined && c->alone && c->hold)
+	else if (end == EXCHANGE_DONE && c->joined && c->hold)
 		end = joined_look(s, c, false);
 	return end;
 }
@@ -528,11 +526,7 @@ take_end(struct session *s, struct capture *c)
 	if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
 	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
-	if (joined_found_nothing(c))
-		return CAPTURE_UNDONE;
-	joined_learn(s, c);
-	if (c->joined && c->alone && !c->parses && !c->hold &&
-	    c->error.len == 0 &&
+	if (c->joined && !c->parses && !c->hold && c->error.len == 0 &&
 	    joined_look(s, c, true) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	return CAPTURED;

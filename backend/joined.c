@@ -32,9 +32,6 @@
  *	operators	likewise
  *	functions, types, collations	analyze_keep.c lets none in
  *
- * In a block of the client's, in the simple protocol, the same without facts,
- * which come with the COMMIT.
- *
  * Any error but those that belong to the row or to the moment may be one of
  * our form, or say where in our text it was: then it was all in vain, and the
  * statement is captured step by step.
@@ -57,17 +54,6 @@
 
 /* SQL: when it was parsed last. */
 #define PARSED "CAST('now' AS pg_catalog.timestamptz)"
-/* SQL: the row before, and whether there is one. */
-#define IMAGE "(SELECT image FROM pgwitness)"
-#define FOUND "(SELECT true FROM pgwitness)"
-/* In a block a deferred primary key lets two have the same: then none. */
-#define ONE_IMAGE \
-	"(SELECT CASE WHEN pg_catalog.count(*) OPERATOR(pg_catalog.=)" \
-	" 1::pg_catalog.int8 THEN pg_catalog.min(CAST(image AS" \
-	" pg_catalog.text)) END FROM pgwitness)"
-#define ANY_FOUND \
-	"(SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>)" \
-	" 0::pg_catalog.int8 FROM pgwitness)"
 /* How often facts are asked for where an error means nothing. */
 #define MAX_ASKED 3
 
@@ -85,38 +71,6 @@ has_interval_fields(const struct catalog_table *t)
 	return false;
 }
 
-/* An exponent may be too large, and where it stands is in the error. */
-bool
-joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
-{
-	const char *text = c->text + l->text.at;
-
-	if (l->kind == LITERAL_NUMBER)
-		return memchr(text, 'e', l->text.len) == NULL &&
-		       memchr(text, 'E', l->text.len) == NULL;
-	return l->kind == LITERAL_STRING && l->text.len >= 2 && text[0] == '\'';
-}
-
-/*
- * In the client's block nothing can be undone: only what cannot fail where, or
- * otherwise than, the client's text would.  A new relation that hides its own
- * must be no error, so no INSERT.
- */
-static bool
-may_join_block(const struct capture *c)
-{
-	const struct analyzed_statement *st = c->stmt;
-
-	if (c->autocommit || c->bind != NULL || c->in_utc ||
-	    st->kind == STMT_INSERT || st->returning.len > 0)
-		return false;
-	for (size_t i = 0; i < st->n_literals; i++)
-		if (joined_is_parameter(c, &st->literals[i]) &&
-		    st->literals[i].kind == LITERAL_STRING)
-			return false;
-	return true;
-}
-
 static bool
 may_join(const struct capture *c)
 {
@@ -124,9 +78,8 @@ may_join(const struct capture *c)
 	const struct catalog_table *t = c->table;
 
 	if (!c->stmt->keepable || c->stmt->shape == 0 || t == NULL ||
-	    c->values.prepared != NULL || c->whole || c->scoped || c->own_block)
-		return false;
-	if (!c->alone && !may_join_block(c))
+	    c->values.prepared != NULL ||
+	    c->whole || c->scoped || c->own_block || !c->alone)
 		return false;
 	if (t->quick == NULL || t->triggers || t->user_code ||
 	    has_interval_fields(t))
@@ -177,6 +130,18 @@ string_value(
 	p->value = (const uint8_t *)value;
 	p->len = (size_t)(to - value);
 	return true;
+}
+
+/* An exponent may be too large, and where it stands is in the error. */
+bool
+joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
+{
+	const char *text = c->text + l->text.at;
+
+	if (l->kind == LITERAL_NUMBER)
+		return memchr(text, 'e', l->text.len) == NULL &&
+		       memchr(text, 'E', l->text.len) == NULL;
+	return l->kind == LITERAL_STRING && l->text.len >= 2 && text[0] == '\'';
 }
 
 /* The client's parameters, and its literals behind them. */
@@ -230,7 +195,6 @@ place_of(struct session *s, const struct capture *c,
 	buf_put_u32(&key, c->table->oid);
 	buf_put_cstr(&key, c->table->quick);
 	buf_put_u8(&key, c->in_utc);
-	buf_put_u8(&key, c->alone);
 	buf_put_u8(&key, capture_all_binary(c));
 	for (size_t i = 0; i < st->n_literals; i++) {
 		const struct analyzed_literal *l = &st->literals[i];
@@ -255,20 +219,10 @@ joined_prepare(struct session *s, struct capture *c)
 	c->kept_run = place_of(s, c, params, n);
 	if (c->kept_run == KEPT_NONE)
 		return;
-	/* Its text must have been run before: then ours can be parsed. */
-	c->learns = !c->alone && kept_mark(s, c->kept_run)[0] == '\0'
-			? c->kept_run
-			: KEPT_NONE;
-	if (c->learns != KEPT_NONE) {
-		c->kept_run = KEPT_NONE;
-		return;
-	}
 	c->joined = true;
-	c->savepoint = false;
 	c->values.params = params;
 	c->values.n = n;
-	c->n_own = c->alone ? JOINED_COLUMNS - (c->stmt->kind == STMT_INSERT)
-			    : 2;
+	c->n_own = JOINED_COLUMNS - (c->stmt->kind == STMT_INSERT);
 }
 
 void
@@ -304,8 +258,7 @@ put_text_column(struct buf *sql, const struct capture *c, const char *column)
 		buf_put_str(sql, " AS pg_catalog.text)");
 }
 
-/* value, if the name still means the table; else an error, or in a block NULL,
- * by which no row is found. */
+/* value, if the name still means the table; else an error. */
 static void
 put_if_same(struct buf *sql, const struct capture *c, const char *type,
     const char *value)
@@ -315,13 +268,6 @@ put_if_same(struct buf *sql, const struct capture *c, const char *type,
 		if (*p == '\'')
 			buf_put_u8(sql, '\'');
 		buf_put_u8(sql, (uint8_t)*p);
-	}
-	if (!c->alone) {
-		buf_printf(sql,
-		    "') OPERATOR(pg_catalog.=) CAST(%u AS pg_catalog.oid)"
-		    " THEN %s END",
-		    c->table->oid, value);
-		return;
 	}
 	/* No constant, or the planner would meet it. */
 	buf_printf(sql,
@@ -339,12 +285,10 @@ put_returning(struct buf *sql, const struct capture *c)
 
 	buf_put_str(sql, c->stmt->returning.len > 0 ? "\n, " : "\nRETURNING ");
 	if (!inserts) {
-		put_text_column(sql, c, c->alone ? IMAGE : ONE_IMAGE);
+		put_text_column(sql, c, "(SELECT image FROM pgwitness)");
 		buf_put_str(sql, ", ");
 	}
 	capture_put_returned_row(sql, c);
-	if (!c->alone)
-		return;
 	buf_put_str(sql, ", ");
 	facts_put_columns(sql);
 	buf_put_str(sql, ", CAST(");
@@ -374,7 +318,7 @@ put_sql(struct buf *sql, const struct capture *c)
 	buf_put_u8(sql, '(');
 	joined_put_text(sql, c, st->where);
 	buf_put_str(sql, "\n) AND ");
-	put_if_same(sql, c, "bool", c->alone ? FOUND : ANY_FOUND);
+	put_if_same(sql, c, "bool", "(SELECT true FROM pgwitness)");
 	joined_put_text(sql, c, (struct span){ behind, st->splice - behind });
 	put_returning(sql, c);
 }
@@ -407,20 +351,6 @@ joined_take_columns(
 	if (parsed->data != NULL)
 		c->parsed = arena_memdup(
 		    s->txn->arena, parsed->data, parsed->len);
-}
-
-bool
-joined_found_nothing(const struct capture *c)
-{
-	return c->joined && !c->alone && c->n_pre == 0 && c->n_post == 0 &&
-	       !c->undecodable && capture_tag_rows(c) == 0;
-}
-
-void
-joined_learn(struct session *s, const struct capture *c)
-{
-	if (c->learns != KEPT_NONE)
-		kept_set_mark(s, c->learns, "can be parsed");
 }
 
 static enum exchange_end

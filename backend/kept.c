@@ -119,8 +119,6 @@ kept_answered(struct session *s, int which, bool done)
 	k = &s->kept.statements[which];
 	k->asked = false;
 	k->there = done && !s->kept.shy;
-	if (!done)
-		k->mark[0] = '\0';
 }
 
 const char *
