@@ -194,16 +194,6 @@ statement_ended(const struct capture *c, char type, int *closed)
 	       ++*closed == (c->values.prepared != NULL ? 3 : 2);
 }
 
-/* A slow client holds its own statement back. */
-static bool
-let_client_read(struct session *s)
-{
-	while (wire_queued(&s->client) > WIRE_HIGH_WATER && !s->client.broken)
-		if (!session_wait(s, 0))
-			return false;
-	return true;
-}
-
 static enum exchange_end
 read_statement(struct session *s, struct reading *r)
 {
@@ -221,7 +211,7 @@ read_statement(struct session *s, struct reading *r)
 		}
 		if (statement_ended(r->c, type, &closed))
 			return EXCHANGE_DONE;
-		if (type == PqMsg_ReadyForQuery || !let_client_read(s))
+		if (type == PqMsg_ReadyForQuery || !session_let_client_read(s))
 			return EXCHANGE_LOST;
 	}
 	return EXCHANGE_LOST;

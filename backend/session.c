@@ -274,3 +274,12 @@ session_fatal(struct session *s, const char *sqlstate, const char *message,
 		wire_flush(&s->client);
 	}
 }
+
+bool
+session_let_client_read(struct session *s)
+{
+	while (wire_queued(&s->client) > WIRE_HIGH_WATER && !s->client.broken)
+		if (!session_wait(s, 0))
+			return false;
+	return true;
+}

@@ -118,6 +118,9 @@ enum session_want { WANT_CLIENT = 1, WANT_SERVER = 2 };
  */
 PGW_MUSTCHECK bool session_wait(struct session *s, int want);
 
+/* A slow client holds its own statement back.  False as above. */
+PGW_MUSTCHECK bool session_let_client_read(struct session *s);
+
 /* The client's connection is a unix socket. */
 static inline bool
 session_is_local(const struct session *s)

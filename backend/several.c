@@ -183,16 +183,6 @@ relay(struct session *s, const struct message *m)
 	}
 }
 
-/* A slow client holds the server back. */
-static bool
-let_client_read(struct session *s)
-{
-	while (wire_queued(&s->client) > WIRE_HIGH_WATER && !s->client.broken)
-		if (!session_wait(s, 0))
-			return false;
-	return true;
-}
-
 static bool
 forward(struct session *s, const struct message *part)
 {
@@ -208,7 +198,7 @@ forward(struct session *s, const struct message *part)
 			s->txn->saw_error = true;
 		relay(s, &m);
 		session_take(s, &m);
-		if (!let_client_read(s))
+		if (!session_let_client_read(s))
 			return false;
 	}
 	return true;

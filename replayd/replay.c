@@ -19,6 +19,7 @@
 
 #include "blueprint.h"
 #include "compare.h"
+#include "ddltext.h"
 #include "ioutil.h"
 #include "job.h"
 #include "log.h"
@@ -73,26 +74,8 @@ conclude(struct verdict *v, enum verdict_kind kind, enum reason reason)
 static const char *
 first_word(const char *p, const char *end)
 {
-	unsigned depth = 0;
-
-	while (p < end) {
-		if (depth == 0 && (isspace((unsigned char)*p) || *p == '(')) {
-			p++;
-		} else if (end - p > 1 && p[0] == '/' && p[1] == '*') {
-			depth++;
-			p += 2;
-		} else if (depth > 0) {
-			bool closes = end - p > 1 && p[0] == '*' && p[1] == '/';
-
-			depth -= closes;
-			p += closes ? 2 : 1;
-		} else if (end - p > 1 && p[0] == '-' && p[1] == '-') {
-			while (p < end && *p != '\n' && *p != '\r')
-				p++;
-		} else {
-			break;
-		}
-	}
+	while ((p = ddl_first_word(p, end)) < end && *p == '(')
+		p++;
 	return p;
 }
 
