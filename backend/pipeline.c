@@ -387,7 +387,7 @@ pipeline_catch_up(struct session *s)
 	struct message m;
 
 	if (pipeline_is_empty(s))
-		return true;
+		return session_end_message(s);
 	wire_put_empty(&s->server, PqMsg_Flush);
 	while (!pipeline_is_empty(s)) {
 		if (!session_server_message(s, &m))

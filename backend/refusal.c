@@ -57,9 +57,9 @@ static bool
 statement(
     struct session *s, const char *sqlstate, const char *text, const char *hint)
 {
+	if (!pipeline_catch_up(s))
+		return false;
 	if (s->batch_open) {
-		if (!pipeline_catch_up(s))
-			return false;
 		if (s->skipping)
 			return true; /* it would not have run anyway */
 		if (!fail_batch(s, false))

@@ -485,19 +485,6 @@ server_message(struct relay *r)
 
 /* --- both --- */
 
-/* What is there of a message that is forwarded as it comes. */
-static void
-pass(struct wire *from, struct wire *to)
-{
-	size_t n = wire_unread(from);
-
-	if (n > from->pass_left)
-		n = from->pass_left;
-	wire_put(to, wire_data(from), n);
-	wire_skip(from, n);
-	from->pass_left -= n;
-}
-
 /* Handles what was read from one side; STOP, or why it cannot go on. */
 static enum next
 drain(struct relay *r, struct wire *from, struct wire *to,
@@ -509,7 +496,7 @@ drain(struct relay *r, struct wire *from, struct wire *to,
 		if (from->pass_left > 0) {
 			if (wire_unread(from) == 0)
 				return NEED_MORE;
-			pass(from, to);
+			wire_pass(from, to);
 			continue;
 		}
 		if (from == &r->s->client && r->client_done) {

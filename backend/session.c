@@ -136,9 +136,33 @@ session_is_fatal(const struct message *m)
 	return strcmp(severity, "FATAL") == 0 || strcmp(severity, "PANIC") == 0;
 }
 
+static bool
+wait_for_server(struct session *s)
+{
+	if (s->server.eof || s->server.broken)
+		return false;
+	wire_flush(&s->server);
+	wire_flush(&s->client);
+	return session_wait(s, WANT_SERVER);
+}
+
+bool
+session_end_message(struct session *s)
+{
+	wire_pass(&s->server, &s->client);
+	while (s->server.pass_left > 0) {
+		if (!wait_for_server(s))
+			return false;
+		wire_pass(&s->server, &s->client);
+	}
+	return true;
+}
+
 bool
 session_server_message(struct session *s, struct message *m)
 {
+	if (!session_end_message(s))
+		return false;
 	for (;;) {
 		enum wire_status st = wire_message(&s->server, m);
 
@@ -160,11 +184,7 @@ session_server_message(struct session *s, struct message *m)
 			session_take(s, m);
 			continue;
 		}
-		if (s->server.eof || s->server.broken)
-			return false;
-		wire_flush(&s->server);
-		wire_flush(&s->client);
-		if (!session_wait(s, WANT_SERVER))
+		if (!wait_for_server(s))
 			return false;
 	}
 }
@@ -264,6 +284,9 @@ session_fatal(struct session *s, const char *sqlstate, const char *message,
 	int64_t end = io_monotonic_us() + FATAL_DELIVERY_US;
 
 	s->fatal_seen = true;
+	/* As the server does: no words in the middle of a message. */
+	if (s->server.pass_left > 0)
+		return;
 	wire_put_error(&s->client, "FATAL", sqlstate, message, hint);
 	wire_flush(&s->client);
 	while (wire_queued(&s->client) > 0 && !s->client.broken &&

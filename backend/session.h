@@ -144,6 +144,13 @@ bool session_is_late(const struct session *s);
 bool session_is_fatal(const struct message *m);
 
 /*
+ * Waits for the end of the server's message that is being forwarded as it
+ * comes: nothing of ours may reach the client in the middle of it.  False:
+ * connection lost, or the session must end.
+ */
+PGW_MUSTCHECK bool session_end_message(struct session *s);
+
+/*
  * Waits for the server's next message while own requests are under way.
  * ParameterStatus and NotificationResponse are relayed here and not returned.
  * The message stays until session_take().  False: connection lost, or the
@@ -166,7 +173,10 @@ const char *session_parameter(const struct session *s, const char *name);
 /* Keeps a ParameterStatus body. */
 void session_note_parameter(struct session *s, const struct message *m);
 
-/* Queues a FATAL ErrorResponse, tries to deliver it, for at most a second. */
+/*
+ * Queues a FATAL ErrorResponse, tries to deliver it, for at most a second.
+ * Says nothing in the middle of a message of the server.
+ */
 void session_fatal(struct session *s, const char *sqlstate,
 	const char *message, const char *hint);
 

@@ -192,6 +192,18 @@ wire_skip(struct wire *w, size_t n)
 	w->in_at += n;
 }
 
+void
+wire_pass(struct wire *from, struct wire *to)
+{
+	size_t n = wire_unread(from);
+
+	if (n > from->pass_left)
+		n = from->pass_left;
+	wire_put(to, wire_data(from), n);
+	wire_skip(from, n);
+	from->pass_left -= n;
+}
+
 enum wire_status
 wire_head(const struct wire *w, char *type, size_t *raw_len)
 {

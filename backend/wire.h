@@ -87,6 +87,8 @@ void wire_fill(struct wire *w);
 void wire_flush(struct wire *w);
 /* Takes n bytes off the front of what was read. */
 void wire_skip(struct wire *w, size_t n);
+/* Queues for the other side what was read of the message under way. */
+void wire_pass(struct wire *from, struct wire *to);
 
 /*
  * Type and whole length of the next message (*raw_len with type and length
