@@ -33,6 +33,16 @@ forward(struct session *s, const struct message *m)
 
 /* --- prepared statements --- */
 
+/* Settings say what it means: strings, and bytes that are not ASCII. */
+static bool
+depends_on_settings(const char *sql, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (sql[i] == '\'' || ((uint8_t)sql[i] & 0x80) != 0)
+			return true;
+	return false;
+}
+
 /* What it would do, as far as text and catalog tell. */
 static void
 weigh(struct session *s, struct prepared *p, bool standard_strings)
@@ -60,7 +70,7 @@ weigh(struct session *s, struct prepared *p, bool standard_strings)
 	p->type = st->type;
 	p->chain = st->chain;
 	p->dml = dml_takes(st);
-	p->literals = memchr(p->sql, '\'', p->len) != NULL;
+	p->literals = depends_on_settings(p->sql, p->len);
 	p->says_time = p->literals && statement_says_time(p->sql, p->len);
 	p->noted = st->kind != STMT_INSERT && st->kind != STMT_UPDATE &&
 		   st->kind != STMT_DELETE &&

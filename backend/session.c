@@ -246,9 +246,14 @@ copy(const char *v)
 static bool
 is_style(const char *name)
 {
-	return strcmp(name, "TimeZone") == 0 ||
-	       strcmp(name, "DateStyle") == 0 ||
-	       strcmp(name, "IntervalStyle") == 0;
+	static const char *const names[] = { "TimeZone", "DateStyle",
+		"IntervalStyle", "standard_conforming_strings",
+		"client_encoding" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+		if (strcmp(name, names[i]) == 0)
+			return true;
+	return false;
 }
 
 void

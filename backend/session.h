@@ -61,7 +61,7 @@ struct session {
 		char *value;
 	} *parameters;
 	size_t n_parameters;
-	uint64_t styles;	/* how often TimeZone, DateStyle ... changed */
+	uint64_t styles;	/* how often what literals mean changed: TimeZone ... */
 
 	struct pipeline *pipeline; /* what the server has not answered */
 	struct portals *portals; /* its prepared statements and portals */

@@ -141,7 +141,7 @@ note_set(struct session *s, const struct analyzed_statement *st)
 	static const char *const harmless[] = { "application_name",
 		"constraints", "statement_timeout", "lock_timeout", NULL };
 	static const char *const styles[] = { "", "timezone", "datestyle",
-		"intervalstyle", NULL };
+		"intervalstyle", "standard_conforming_strings", NULL };
 	const char *name = st->set_name != NULL ? st->set_name : "";
 
 	if (is_one_of(name, names))
