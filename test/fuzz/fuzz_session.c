@@ -32,6 +32,10 @@ static const char *const texts[] = { "UPDATE t SET v = 'w' WHERE id = 1",
 	"PREPARE TRANSACTION 'g'", "UPDATE t SET v = 1; SELECT 2", "CALL p()",
 	"SELECT 'not closed", "SET search_path = x", "TRUNCATE t",
 	"COMMIT AND CHAIN", "EXECUTE a(1)", "EXECUTE b" };
+/* By greater bytes, so that the inputs that there were keep their meaning. */
+static const char *const more_texts[] = { "UPDATE u SET v = 'w' WHERE id = 1",
+	"INSERT INTO u VALUES (1, 'x')", "DELETE FROM u",
+	"UPDATE t SET v = u.v FROM u" };
 static const char *const names[] = { "", "a", "b", "pgwitness" };
 
 /* How many messages of a type went to the server's side or came from it. */
@@ -72,9 +76,11 @@ a_name(struct take *t)
 static const char *
 a_text(struct play *p)
 {
-	uint8_t i = take_u8(&p->client) %
-		    (uint8_t)(sizeof(texts) / sizeof(*texts));
+	uint8_t byte = take_u8(&p->client);
+	size_t i = byte % (sizeof(texts) / sizeof(*texts));
 
+	if (byte >= 192)
+		return more_texts[byte % 4u];
 	p->copies = p->copies || i == 7;
 	return texts[i];
 }

@@ -18,8 +18,13 @@ enum kind {
 	KIND_FACTS,
 	KIND_PREPARED,
 	KIND_SETTINGS, /* of DDL */
-	KIND_ROWS, /* with images of rows in the last column */
-	KIND_JOINED, /* with two of them and facts */
+	KIND_SCOPE,
+	KIND_LOCKS,
+	KIND_COUNTERS,
+	KIND_BESIDE,        /* rows of the transaction's own */
+	KIND_ROWS,          /* with images of rows in the last column */
+	KIND_CHANGED_ROWS,  /* likewise, of what changes them */
+	KIND_JOINED,        /* with two of them and facts */
 	KIND_JOINED_INSERT, /* with one */
 	KIND_JOINED_IMAGES, /* without facts */
 	KIND_BEGIN,
@@ -39,6 +44,9 @@ static const struct {
 	{ "SELECT a.attname,", KIND_COLUMNS },
 	{ "WITH s AS MATERIALIZED", KIND_DEFINITION },
 	{ "SELECT pg_catalog.current_setting('search_path')", KIND_SETTINGS },
+	{ "SELECT pg_catalog.current_setting('track_counts')", KIND_COUNTERS },
+	{ "WITH RECURSIVE reach", KIND_SCOPE },
+	{ "SELECT l.relation", KIND_LOCKS },
 	{ "SELECT pg_catalog.bool_or(", KIND_FUNCTION },
 	{ "SELECT CAST(pg_catalog.pg_current_xact", KIND_FACTS },
 	{ "SELECT p.statement", KIND_PREPARED }, { "EXECUTE", KIND_DML },
@@ -57,8 +65,11 @@ kind_of(const char *sql)
 						    : KIND_JOINED_INSERT;
 	if (strncmp(sql, "WITH pgwitness", 14) == 0)
 		return KIND_JOINED_IMAGES;
+	if (strstr(sql, "t.cmin END") != NULL)
+		return KIND_BESIDE;
 	if (strstr(sql, "ROW(") != NULL)
-		return KIND_ROWS;
+		return strncmp(sql, "SELECT", 6) == 0 ? KIND_ROWS
+						      : KIND_CHANGED_ROWS;
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++)
 		if (strncmp(sql, kinds[i].start, strlen(kinds[i].start)) == 0)
 			return kinds[i].kind;
@@ -97,12 +108,40 @@ text(struct server *s, char type, const char *value)
 }
 
 static void
+notification(struct server *s)
+{
+	size_t at = begin(s, PqMsg_NotificationResponse);
+
+	buf_put_u32(&s->out, 1);
+	buf_put_cstr(&s->out, "channel");
+	buf_put_cstr(&s->out, "payload");
+	end(s, at);
+	s->notify--;
+}
+
+static void
+parameter(struct server *s, const char *name, const char *value)
+{
+	size_t at = begin(s, PqMsg_ParameterStatus);
+
+	buf_put_cstr(&s->out, name);
+	buf_put_cstr(&s->out, value);
+	end(s, at);
+}
+
+/* Notifications come outside of a block, also while nothing is asked. */
+static void
 ready(struct server *s)
 {
-	size_t at = begin(s, PqMsg_ReadyForQuery);
+	size_t at;
 
+	if (s->notify > 0 && s->status == PQ_IDLE)
+		notification(s);
+	at = begin(s, PqMsg_ReadyForQuery);
 	buf_put_u8(&s->out, (uint8_t)s->status);
 	end(s, at);
+	if (s->notify > 0 && s->status == PQ_IDLE)
+		notification(s);
 	/* None outlives its transaction. */
 	if (s->status == PQ_IDLE)
 		memset(s->portals, 0, sizeof(s->portals));
@@ -146,11 +185,77 @@ row(struct server *s, const char *const *values, unsigned n)
 /* --- rows that the proxy asks for --- */
 
 static void
+table_row(struct server *s)
+{
+	const char *values[] = { "16384", "public", "t", "r", "p", "t", "t",
+		"f", "f", "f", "f", "f", "f", "fp", "fp", "t", "f", "t" };
+
+	if (s->about == 'u') {
+		values[0] = "16385";
+		values[2] = "u";
+		values[9] = values[16] = "t";
+	} else if (s->about == 'a') {
+		values[0] = "16386";
+		values[2] = "audit";
+	}
+	row(s, values, sizeof(values) / sizeof(*values));
+}
+
+static void
+counter_rows(struct server *s)
+{
+	char n[4][16];
+	const char *target[] = { "on", "16385", "public", "u", n[0], n[1],
+		n[2] };
+	const char *audit[] = { "on", "16386", "public", "audit", n[3], "0",
+		"0" };
+
+	snprintf(n[0], sizeof(*n), "%u", s->inserted);
+	snprintf(n[1], sizeof(*n), "%u", s->updated);
+	snprintf(n[2], sizeof(*n), "%u", s->deleted);
+	snprintf(n[3], sizeof(*n), "%u", s->beside);
+	row(s, target, 7);
+	if (s->beside > 0)
+		row(s, audit, 7);
+}
+
+static void
+scope_rows(struct server *s, unsigned n)
+{
+	static const char *const target[] = { "public", "t", "r", "t", "8192",
+		"f", "f" };
+	static const char *const audit[] = { "public", "audit", "r", "f",
+		"300000", "f", "f" };
+
+	row(s, target, 7);
+	if (n == 3)
+		row(s, audit, 7);
+}
+
+static void
+lock_rows(struct server *s, unsigned n)
+{
+	static const char *const locks[][5] = { { "16384", "public", "t", "r",
+						    "t" },
+		{ "16386", "public", "audit", "r", "t" },
+		{ "16387", NULL, NULL, NULL, "t" } };
+
+	for (unsigned i = 0; i < n; i++)
+		row(s, locks[i], 5);
+}
+
+static void
+rows_beside(struct server *s)
+{
+	static const char *const mine[] = { "(1," SERVER_MARK ")", "3" };
+
+	for (unsigned i = 0; i < s->beside % 4; i++)
+		row(s, mine, 2);
+}
+
+static void
 rows_of(struct server *s, enum kind kind, unsigned n)
 {
-	static const char *const table[] = { "16384", "public", "t", "r", "p",
-		"t", "t", "f", "f", "f", "f", "f", "f", "fp", "fp", "t", "f",
-		"t" };
 	static const char *const id[] = { "id", "integer", "1", "", "", NULL,
 		"int4", "f" };
 	static const char *const v[] = { "v", "text", NULL, "", "", NULL,
@@ -168,7 +273,8 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		{ "PREPARE a (int4) AS UPDATE t SET v = 'w' WHERE id = $1", "t",
 		    "{23}" },
 		{ "DELETE FROM t RETURNING *", "f", "{}" },
-		{ "SELECT 1; PREPARE b AS SELECT 1", "t", "{}" } };
+		{ "SELECT 1; PREPARE b AS SELECT 1", "t", "{}" }
+	};
 	static const char *const joined[] = { "x", "(1," SERVER_MARK ")",
 		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
 		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
@@ -180,7 +286,15 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	if (kind == KIND_PREPARED && n > 0)
 		row(s, prepared[n - 1], 3);
 	else if (kind == KIND_TABLE)
-		row(s, table, sizeof(table) / sizeof(*table));
+		table_row(s);
+	else if (kind == KIND_COUNTERS)
+		counter_rows(s);
+	else if (kind == KIND_SCOPE)
+		scope_rows(s, n);
+	else if (kind == KIND_LOCKS)
+		lock_rows(s, n);
+	else if (kind == KIND_BESIDE)
+		rows_beside(s);
 	else if (kind == KIND_DEFINITION)
 		row(s, definition, 1);
 	else if (kind == KIND_SETTINGS)
@@ -199,7 +313,8 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		row(s, joined + 1, 2);
 	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
 		row(s, joined + 2, 18);
-	for (unsigned i = 0; kind == KIND_ROWS && i < n; i++)
+	for (unsigned i = 0;
+	     (kind == KIND_ROWS || kind == KIND_CHANGED_ROWS) && i < n; i++)
 		row(s, n > 2 ? two : image, n > 2 ? 2 : 1);
 	for (unsigned i = 0; kind == KIND_NONE && i < n; i++)
 		row(s, two, 1);
@@ -237,6 +352,17 @@ copy_in(struct server *s, bool extended)
 }
 
 static void
+count(struct server *s, uint8_t choice)
+{
+	unsigned *n = s->verb == 'I'   ? &s->inserted
+		      : s->verb == 'U' ? &s->updated
+				       : &s->deleted;
+
+	*n += choice == 0 ? 1 : choice % 4;
+	s->beside += choice % 16 >= 12;
+}
+
+static void
 run(struct server *s, enum kind kind, bool extended)
 {
 	uint8_t choice = take_u8(&s->choices);
@@ -257,6 +383,10 @@ run(struct server *s, enum kind kind, bool extended)
 	}
 	if (choice >= 220 && choice < 235)
 		notice(s, PqMsg_NoticeResponse, "00000");
+	if (choice >= 235 && choice < 240)
+		parameter(s, "TimeZone", choice & 1 ? "UTC" : "GMT");
+	if (choice >= 240 && choice < 245)
+		s->notify += choice - 239u;
 	if (kind == KIND_EMPTY) {
 		empty(s, PqMsg_EmptyQueryResponse);
 		return;
@@ -267,12 +397,16 @@ run(struct server *s, enum kind kind, bool extended)
 		copy_in(s, extended);
 		return;
 	}
+	if (kind == KIND_DML || kind == KIND_CHANGED_ROWS)
+		count(s, choice);
 	rows_of(s, kind, choice == 0 ? 1 : choice % 4);
 	if (extended && choice >= 250) {
 		empty(s, PqMsg_PortalSuspended);
 		return;
 	}
-	snprintf(tag, sizeof(tag), kind == KIND_DML ? "UPDATE %u" : "SELECT %u",
+	snprintf(tag, sizeof(tag),
+	    kind == KIND_DML || kind == KIND_CHANGED_ROWS ? "UPDATE %u"
+							  : "SELECT %u",
 	    choice % 4u);
 	text(s, PqMsg_CommandComplete, tag);
 }
@@ -288,7 +422,8 @@ find(struct server_name *list, const char *name)
 	return NULL;
 }
 
-static void
+/* NULL: there is no room. */
+static struct server_name *
 put(struct server_name *list, const char *name, enum kind kind)
 {
 	struct server_name *n = find(list, name);
@@ -297,9 +432,10 @@ put(struct server_name *list, const char *name, enum kind kind)
 		if (list[i].kind == 0)
 			n = &list[i];
 	if (n == NULL || strlen(name) >= sizeof(n->name))
-		return;
+		return NULL;
 	memcpy(n->name, name, strlen(name) + 1);
 	n->kind = (int)kind + 1;
+	return n;
 }
 
 /* --- the client's messages --- */
@@ -308,6 +444,7 @@ static void
 on_parse(struct server *s, struct rd *r)
 {
 	const char *name = rd_cstr(r), *sql = rd_cstr(r);
+	struct server_name *n;
 
 	if (r->bad || rd_left(r) < 2) {
 		error(s, "08P01", true);
@@ -317,8 +454,32 @@ on_parse(struct server *s, struct rd *r)
 		error(s, "42601", true);
 		return;
 	}
-	put(s->statements, name, kind_of(sql));
+	n = put(s->statements, name, kind_of(sql));
+	if (n != NULL)
+		n->verb = *sql;
 	empty(s, PqMsg_ParseComplete);
+}
+
+/* Of a Bind, behind the names: what its first value is the name of. */
+static char
+table_named(struct rd *r)
+{
+	uint16_t formats = rd_u16(r), n;
+	const uint8_t *value;
+	uint32_t len;
+
+	(void)rd_bytes(r, 2 * (size_t)formats);
+	n = rd_u16(r);
+	len = n > 0 ? rd_u32(r) : UINT32_MAX;
+	value = len == UINT32_MAX ? NULL : rd_bytes(r, len);
+	if (r->bad || value == NULL)
+		return 't';
+	if (memmem(value, len, "audit", 5) != NULL)
+		return 'a';
+	/* u, or "public"."u" */
+	return len == 1 ? (char)*value
+	       : len >= 3 && memcmp(value + len - 3, "\"u\"", 3) == 0 ? 'u'
+								      : 't';
 }
 
 static void
@@ -326,12 +487,18 @@ on_bind(struct server *s, struct rd *r)
 {
 	const char *portal = rd_cstr(r), *name = rd_cstr(r);
 	struct server_name *n = r->bad ? NULL : find(s->statements, name);
+	char verb;
 
 	if (n == NULL) {
 		error(s, r->bad ? "08P01" : "26000", true);
 		return;
 	}
-	put(s->portals, portal, (enum kind)(n->kind - 1));
+	verb = n->verb;
+	n = put(s->portals, portal, (enum kind)(n->kind - 1));
+	if (n != NULL) {
+		n->verb = verb;
+		n->table = table_named(r);
+	}
 	empty(s, PqMsg_BindComplete);
 }
 
@@ -353,7 +520,8 @@ on_describe(struct server *s, struct rd *r)
 		buf_put_u16(&s->out, 0);
 		end(s, at);
 	}
-	if (n->kind - 1 != KIND_NONE && n->kind - 1 != KIND_ROWS) {
+	if (n->kind - 1 != KIND_NONE && n->kind - 1 != KIND_ROWS &&
+	    n->kind - 1 != KIND_CHANGED_ROWS) {
 		empty(s, PqMsg_NoData);
 		return;
 	}
@@ -373,8 +541,11 @@ on_execute(struct server *s, struct rd *r)
 
 	if (n == NULL || rd_left(r) < 4)
 		error(s, n == NULL ? "34000" : "08P01", true);
-	else
+	else {
+		s->verb = n->verb;
+		s->about = n->table;
 		run(s, (enum kind)(n->kind - 1), true);
+	}
 	if (s->skipping && s->status == PQ_FAILED && !r->bad &&
 	    strcmp(portal, "pgwitness") == 0)
 		s->own_failed = true;
@@ -408,8 +579,10 @@ on_query(struct server *s, struct rd *r)
 			unnamed[i]->kind = 0;
 	if (r->bad)
 		error(s, "08P01", false);
-	else
+	else {
+		s->verb = *sql;
 		run(s, kind_of(sql), false);
+	}
 	if (!s->copying)
 		ready(s);
 }
@@ -499,12 +672,8 @@ server_open(struct server *s, struct take choices)
 	at = begin(s, PqMsg_AuthenticationRequest);
 	buf_put_u32(&s->out, AUTH_REQ_OK);
 	end(s, at);
-	for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
-		at = begin(s, PqMsg_ParameterStatus);
-		buf_put_cstr(&s->out, parameters[i][0]);
-		buf_put_cstr(&s->out, parameters[i][1]);
-		end(s, at);
-	}
+	for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++)
+		parameter(s, parameters[i][0], parameters[i][1]);
 	ready(s);
 }
 

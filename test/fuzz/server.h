@@ -3,8 +3,9 @@
  * rules, and what it answers is decided by the input.
  *
  * It knows the proxy's own statements by how they begin (backend/catalog.c,
- * facts.c, capture.c) and answers them for one table, public.t (id integer
- * primary key, v text).
+ * facts.c, capture.c, counters.c, aside.c, scope.c) and answers them for three
+ * tables, public.t, u and audit (id integer primary key, v text); u has a
+ * trigger, which inserts into audit.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -23,6 +24,8 @@
 struct server_name {
 	char name[24];
 	int kind;
+	char verb;  /* the first letter of the statement */
+	char table; /* that a portal's first value names: t, u, a */
 };
 
 struct server {
@@ -31,6 +34,11 @@ struct server {
 	struct buf out; /* answers */
 	struct server_name statements[SERVER_NAMES];
 	struct server_name portals[SERVER_NAMES];
+	/* Of what runs, and what it did so far, as the server counts. */
+	char verb, about;
+	unsigned inserted, updated, deleted;
+	unsigned beside; /* rows that the trigger inserted */
+	unsigned notify; /* NotificationResponses to send when idle */
 	char status;
 	bool skipping;    /* to the next Sync */
 	unsigned skipped; /* messages that owe no ReadyForQuery so */
