@@ -22,6 +22,7 @@ static const char *const names[] = {
 	[REASON_ORDER] = "order",
 	[REASON_READ_SET] = "read_set",
 	[REASON_TRIGGER_INPUT] = "trigger_input",
+	[REASON_CAUGHT_ERROR] = "caught_error",
 	[REASON_SERVER_VERSION] = "server_version",
 	[REASON_SERVER_UNREACHABLE] = "server_unreachable",
 	[REASON_SCHEMA_DUMP_FAILED] = "schema_dump_failed",

@@ -447,6 +447,7 @@ static const struct {
 	    "begin_job" },
 	{ "input(text, text, text, text[]) RETURNS void STRICT", "input" },
 	{ "sure(text) RETURNS bool STRICT", "sure" },
+	{ "caught(text) RETURNS bool STRICT", "caught" },
 	{ "guard(text) RETURNS void STRICT", "guard" },
 	{ "set(text, text, text) RETURNS void STRICT", "set" },
 	{ "has(internal) RETURNS internal", "has" },

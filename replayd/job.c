@@ -24,6 +24,7 @@ enum step_kind {
 	STEP_STATEMENT,
 	STEP_READ,
 	STEP_SURE,
+	STEP_CAUGHT,
 	STEP_SYNC
 };
 
@@ -341,16 +342,22 @@ send_statement(struct job *j, unsigned i)
 		   b.values, b.lengths, b.formats, 0) == 1;
 }
 
+/* SESSION_SURE or SESSION_CAUGHT. */
 static bool
-send_sure(struct job *j)
+send_question(struct job *j, enum step_kind kind, const char *name)
 {
 	const char *params[1] = { j->copy->token };
 
-	if (j->record->n_inputs == 0)
-		return true;
-	return step_add(j, STEP_SURE) != NULL &&
-	       PQsendQueryPrepared(j->copy->conn, SESSION_SURE, 1, params, NULL,
-		   NULL, 0) == 1;
+	return step_add(j, kind) != NULL &&
+	       PQsendQueryPrepared(
+		   j->copy->conn, name, 1, params, NULL, NULL, 0) == 1;
+}
+
+static bool
+send_sure(struct job *j)
+{
+	return j->record->n_inputs == 0 ||
+	       send_question(j, STEP_SURE, SESSION_SURE);
 }
 
 static bool
@@ -360,6 +367,7 @@ send_end(struct job *j)
 	return send_settings(j, &j->settings.canonical) &&
 	       send_reads(j, false, 0) && send_sure(j) && send_sync(j) &&
 	       send_own(j, SESSION_ROLLBACK, NULL, 0) &&
+	       send_question(j, STEP_CAUGHT, SESSION_CAUGHT) &&
 	       send_own(j, SESSION_CLEAN, NULL, 0) && send_sync(j);
 }
 
@@ -623,6 +631,12 @@ take_error(struct job *j, const struct job_step *s, const PGresult *res)
 	    s->statement, res);
 }
 
+static bool
+is_true(const PGresult *res)
+{
+	return PQntuples(res) == 1 && PQgetvalue(res, 0, 0)[0] == 't';
+}
+
 static void
 take_result(struct job *j, const struct job_step *s, const PGresult *res)
 {
@@ -642,8 +656,9 @@ take_result(struct job *j, const struct job_step *s, const PGresult *res)
 	else if (s->kind == STEP_READ)
 		take_rows(j, s, res);
 	else if (s->kind == STEP_SURE)
-		j->inputs_sure = PQntuples(res) == 1 &&
-				 PQgetvalue(res, 0, 0)[0] == 't';
+		j->inputs_sure = is_true(res);
+	else if (s->kind == STEP_CAUGHT)
+		j->caught_error = is_true(res);
 }
 
 /*

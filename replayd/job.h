@@ -54,6 +54,8 @@ struct job {
 	const char *message;
 	/* Inputs are what the calls gave, whatever the triggers. */
 	bool inputs_sure;
+	/* A function's handler may have taken an error that is ours alone. */
+	bool caught_error;
 	bool spent;			/* the session is of no more use */
 	bool skipped;			/* behind another one's failure */
 	/* job.c's */

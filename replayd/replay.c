@@ -313,6 +313,8 @@ excuse(const struct job *j, struct verdict *v)
 		reason = reason_of(j->record->doubt);
 	if (reason == REASON_TRIGGER_INPUT && j->inputs_sure)
 		reason = REASON_NONE;
+	if (reason == REASON_NONE && j->caught_error)
+		reason = REASON_CAUGHT_ERROR;
 	if (reason == REASON_NONE)
 		return;
 	conclude(v, VERDICT_UNVERIFIABLE, reason);

@@ -79,6 +79,8 @@ set_up(PGconn *conn, struct schema_copy *copy)
 		   "SELECT pgwitness_pin.begin_job($1, $2, $3, $4)") &&
 	       prepare(conn, SESSION_SURE,
 		   "SELECT pgwitness_pin.sure($1)") &&
+	       prepare(conn, SESSION_CAUGHT,
+		   "SELECT pgwitness_pin.caught($1)") &&
 	       prepare(conn, SESSION_INPUT,
 		   "SELECT pgwitness_pin.input($1, $2, $3, $4)");
 }

@@ -21,6 +21,7 @@
 #define SESSION_JOB "pgw_job"		/* now(), tables as a text array */
 #define SESSION_INPUT "pgw_input"	/* table, column, values as an array */
 #define SESSION_SURE "pgw_sure"		/* no trigger can have changed inputs */
+#define SESSION_CAUGHT "pgw_caught"	/* a function may have taken an error */
 
 /*
  * Opens copy->conn in pipeline mode and non-blocking, if it is not open.

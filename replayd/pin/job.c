@@ -17,6 +17,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "tcop/pquery.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -34,6 +35,7 @@ static char secret[TOKEN_BYTES + 1];	/* "": not armed yet */
 static bool running;
 static bool guarded;
 static bool in_expression;
+static bool caught;			/* of the last job */
 static int refusal;			/* SQLSTATE, 0: none */
 static char refused[128];
 
@@ -143,6 +145,20 @@ job_end(XactEvent event, void *arg)
 	inputs_forget();
 }
 
+/*
+ * An EXCEPTION block of a function begins; SAVEPOINT would begin its own when
+ * the command has ended.  That an error comes is not waited for: it may be one
+ * that the server alone had.
+ */
+static void
+subtransaction(SubXactEvent event, SubTransactionId own,
+    SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_START_SUB && running &&
+	    ActivePortal != NULL)
+		caught = true;
+}
+
 void
 _PG_init(void)
 {
@@ -150,6 +166,7 @@ _PG_init(void)
 	relation_install();
 	utility_install();
 	RegisterXactCallback(job_end, NULL);
+	RegisterSubXactCallback(subtransaction, NULL);
 }
 
 /* arm(token): once in a session, before anything of a client's runs. */
@@ -224,7 +241,22 @@ pgwitness_pin_begin_job(PG_FUNCTION_ARGS)
 	 */
 	SessionReplicationRole = SESSION_REPLICATION_ROLE_ORIGIN;
 	running = true;
+	caught = false;
 	PG_RETURN_VOID();
+}
+
+/*
+ * caught(token): did a function of the last job's have a handler for errors?
+ * Which errors there are here is another thing than on the server: foreign keys
+ * are not checked, nobody else holds locks, something may be missing.
+ */
+PG_FUNCTION_INFO_V1(pgwitness_pin_caught);
+
+Datum
+pgwitness_pin_caught(PG_FUNCTION_ARGS)
+{
+	job_check_token(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_BOOL(caught);
 }
 
 /* guard(token): to the end of the transaction, which is no job. */

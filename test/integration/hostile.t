@@ -45,7 +45,10 @@ my @evil = (
 	['clock', 'v := clock_timestamp()'],
 	['who', 'v := current_user'],
 	['catalog', 'v := (select count(*) from pg_class)'],
-	['pins', "perform pgwitness_pin.set('', 'a.b', 'c')", 'refused']);
+	['pins', "perform pgwitness_pin.set('', 'a.b', 'c')", 'refused'],
+	['alter system', "alter system set work_mem = '5MB'", 'refused'],
+	['dblink', "perform public.dblink_exec('dbname=none', 'select 1')",
+		'refused']);
 
 open my $lo, '>', "$dir/lo" or die $!;
 close $lo;
@@ -66,9 +69,6 @@ for my $label (qw(volatile stable immutable)) {
 			for $evil[$i][2] ? () : grep { $label ne 'immutable' } @tx;
 	}
 }
-is(() = slurp("$dir/program") =~ /^.+$/mg, 1,
-	'only the server has run a program');
-like(slurp("$dir/program"), qr/^\Q$c->{dir}\E/, 'and where it was');
 
 # --- the same behind defaults, constraints, indexes and triggers ---
 
@@ -100,6 +100,63 @@ for (['default', "insert into hidden (id) values (1)"],
 	is_named($_, $name) for @tx;
 }
 
+# --- the same in trigger functions, which replay does run ---
+
+# What replay refuses is an error there alone: code can tell, and do its worst.
+my $there = 'begin v := current_user; exception when others then %s; end; '
+	. "v := 'x'";
+push @evil, map { [$_->[0], sprintf $there, $_->[1]] }
+	['for ever', 'perform 1; loop null; end loop'],
+	['for ever, no timeout', 'begin set statement_timeout = 0; exception '
+		. 'when others then null; end; loop null; end loop'],
+	['sort', 'perform count(*) from (select g from '
+		. 'generate_series(1, 200000000) g order by -g) x'],
+	['memory', "perform array_agg(repeat('x', 100000000)) from "
+		. 'generate_series(1, 100)'];
+for my $i (0 .. $#evil) {
+	my ($name, $body, $refused) = @{ $evil[$i] };
+	$p->safe_psql("create table armed_$i (id int primary key, v text); "
+		. "create function evil_$i() returns trigger language plpgsql as "
+		. "\$f\$declare v text := 'evil'; begin begin $body; exception when "
+		. "others then v := 'caught'; end; new.v := v; return new; end\$f\$; "
+		. "create trigger evil before insert or update on armed_$i "
+		. "for each row execute function evil_$i()");
+	for my $sql ("insert into armed_$i values (1, 'x')",
+		"update armed_$i set v = 'y' where id = 1") {
+		my @tx = $p->witness($sql);
+		cmp_ok(scalar @tx, '>', 0, "trigger, $name: has a record");
+		is_named($_, "trigger, $name") for @tx;
+		isnt($_->{verdict}{verdict}, 'verified',
+			"trigger, $name: not verified")
+			for $refused || $name eq 'elsewhere' ? () : @tx;
+	}
+}
+is(() = slurp("$dir/program") =~ /^\Q$c->{dir}\E/mg,
+	() = slurp("$dir/program") =~ /^.+$/mg,
+	'only the server has run a program');
+
+# --- DO, by itself ---
+
+for (['commit', 'insert into other values (2, $x$a$x$); commit; '
+		. 'insert into other values (3, $x$b$x$)'],
+	['session user', 'execute $x$reset session authorization$x$; '
+		. 'update other set v = $x$c$x$'],
+	['role', 'set local role pg_monitor; reset role; '
+		. 'update other set v = $x$d$x$']) {
+	my ($name, $body) = @$_;
+	is_named($_, "DO, $name") for $p->witness("do \$f\$begin $body; end\$f\$");
+}
+
+# --- functions that replay gives the results of, made anew on the server ---
+
+my $pinned = 'create or replace function pg_catalog.random() returns float8 '
+	. 'volatile strict parallel restricted';
+$p->safe_psql("create table drawn (id int primary key, r float8 "
+	. "default random()); $pinned language sql as 'select 0.5::float8'");
+is_named($_, 'a pinned function, replaced') for $p->witness(
+	'insert into drawn (id) values (1); update drawn set r = random() / 2');
+$p->safe_psql("$pinned language internal as 'drandom'");
+
 # --- what clients' DDL runs while it is run in the copies ---
 
 # A default that is no volatile one is evaluated by ADD COLUMN.  What it does it
@@ -115,6 +172,10 @@ my @there = (
 	['extension', 'create extension dblink'],
 	['language', 'create function c() returns int language c as $$x$$, $$y$$'],
 	['pins', 'drop schema pgwitness_pin cascade'],
+	['pinned', 'create or replace function pg_catalog.now() returns timestamptz '
+		. 'language sql as $$select null::timestamptz$$'],
+	['input', 'create or replace function pgwitness_pin.take(internal) returns '
+		. 'internal language internal as $$int4in$$'],
 	['catalog', 'delete from pg_class'],
 	['rows', "insert into other values (77, 'stray'); "
 		. "update other set v = 'stray'"],

@@ -64,6 +64,12 @@ my $c = PGW::Cluster->new(sql => join '',
 	table('two', ['before update', "new.v := new.v || '1'; return new;"],
 		['before update', "new.v := new.v || '2'; return new;"]),
 	table('late', ['after delete', 'return null;']),
+	'create extension dblink;',
+	table('absent', ['before update', 'begin perform dblink_get_connections(); '
+		. "exception when undefined_function then new.v := 'none'; end; "
+		. 'return new;']),
+	table('divides', ['before update', 'begin new.n := 1 / 0; exception when '
+		. 'division_by_zero then new.n := -1; end; return new;']),
 	'alter table alive enable always trigger alive_0;'
 	. 'alter table late enable replica trigger late_0;'
 	. trigger('quiet', 'stm', 'after update', 'return null;'));
@@ -148,6 +154,11 @@ $s->safe($_) for 'truncate log', map({ "update elsewhere set n = $_ where id = 1
 	. '= 1', 'commit';
 $s->close;
 is_verified($_, 'in one session') for $p->settled;
+
+# Errors that handlers take are others in replay, where something may be missing.
+outcome('a handled error', 'update divides set n = 1 where id = 1', 'verified');
+outcome('an error of replay alone', 'update absent set n = 1 where id = 1',
+	'caught_error');
 
 # Rows that lie in another order than replay's: so are the serials of the audit.
 outcome('one row moved', 'update audited set n = 1 where id = 1', 'verified');
