@@ -577,10 +577,54 @@ copy_forget(struct schema_copy *copy)
 	free_tables(copy);
 }
 
+void
+copy_forget_older(struct schema_copy *copy)
+{
+	if (copy->older == NULL)
+		return;
+	copy_forget(copy->older);
+	free(copy->older);
+	copy->older = NULL;
+}
+
+/* Two names in turn: that of the one which is forgotten is free. */
+static void
+other_name(struct schema_copy *copy)
+{
+	size_t n = strlen(copy->name);
+
+	if (n > 1 && copy->name[n - 2] == '_')
+		copy->name[n - 2] = '\0';
+	else
+		snprintf(copy->name + n, sizeof(copy->name) - n, "_b");
+}
+
+/* All that was the copy's is now the older one's. */
+static void
+set_aside(struct schema_copy *copy)
+{
+	struct schema_copy *older = malloc(sizeof(*older));
+
+	if (older == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	copy_forget_older(copy);
+	*older = *copy;
+	older->drift = NULL;
+	older->next = NULL;
+	copy->conn = copy->catalog = copy->ddl = NULL;
+	copy->tables = NULL;
+	copy->n_tables = 0;
+	copy->user = NULL;
+	copy->older = older;
+	other_name(copy);
+}
+
 /* What was read of the server takes the place of what the copy had. */
 static void
 renew(struct schema_copy *copy, const struct schema_copy *fresh)
 {
+	if (copy->ready)
+		set_aside(copy);
 	copy_forget(copy);
 	copy->tables = fresh->tables;
 	copy->n_tables = fresh->n_tables;

@@ -4,7 +4,9 @@
  * A database of the verification cluster, restored by the replay role (which
  * owns all in it) from a pg_dump --schema-only, with the fingerprints that the
  * server's tables had in the dump's snapshot.  DDL that was seen is run in it
- * afterwards (barrier.h).
+ * afterwards (barrier.h).  A dump shows the server as it is, which may be ahead
+ * of the jobs: for those of before it the copy that it follows is kept, and
+ * DDL up to the dump is run in that.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -73,6 +75,7 @@ struct schema_copy {
 	char *user;			/* last one asked about */
 	bool user_has_schema;
 	unsigned jobs;			/* since the last clean-up */
+	struct schema_copy *older;	/* for what is older than the dump; or NULL */
 	struct schema_copy *next;
 };
 
@@ -99,6 +102,8 @@ PGW_MUSTCHECK bool copy_is_outdated(const struct copy_maker *m,
 
 /* Closes what is open and forgets its tables; the database stays. */
 void copy_forget(struct schema_copy *copy);
+/* The same of copy->older. */
+void copy_forget_older(struct schema_copy *copy);
 
 /* After DDL: which triggers fire.  False: logged. */
 PGW_MUSTCHECK bool copy_set_triggers(const struct copy_maker *m,

@@ -12,6 +12,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -19,8 +20,11 @@
 #include "ioutil.h"
 #include "log.h"
 #include "program.h"
+#include "query.h"
 
 #define MAX_LIST_BYTES (256u << 20)
+/* A third of deadlock_timeout's default. */
+#define LOCK_TIMEOUT_MS 333
 
 void
 dump_init(struct dump *d, const struct config *c, unsigned index)
@@ -81,15 +85,36 @@ dbname_argument(const char *name, char *out, size_t size)
 	buf_free(&b);
 }
 
+/*
+ * pg_dump locks table after table, so it may be in a deadlock with who locks
+ * several, too.  It has to give up before the other one's server looks for the
+ * victim.  Read without a catalog (copy.c).
+ */
+static unsigned
+lock_timeout_ms(PGconn *conn)
+{
+	char text[32];
+	char *unit;
+	unsigned long n;
+
+	if (!query_value(conn, "SHOW deadlock_timeout", text, sizeof(text)))
+		return LOCK_TIMEOUT_MS;
+	n = strtoul(text, &unit, 10);
+	if (strcmp(unit, "ms") != 0 || n / 3 >= LOCK_TIMEOUT_MS)
+		return LOCK_TIMEOUT_MS;
+	return n < 3 ? 1 : (unsigned)(n / 3);
+}
+
 bool
 dump_take(const struct dump *d, PGconn *conn, const char *snapshot)
 {
 	char snapshot_option[128];
+	char timeout_option[64];
 	char dbname[512];
 	const char *argv[] = { "pg_dump", "--schema-only", "-Fc", "-Z0",
 		"--no-owner", "--no-privileges", "--no-comments",
 		"--no-publications", "--no-subscriptions", "--no-tablespaces",
-		"--no-security-labels", "--lock-wait-timeout=5s", "-w",
+		"--no-security-labels", timeout_option, "-w",
 		"--exclude-schema=pgwitness_pin", "-E", "UTF8", "-h",
 		PQhost(conn), "-p", PQport(conn), "-U", PQuser(conn), "-f",
 		d->archive, snapshot_option, "-d", dbname, NULL };
@@ -102,6 +127,8 @@ dump_take(const struct dump *d, PGconn *conn, const char *snapshot)
 
 	snprintf(snapshot_option, sizeof(snapshot_option), "--snapshot=%s",
 	    snapshot);
+	snprintf(timeout_option, sizeof(timeout_option),
+	    "--lock-wait-timeout=%ums", lock_timeout_ms(conn));
 	dbname_argument(PQdb(conn), dbname, sizeof(dbname));
 	if (program_run(&p) == 0) {
 		unlink(d->errors);

@@ -30,10 +30,13 @@
 #define SAME_MISS_US INT64_C(500000)
 #define INCOMPLETE_US INT64_C(60000000)
 #define UNREACHABLE_US INT64_C(2000000)
-#define DUMP_TRIES 4
+#define DUMP_TRIES 14
+#define BACK_OFF_MS 900
 /* Jobs older than that, where DDL goes on, get no dump more often than that. */
 #define LAG_US INT64_C(2000000)
 #define LAGGING_US INT64_C(10000000)
+/* Behind a dump nothing comes any more that was made so long before it. */
+#define OLDER_US INT64_C(5000000)
 /* How often an idle worker compares a copy with the server. */
 #define LOOK_US INT64_C(10000000)
 
@@ -63,6 +66,7 @@ schema_free(struct schema *s)
 
 	while ((copy = s->copies) != NULL) {
 		s->copies = copy->next;
+		copy_forget_older(copy);
 		copy_forget(copy);
 		drift_forget(copy);
 		free(copy->database);
@@ -159,11 +163,13 @@ make(struct schema *s, struct schema_copy *copy, enum reason *reason)
 		*reason = copy->unreachable;
 		return false;
 	}
-	for (int i = 0, ms = 100; i < DUMP_TRIES; i++, ms *= 3) {
+	for (int i = 0, ms = 100; i < DUMP_TRIES; i++) {
 		if (i > 0 && !back_off(ms)) {
 			*reason = REASON_NONE;
 			return false;
 		}
+		if (i > 0)
+			ms = 3 * ms < BACK_OFF_MS ? 3 * ms : BACK_OFF_MS;
 		if (copy_make(&s->maker, copy, reason)) {
 			copy->unreachable_us = 0;
 			return true;
@@ -250,15 +256,38 @@ fits(struct schema *s, struct schema_copy *copy, const struct record *r,
 	return fit;
 }
 
+/*
+ * The copy that fits, or the newest one with *fit and *wanted.  That of before
+ * the last dump is looked at last: there are two but for a moment.
+ */
+static struct schema_copy *
+best_fit(struct schema *s, struct schema_copy *copy, const struct record *r,
+    bool may_ask, enum fit *fit, const char **wanted)
+{
+	struct schema_copy *older = copy->older;
+	const char *other;
+
+	*fit = FIT_OTHER;
+	*wanted = "";
+	if (copy->ready)
+		*fit = fits(s, copy, r, may_ask, wanted);
+	if (*fit == FIT || older == NULL || !older->ready ||
+	    fits(s, older, r, may_ask, &other) != FIT)
+		return copy;
+	*fit = FIT;
+	return older;
+}
+
 struct schema_copy *
 schema_copy_ready(struct schema *s, const struct record *r)
 {
 	struct schema_copy *copy = copy_of(s, r->database);
 	const char *wanted;
+	enum fit fit;
 
 	copy->used = true;
-	return copy->ready && fits(s, copy, r, false, &wanted) == FIT ? copy
-								      : NULL;
+	copy = best_fit(s, copy, r, false, &fit, &wanted);
+	return fit == FIT ? copy : NULL;
 }
 
 /*
@@ -281,21 +310,19 @@ worth_another_dump(const struct schema_copy *copy, const struct record *r,
 	       io_monotonic_us() - copy->missed_us >= SAME_MISS_US;
 }
 
-/* *wanted as above; the copy is made, or made anew, where it must be. */
-static bool
+/* As best_fit(); the copy is made, or made anew, where it must be.  NULL: it
+ * could not be. */
+static struct schema_copy *
 find_fit(struct schema *s, struct schema_copy *copy, const struct record *r,
     enum fit *fit, const char **wanted, enum reason *reason)
 {
-	*fit = FIT;
-	if (copy->ready)
-		*fit = fits(s, copy, r, true, wanted);
-	if (copy->ready &&
-	    (*fit == FIT || !worth_another_dump(copy, r, *fit, *wanted)))
-		return true;
-	if (!make(s, copy, reason))
-		return false;
-	*fit = fits(s, copy, r, true, wanted);
-	return true;
+	struct schema_copy *best = best_fit(s, copy, r, true, fit, wanted);
+
+	if (*fit == FIT ||
+	    (copy->ready && !worth_another_dump(copy, r, *fit, *wanted)))
+		return best;
+	return make(s, copy, reason) ? best_fit(s, copy, r, true, fit, wanted)
+				     : NULL;
 }
 
 struct schema_copy *
@@ -311,7 +338,8 @@ schema_copy_for(struct schema *s, const struct record *r, enum reason *reason)
 	}
 	copy = copy_of(s, r->database);
 	copy->used = true;
-	if (!find_fit(s, copy, r, &fit, &wanted, reason))
+	copy = find_fit(s, copy, r, &fit, &wanted, reason);
+	if (copy == NULL)
 		return NULL;
 	if (fit == FIT) {
 		*reason = REASON_VERIFICATION_CLUSTER;
@@ -338,6 +366,22 @@ prepare_for_ddl(struct schema *s, struct schema_copy *copy)
 	return copy->generation > 0 || definition_keep(s->maker.config, copy);
 }
 
+/* What came before the last dump, in the copy of before it. */
+static bool
+run_in_older(struct schema *s, struct schema_copy *copy, const struct record *r)
+{
+	struct schema_copy *older = copy->older;
+	bool all;
+
+	if (older != NULL && r->time_us > copy->dump_us + OLDER_US)
+		copy_forget_older(copy);
+	else if (older != NULL && older->ready && r->n_statements > 0 &&
+		 r->time_us < copy->dump_us && r->time_us >= older->dump_us &&
+		 prepare_for_ddl(s, older))
+		return barrier_run(s->maker.config, older, r, &all);
+	return true;
+}
+
 bool
 schema_ddl(struct schema *s, const struct record *r)
 {
@@ -351,6 +395,8 @@ schema_ddl(struct schema *s, const struct record *r)
 	/* The sooner there is one, the less is lost. */
 	if (!copy->ready && !make(s, copy, &reason))
 		return reason != REASON_NONE;
+	if (!run_in_older(s, copy, r))
+		return false;
 	if (r->time_us < copy->dump_us || r->n_statements == 0 ||
 	    !prepare_for_ddl(s, copy)) {
 		drift_note_ddl(copy, r);
@@ -387,6 +433,7 @@ schema_look(struct schema *s)
 	enum reason reason;
 
 	for (struct schema_copy *c = s->copies; c != NULL; c = c->next) {
+		copy_forget_older(c);
 		if (!c->ready || !c->used || now - c->looked_us < LOOK_US)
 			continue;
 		c->used = false;
@@ -410,6 +457,8 @@ schema_is_stale(struct schema *s, struct schema_copy *copy,
 	/* A bundle has what the dump had. */
 	if (copy->generation > 0) {
 		copy->ready = copy->ready && !mismatch;
+		if (mismatch)
+			copy_of(s, r->database)->ready = false;
 		return mismatch;
 	}
 	if (copy->stamp_us > r->time_us)

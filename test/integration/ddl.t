@@ -20,7 +20,8 @@ my $c = PGW::Cluster->new(sql => q{
 	grant all on schema public to app;
 	create database db2;
 });
-my $p = PGW::Proxy->new($c);
+# So that /proc shows which process is which (include/procsig.h).
+my $p = PGW::Proxy->new($c, env => { PGWITNESS_DEBUGGER => 1 });
 
 sub dumps { return scalar $p->operator_log(event => 'schema_copied') }
 
@@ -204,6 +205,22 @@ ok((grep { $_->{message} =~ /role "app" does not exist/ }
 verified('an extension', 1, q{create extension if not exists pg_trgm;
 	create table after_ext (id int primary key);
 	insert into after_ext values (1)});
+
+# --- a dump that is ahead of the jobs ---
+
+$p->mark;
+my @workers = $p->replay_workers;
+is(@workers, 2, 'two workers');
+kill STOP => @workers;
+$s1->query($_) for 'do $$begin create table unseen (id int primary key); end$$',
+	'insert into unseen values (1)', 'create table short (id int primary key)',
+	'insert into short values (1)', 'alter table short add column v text',
+	"update short set v = 'x'", 'drop table short';
+kill CONT => @workers;
+@tx = grep { $_->{query} =~ /^(insert|update)/ } $p->settled;
+is(@tx, 3, 'a dump that is ahead: three records');
+is_named($tx[0], 'what wants the dump');
+is_verified($_, 'what it does not show any more') for @tx[1, 2];
 
 # --- replay killed between DDL and what is behind it ---
 

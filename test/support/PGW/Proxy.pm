@@ -17,7 +17,7 @@ use Encode qw(decode);
 use IO::Socket::INET;
 use JSON::PP ();
 use PGW::Util qw(wait_until nap slurp spew new_dir free_port run spawn reap
-	alive descendants processes_naming tail program keep_for_end);
+	alive children descendants processes_naming tail program keep_for_end);
 
 my $json = JSON::PP->new->utf8->allow_nonref;
 
@@ -152,6 +152,17 @@ sub processes_called
 	return grep { (eval { slurp("/proc/$_/comm") } // '') =~ $re
 		|| (eval { slurp("/proc/$_/cmdline") } // '') =~ $re }
 		descendants($self->{pid});
+}
+
+# The replay workers: children of the one that holds verifier.lock.
+sub replay_workers
+{
+	my ($self) = @_;
+	my ($verifier) = grep { my $pid = $_;
+		grep { (readlink($_) // '') =~ m{/verifier\.lock} }
+		glob "/proc/$pid/fd/*" } map { children($_) } children($self->{pid});
+	return grep { (eval { slurp("/proc/$_/comm") } // '') =~ /^replayd/ }
+		children($verifier);
 }
 
 # Everything that still runs for this data directory, whoever its parent is.
