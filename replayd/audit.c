@@ -55,6 +55,7 @@ audit_init(struct audit *a, const char *log_dir)
 	memset(a, 0, sizeof(*a));
 	merkle_tree_init(&a->tree, MERKLE_LOG);
 	a->types = jsonx_object();
+	a->changes = jsonx_object();
 	a->outcomes = jsonx_object();
 	a->verdicts = jsonx_object();
 	a->reasons = jsonx_object();
@@ -68,6 +69,7 @@ audit_free(struct audit *a)
 {
 	txtable_free(&a->open);
 	json_decref(a->types);
+	json_decref(a->changes);
 	json_decref(a->outcomes);
 	json_decref(a->verdicts);
 	json_decref(a->reasons);
@@ -333,6 +335,17 @@ audit_verdict(
 	return ok;
 }
 
+static bool
+audit_change(
+    struct audit *a, const struct jscan_fields *f, struct complaint *c)
+{
+	(void)c;
+	audit_count(a->changes, f->member[JSCAN_WITNESSED].kind == JSCAN_TRUE
+				    ? "witnessed"
+				    : "unwitnessed");
+	return true;
+}
+
 static const struct line_type {
 	const char *name;
 	bool (*audit)(
@@ -341,6 +354,7 @@ static const struct line_type {
 	{ "StateCommitmentRecord", audit_record },
 	{ "TransactionOutcome", audit_outcome },
 	{ "VerificationResult", audit_verdict },
+	{ "SchemaChange", audit_change },
 };
 
 /* --- the chain --- */

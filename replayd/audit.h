@@ -42,6 +42,7 @@ struct audit {
 	json_t *outcomes;
 	json_t *verdicts;
 	json_t *reasons; /* of verdicts that are not verified */
+	json_t *changes; /* SchemaChange: witnessed, unwitnessed */
 };
 
 /* log_dir: also check the blobs that lines refer to; NULL: not. */

@@ -91,6 +91,7 @@ static const struct member_name {
 	[JSCAN_OLD] = MEMBER("old"),
 	[JSCAN_NEW] = MEMBER("new"),
 	[JSCAN_TABLES] = MEMBER("tables"),
+	[JSCAN_WITNESSED] = MEMBER("witnessed"),
 };
 
 static void *

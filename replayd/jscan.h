@@ -58,6 +58,7 @@ enum jscan_member {
 	JSCAN_OLD,
 	JSCAN_NEW,
 	JSCAN_TABLES,
+	JSCAN_WITNESSED,
 	JSCAN_MEMBERS
 };
 

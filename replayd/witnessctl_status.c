@@ -270,6 +270,7 @@ as_json(const struct status *s)
 	jsonx_set(o, "outcomes", json_incref(s->audit.outcomes));
 	jsonx_set(o, "verdicts", json_incref(s->audit.verdicts));
 	jsonx_set(o, "reasons", json_incref(s->audit.reasons));
+	jsonx_set(o, "schema_changes", json_incref(s->audit.changes));
 	jsonx_set(o, "open_records", jsonx_int(s->open_records));
 	jsonx_set(o, "backlog", jsonx_int(s->open_verdicts));
 	jsonx_set(o, "lag", json_real(s->lag));
@@ -315,6 +316,7 @@ print_text(const struct status *s)
 	put_counts("outcome", s->audit.outcomes);
 	put_counts("verdict", s->audit.verdicts);
 	put_counts("reason", s->audit.reasons);
+	put_counts("definition changed", s->audit.changes);
 	printf("records without outcome: %" PRIu64 "\n", s->open_records);
 	printf("backlog: %" PRIu64 " committed without verdict\n",
 	    s->open_verdicts);

@@ -7,6 +7,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
+use JSON::PP qw(decode_json);
 use PGW::Util qw(wait_until);
 
 my $c = PGW::Cluster->new(sql => q{
@@ -282,6 +283,14 @@ $p->wait_for_lines('that to be named', sub { unwitnessed('renamed') });
 is((unwitnessed('other')), 0, 'what was seen is not called unwitnessed');
 is((unwitnessed('first')), 1, 'and each change is said once');
 is(($p->verify)[0], 0, 'the log is right');
+my (undef, $status) = $p->witnessctl('--json', 'status');
+my %count = %{ decode_json($status)->{schema_changes} };
+my @changes = changes();
+is_deeply(\%count, { witnessed => scalar(grep { $_->{witnessed} } @changes),
+	unwitnessed => scalar(grep { !$_->{witnessed} } @changes) },
+	'witnessctl status counts them apart');
+like(($p->witnessctl('status'))[1], qr/definition changed unwitnessed: $count{unwitnessed} /,
+	'and says so');
 no_mismatches($p);
 
 # --- as a user with a schema of the same name ---
