@@ -248,6 +248,7 @@ commit_end(struct session *s)
 		publish_outcome(s, o, t->xid,
 		    o == OUTCOME_UNKNOWN ? "several_transactions" : "");
 	}
+	s->styles += t->restyled;
 	txn_reset(t);
 	catalog_start(s);
 }

@@ -78,6 +78,7 @@ savepoint(struct session *s, const struct message *m,
 {
 	struct pipeline_entry e = { .type = PqMsg_Query };
 
+	statement_note(s, st);
 	pipeline_set_savepoint(&e, st);
 	pipeline_forward(s, m, &e);
 	return STATEMENT_DONE;

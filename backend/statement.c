@@ -142,6 +142,9 @@ note_set(struct session *s, const struct analyzed_statement *st)
 		"constraints", "statement_timeout", "lock_timeout", NULL };
 	static const char *const styles[] = { "", "timezone", "datestyle",
 		"intervalstyle", "standard_conforming_strings", NULL };
+	/* Likewise, but the server does not report when it goes back. */
+	static const char *const unreported[] = { "array_nulls", "xmloption",
+		"lc_monetary", "timezone_abbreviations", NULL };
 	const char *name = st->set_name != NULL ? st->set_name : "";
 
 	if (is_one_of(name, names))
@@ -149,7 +152,8 @@ note_set(struct session *s, const struct analyzed_statement *st)
 	if (is_one_of(name, harmless))
 		return;
 	/* It is reported when the client's batch ends. */
-	s->styles += is_one_of(name, styles);
+	s->txn->restyled |= is_one_of(name, unreported);
+	s->styles += is_one_of(name, styles) || s->txn->restyled;
 	s->txn->plain_begin = false;
 	if (s->txn->dirty)
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
@@ -183,6 +187,9 @@ statement_note(struct session *s, const struct analyzed_statement *st)
 		break;
 	case STMT_SET:
 		note_set(s, st);
+		break;
+	case STMT_ROLLBACK_TO:
+		s->styles += t->restyled;
 		break;
 	case STMT_PREPARE:
 	case STMT_DEALLOCATE:

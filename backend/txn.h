@@ -101,6 +101,8 @@ struct txn {
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;
+	/* SET changed what literals mean, and its end may change it back. */
+	bool restyled;
 	/* Of its isolation level, once asked: 0 not yet, 's' serializable. */
 	char isolation;
 
