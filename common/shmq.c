@@ -158,20 +158,22 @@ shmq_lanes(const struct shmq *q)
 	return q->n_lanes;
 }
 
+/* The lowest: the consumer looks at all up to the highest ever taken. */
 unsigned
 shmq_lane_take(struct shmq *q)
 {
 	struct lane *l;
-	unsigned i, n;
+	unsigned n;
 
-	for (i = 0; i < q->n_lanes; i++) {
-		n = (q->take_from + i) % q->n_lanes;
+	for (n = 0; n < q->n_lanes; n++) {
 		l = lane_at(q, n);
 		if (q->owned[n] || atomic_load_explicit(&l->state,
 				       memory_order_acquire) != LANE_FREE)
 			continue;
 		q->owned[n] = true;
-		q->take_from = n + 1;
+		if (n >= q->in_use)
+			q->in_use = n + 1;
+		atomic_store(&q->header->in_use, q->in_use);
 		atomic_store_explicit(
 		    &l->generation, ++q->generation, memory_order_relaxed);
 		atomic_store_explicit(

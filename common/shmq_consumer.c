@@ -39,9 +39,25 @@ shmq_consume(struct shmq *q)
 	(void)atomic_fetch_add(&q->header->epoch, 1);
 	for (i = 0; i < q->n_lanes; i++) {
 		l = lane_at(q, i);
+		if (atomic_load(&l->state) != LANE_FREE ||
+		    atomic_load(&l->head) != 0)
+			q->in_use = i + 1;
 		wake_if(&l->waiting, &l->wake);
 	}
 	return true;
+}
+
+/* How many of the lanes are to be looked at. */
+static unsigned
+in_use(struct shmq *q)
+{
+	unsigned n = atomic_load(&q->header->in_use);
+
+	if (n > q->n_lanes)
+		n = q->n_lanes;
+	if (n > q->in_use)
+		q->in_use = n;
+	return q->in_use;
 }
 
 static void
@@ -104,9 +120,9 @@ is_pending(struct shmq *q, unsigned lane)
 static bool
 any_pending(struct shmq *q)
 {
-	unsigned i;
+	unsigned i, n = in_use(q);
 
-	for (i = 0; i < q->n_lanes; i++)
+	for (i = 0; i < n; i++)
 		if (is_pending(q, i))
 			return true;
 	return false;
@@ -267,11 +283,11 @@ drop_last(struct shmq *q)
 bool
 shmq_next(struct shmq *q, struct shmq_message *m)
 {
-	unsigned i, lane;
+	unsigned i, lane, n = in_use(q);
 
 	drop_last(q);
-	for (i = 0; i < q->n_lanes; i++) {
-		lane = (q->read_from + i) % q->n_lanes;
+	for (i = 0; i < n; i++) {
+		lane = (q->read_from + i) % n;
 		if (!read_lane(q, lane, m))
 			continue;
 		q->read_from = lane + 1;
@@ -326,15 +342,15 @@ holds_refused(struct shmq *q, unsigned lane)
 bool
 shmq_set_gate(struct shmq *q, enum shmq_gate gate)
 {
-	unsigned i;
+	unsigned i, n = in_use(q);
 
 	if (atomic_load(&q->header->gate) == (uint32_t)gate)
 		return true;
-	for (i = 0; gate == SHMQ_OPEN && i < q->n_lanes; i++)
+	for (i = 0; gate == SHMQ_OPEN && i < n; i++)
 		if (holds_refused(q, i))
 			return false;
 	atomic_store(&q->header->gate, (uint32_t)gate);
-	for (i = 0; i < q->n_lanes; i++)
+	for (i = 0; i < n; i++)
 		wake_if(&lane_at(q, i)->waiting, &lane_at(q, i)->wake);
 	return true;
 }
@@ -345,9 +361,9 @@ shmq_refuse_offers(struct shmq *q)
 	struct reader *r;
 	struct lane *l;
 	uint64_t head, wanted;
-	unsigned i;
+	unsigned i, n = in_use(q);
 
-	for (i = 0; i < q->n_lanes; i++) {
+	for (i = 0; i < n; i++) {
 		l = lane_at(q, i);
 		wanted = atomic_load(&l->withdraw);
 		r = wanted == 0 ? NULL : reader_of(q, i, &head);
@@ -370,7 +386,9 @@ shmq_nap(struct shmq *q, int timeout_ms)
 bool
 shmq_is_awaited(struct shmq *q)
 {
-	for (unsigned i = 0; i < q->n_lanes; i++)
+	unsigned n = in_use(q);
+
+	for (unsigned i = 0; i < n; i++)
 		if (atomic_load(&lane_at(q, i)->waiting) != 0)
 			return true;
 	return false;
@@ -389,9 +407,9 @@ bool
 shmq_is_empty(struct shmq *q)
 {
 	const struct lane *l;
-	unsigned i;
+	unsigned i, n = in_use(q);
 
-	for (i = 0; i < q->n_lanes; i++) {
+	for (i = 0; i < n; i++) {
 		l = lane_at(q, i);
 		if (atomic_load(&l->head) != atomic_load(&l->tail))
 			return false;
@@ -415,11 +433,11 @@ unsigned
 shmq_dead_lane(struct shmq *q, uint64_t *generation)
 {
 	struct reader *r;
-	unsigned i, lane;
+	unsigned i, lane, n = in_use(q);
 	uint64_t head;
 
-	for (i = 0; i < q->n_lanes; i++) {
-		lane = (q->dead_from + i) % q->n_lanes;
+	for (i = 0; i < n; i++) {
+		lane = (q->dead_from + i) % n;
 		if (atomic_load(&lane_at(q, lane)->state) != LANE_DEAD)
 			continue;
 		r = reader_of(q, lane, &head);

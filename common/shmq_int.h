@@ -53,7 +53,7 @@
 
 #define MAGIC 0x70677771u       /* "pgwq" */
 #define CHUNK_MAGIC 0x70677763u /* "pgwc" */
-#define VERSION 2u
+#define VERSION 3u
 #define PAGE 4096u
 #define LINE 64
 #define MIN_RING ((size_t)128 * 1024)
@@ -84,6 +84,11 @@ enum lane_state { LANE_FREE, LANE_OWNED, LANE_DEAD };
  * the consumer's last look sees the new head, or the producer's look at
  * `sleeping` sees that it sleeps.
  *
+ * in_use: no lane from there on was ever taken.  Only grows; by the postmaster,
+ * before the lane's child exists, so that who is told of a message by
+ * `sleeping` also finds its lane.  Read by the consumer, which forgets no lane
+ * that it knows, whatever a child wrote here.
+ *
  * gate: enum shmq_gate, by the consumer; read by producers before they send
  * what can wait or be refused.  A producer that misses a change finds it on
  * its next look, at most WAIT_MS later.
@@ -101,6 +106,7 @@ struct header {
 	uint64_t ring_size;
 	uint32_t n_lanes;
 	_Atomic uint64_t epoch;
+	_Atomic uint32_t in_use;
 	_Atomic uint32_t gate;
 	alignas(LINE) _Atomic uint32_t sleeping;
 	sem_t doorbell;
@@ -213,9 +219,9 @@ struct shmq {
 	/* postmaster */
 	bool *owned;         /* its own truth: a child could spoil `state` */
 	uint64_t generation; /* last given */
-	unsigned take_from;
 	/* consumer */
 	struct reader *readers;
+	unsigned in_use; /* of all lanes the first so many */
 	unsigned read_from;
 	unsigned dead_from;
 	unsigned last; /* lane of the last message given out */

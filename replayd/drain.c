@@ -2,11 +2,11 @@
  * drain.c: from the lanes into the spool, durable, acknowledged.
  *
  * Order of a group: read the lanes, one write and fdatasync, tell the recorder
- * how far, acknowledge (which frees the lanes' space).  A crash anywhere in
- * between repeats nothing and loses nothing: the spool's frames name lane,
- * generation and sequence, so that the next drain_open() knows what is
- * durable and acknowledges it before it reads the lanes again, and knows which
- * transaction an outcome that is still to come belongs to.
+ * how far, acknowledge (which frees the lanes' space), wake the recorder.  A
+ * crash anywhere in between repeats nothing and loses nothing: the spool's
+ * frames name lane, generation and sequence, so that the next drain_open()
+ * knows what is durable and acknowledges it before it reads the lanes again,
+ * and knows which transaction an outcome that is still to come belongs to.
  *
  * tx_id is given here, in the order of the spool; the record that replaces an
  * intent has the intent's.
@@ -61,7 +61,8 @@ struct drain {
 	uint64_t *taken; /* by lane: last sequence of the group, or 0 */
 	unsigned n_taken;
 	bool urgent;      /* somebody will wait for the group */
-	int64_t since_us; /* when the group got its first message */
+	bool lively;      /* there was a group a moment ago */
+	int64_t since_us; /* the group has no older message */
 	struct drain_policy policy;
 	bool run_due; /* the spool does not know of this run */
 	struct trouble trouble;
@@ -106,9 +107,16 @@ publish(struct drain *d)
 	atomic_store(&d->shared->segment, end.segment);
 	atomic_store(&d->shared->offset, end.offset);
 	atomic_fetch_add(&d->shared->version, 1);
-	/* A full pipe has waked it already. */
-	if (d->wake_fd != -1 && write(d->wake_fd, "", 1) == -1 &&
-	    errno != EAGAIN && errno != EPIPE)
+}
+
+/* If it sleeps; a full pipe has waked it already. */
+static void
+wake_recorder(struct drain *d)
+{
+	if (d->wake_fd == -1 || !atomic_load(&d->shared->listens))
+		return;
+	atomic_store(&d->shared->listens, false);
+	if (write(d->wake_fd, "", 1) == -1 && errno != EAGAIN && errno != EPIPE)
 		log_error("recorder_wake", "cannot wake the recorder: %s",
 		    strerror(errno));
 }
@@ -214,6 +222,8 @@ commit_group(struct drain *d)
 	}
 	d->n_taken = 0;
 	d->urgent = false;
+	d->lively = true;
+	wake_recorder(d);
 	return true;
 }
 
@@ -273,8 +283,7 @@ take_message(struct drain *d, const struct shmq_message *m)
 {
 	struct spool_origin from = { m->generation, m->sequence, m->lane };
 
-	if (d->n_taken++ == 0)
-		d->since_us = io_monotonic_us();
+	d->n_taken++;
 	d->counts.messages++;
 	d->taken[m->lane] = m->sequence;
 	d->urgent = d->urgent || m->len > LONG_MESSAGE;
@@ -338,11 +347,8 @@ take_dead(struct drain *d, struct dead_lanes *dead)
 static int
 wait_ms(const struct drain *d, int timeout_ms)
 {
-	int64_t left;
+	int64_t left = d->since_us + DELAY_US - io_monotonic_us();
 
-	if (d->n_taken == 0)
-		return timeout_ms;
-	left = d->since_us + DELAY_US - io_monotonic_us();
 	left = left <= 0 ? 0 : (left + 999) / 1000;
 	return left < timeout_ms ? (int)left : timeout_ms;
 }
@@ -359,13 +365,24 @@ group_is_due(const struct drain *d, unsigned n, bool woken)
 	       io_monotonic_us() - d->since_us >= DELAY_US;
 }
 
-/* True if there may be something to take. */
+/*
+ * True if there may be something to take.  What nobody waits for is no reason
+ * to wake up while there is a group, or as soon after one as another may come:
+ * the outcomes of the last.
+ */
 static bool
 wait_for_messages(struct drain *d, int timeout_ms)
 {
+	bool pending;
+
+	if (d->n_taken == 0 && !d->lively) {
+		pending = shmq_wait(d->q, timeout_ms);
+		d->since_us = io_monotonic_us();
+		return pending;
+	}
 	if (d->n_taken == 0)
-		return shmq_wait(d->q, timeout_ms);
-	/* More of what nobody waits for is no reason to wake up. */
+		d->since_us = io_monotonic_us();
+	d->lively = false;
 	shmq_doze(d->q, wait_ms(d, timeout_ms));
 	return shmq_wait(d->q, 0);
 }
@@ -504,6 +521,7 @@ take_over(struct drain *d)
 		return false;
 	d->run_due = false;
 	publish(d);
+	wake_recorder(d);
 	return true;
 }
 

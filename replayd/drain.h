@@ -42,7 +42,8 @@ void drain_begin(struct drain *d, const struct drain_policy *policy);
 /* The run ends here, by intent: nothing is left in the lanes. */
 void drain_stop(struct drain *d);
 
-/* Where one byte goes after each sync (non-blocking); -1 for nowhere. */
+/* Where a byte goes after a group if shared->listens (non-blocking); -1 for
+ * nowhere. */
 void drain_set_wake(struct drain *d, int wake_fd);
 
 /*

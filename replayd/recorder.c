@@ -419,15 +419,32 @@ wait_ms(const struct recorder *r, bool more, bool early)
 	return ms;
 }
 
+/* From now on the drain wakes; true if it went on before it knew. */
+static bool
+listen_to_drain(struct recorder *r)
+{
+	struct spool_position had = r->durable;
+
+	atomic_store(&r->shared->listens, true);
+	read_durable(r);
+	if (r->durable.segment == had.segment &&
+	    r->durable.offset == had.offset)
+		return false;
+	atomic_store(&r->shared->listens, false);
+	return true;
+}
+
 static void
 wait_and_read(struct recorder *r, bool more)
 {
 	struct pollfd *p = r->poll;
-	bool early = is_early(r);
+	bool early = is_early(r), listens = !r->finishing && !early;
 	unsigned n;
 
 	resolver_again(r);
-	p[POLL_WAKE].fd = r->finishing || early ? -1 : r->wake_fd;
+	if (listens && listen_to_drain(r))
+		more = true;
+	p[POLL_WAKE].fd = listens ? r->wake_fd : -1;
 	p[POLL_SIGNAL].fd = procsig_fd();
 	p[POLL_RESOLVER].fd = r->track.resolver_fd;
 	for (n = 0; n < POLL_WORKERS; n++)

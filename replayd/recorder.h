@@ -26,12 +26,18 @@ struct recorder_shared {
 	_Atomic uint64_t version;
 	_Atomic uint64_t segment;
 	_Atomic uint64_t offset;
+	/*
+	 * Set by the recorder before it looks at the above a last time and
+	 * waits for wake_fd; cleared by the drain when it takes the duty to
+	 * write there.
+	 */
+	_Atomic bool listens;
 	/* Nobody is there to wait for verdicts: the next start has them. */
 	_Atomic bool hurry;
 };
 
 /*
- * Runs until wake_fd (a pipe; one byte per spool_sync) reports end of file:
+ * Runs until wake_fd (a pipe; a byte if `listens`) reports end of file:
  * then everything in the spool is recorded, the log signed, and it exits 0.
  * worker_fds: socketpair ends to the workers, may be none.
  */

@@ -135,13 +135,16 @@ outcome_follows_its_record(void **state)
 	(void)state;
 	assert_int_equal(0, pipe2(wake, O_NONBLOCK));
 	drain_set_wake(d, wake[1]);
+	shared->listens = true;
 	s = send(pa, RECORD_TRANSACTION, "a1");
 	assert_false(shmq_wait_acked(pa, s, always, NULL));
 	drain_all(d);
 	assert_true(shmq_wait_acked(pa, s, always, NULL));
 	assert_int_equal(1, read(wake[0], &c, 1));
+	assert_false(shared->listens);
 	send(pb, RECORD_TRANSACTION, "b2");
 	drain_all(d);
+	assert_int_equal(-1, read(wake[0], &c, 1));
 	send(pa, RECORD_OUTCOME, "a1 done");
 	s = send(pb, RECORD_OUTCOME, "b2 done");
 	/* nobody waits: at most 10 ms later, or with what one waits for */
