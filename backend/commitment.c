@@ -88,7 +88,7 @@ commitment_make(
 	r->n_warnings = t->n_warnings;
 	if (f != NULL && t->images) {
 		r->settings = f->settings;
-		r->n_settings = FACTS_SETTINGS;
+		r->n_settings = f->n_settings;
 		r->inputs = t->inputs;
 		r->n_inputs = t->n_inputs;
 		if (fill_tables(t, r))

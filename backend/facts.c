@@ -28,8 +28,15 @@ enum {
 	S_TIMEZONE,
 	S_FLOAT,
 	S_BYTEA,
-	S_MONETARY
+	S_MONETARY,
+	S_ROLE = FACTS_SETTINGS /* of replication: the first rare one */
 };
+
+/* Whose names are in the values of one column, and what they mostly are. */
+static const char *const rare_names[FACTS_RARE] = { "session_replication_role",
+	"array_nulls", "transform_null_equals", "xmlbinary", "xmloption",
+	"timezone_abbreviations", "quote_all_identifiers" };
+static const char rare_defaults[] = "origin,on,off,base64,content,Default,off";
 
 /* SQL, broken where it reads. */
 /* clang-format off */
@@ -44,7 +51,11 @@ enum {
 	SETTING("bytea_output") SETTING("lc_monetary") SETTING("lc_numeric") \
 	SETTING("lc_time") SETTING("default_text_search_config")             \
 	SETTING("standard_conforming_strings") SETTING("client_encoding")    \
-	" pg_catalog.current_setting('synchronous_commit')"
+	SETTING("synchronous_commit") " pg_catalog.concat_ws(',',"           \
+	SETTING("session_replication_role") SETTING("array_nulls")           \
+	SETTING("transform_null_equals") SETTING("xmlbinary")                \
+	SETTING("xmloption") SETTING("timezone_abbreviations")               \
+	" pg_catalog.current_setting('quote_all_identifiers'))"
 #define FACTS_OF(fingerprint, tables)                                        \
 	"SELECT " COLUMNS                                                    \
 	", (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
@@ -70,6 +81,7 @@ enum {
 	F_NOW,
 	F_ISOLATION,
 	F_SETTINGS,
+	F_RARE = F_SETTINGS + FACTS_SETTINGS,
 	F_TABLES = FACTS_COLUMNS,
 	F_COLUMNS
 };
@@ -159,6 +171,7 @@ facts_give_up(struct facts *f)
 		f->settings[i].name = setting_names[i];
 		f->settings[i].value = "";
 	}
+	f->n_settings = FACTS_SETTINGS;
 }
 
 /* "oid=fingerprint" is in the answer for each table; one kind for all. */
@@ -187,6 +200,27 @@ facts_put_columns(struct buf *sql)
 	buf_put_str(sql, COLUMNS);
 }
 
+/* "value,value,...": none of them has a comma in it. */
+static void
+take_rare(struct txn *t, struct facts *f, const struct exchange_value *v)
+{
+	const char *p;
+
+	if (v->data != NULL && v->len == strlen(rare_defaults) &&
+	    memcmp(v->data, rare_defaults, v->len) == 0)
+		return;
+	p = keep(t, v);
+	for (size_t i = 0; i < FACTS_RARE; i++) {
+		struct record_setting *s = &f->settings[f->n_settings++];
+		size_t n = strcspn(p, ",");
+
+		s->name = rare_names[i];
+		s->value = keep(t, &(struct exchange_value){
+			.data = (const uint8_t *)p, .len = n });
+		p += n + (p[n] == ',');
+	}
+}
+
 void
 facts_take_columns(
     struct txn *t, struct facts *f, const struct exchange_value *v)
@@ -198,6 +232,8 @@ facts_take_columns(
 		f->settings[i].name = setting_names[i];
 		f->settings[i].value = keep(t, &v[F_SETTINGS + i]);
 	}
+	f->n_settings = FACTS_SETTINGS;
+	take_rare(t, f, &v[F_RARE]);
 }
 
 static bool
@@ -262,6 +298,9 @@ facts_judge(struct session *s, struct txn *t, const struct facts *f)
 	unsigned bad = not_canonical(f);
 
 	check_tables(t, f);
+	if (f->n_settings > FACTS_SETTINGS &&
+	    is(f, S_ROLE, "replica"))
+		txn_unverifiable(t, REASON_ENVIRONMENT);
 	for (size_t i = 0; i < t->n_tables; i++)
 		if (t->tables[i].catalog->sensitive & bad)
 			txn_degrade(t, CAPTURE_INCOMPLETE, "settings");

@@ -16,19 +16,22 @@
 #include "txn.h"
 
 #define FACTS_SETTINGS 13
+#define FACTS_RARE 7
 
 struct facts {
 	uint64_t xid;		/* 0: none assigned, so nothing was written */
 	const char *now;	/* in the transaction's arena, as the rest */
 	const char *isolation;
-	struct record_setting settings[FACTS_SETTINGS];
+	/* The rare ones only if any of them is not its default. */
+	struct record_setting settings[FACTS_SETTINGS + FACTS_RARE];
+	size_t n_settings;
 	const char *tables;	/* "oid=fingerprint,..." */
 	/* The tables are known to be what they were taken for. */
 	bool same;
 };
 
 /* xid, now, isolation, settings: as columns of another statement's row. */
-#define FACTS_COLUMNS (3 + FACTS_SETTINGS)
+#define FACTS_COLUMNS (3 + FACTS_SETTINGS + 1)
 void facts_put_columns(struct buf *sql);
 void facts_take_columns(struct txn *t, struct facts *f,
 	const struct exchange_value *values);

@@ -29,6 +29,10 @@ static const struct record_setting canonical[] = {
 	{ "search_path", "" },
 	{ "array_nulls", "on" },
 	{ "xmloption", "content" },
+	{ "xmlbinary", "base64" },
+	{ "transform_null_equals", "off" },
+	{ "timezone_abbreviations", "Default" },
+	{ "quote_all_identifiers", "off" },
 };
 
 /* What the worker alone decides. */

@@ -264,11 +264,12 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	static const char *const settings[] = { "public", "ISO, MDY",
 		"postgres", "UTC", "on", "content", "off", "UTF8", "u" };
 	static const char *const function[] = { "f", "f", "f" };
+	static const char rare[] = "origin,on,off,base64,content,Default,off";
 	static const char *const facts[] = { "777",
 		"2026-01-01 00:00:00.000000+00", "read committed",
 		"\"$user\", public", "ISO, MDY", "postgres", "UTC", "1", "hex",
 		"C", "C", "C", "pg_catalog.simple", "on", "UTF8", "on",
-		"16384=fp" };
+		rare, "16384=fp" };
 	static const char *const prepared[][3] = {
 		{ "PREPARE a (int4) AS UPDATE t SET v = 'w' WHERE id = $1", "t",
 		    "{23}" },
@@ -279,7 +280,7 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
 		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
 		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
-		"UTF8", "on", "2026-01-01 00:00:00+00" };
+		"UTF8", "on", rare, "2026-01-01 00:00:00+00" };
 	static const char *const image[] = { "(1," SERVER_MARK ")" };
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
 
@@ -302,17 +303,17 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	else if (kind == KIND_FUNCTION)
 		row(s, function, 3);
 	else if (kind == KIND_FACTS)
-		row(s, facts, 17);
+		row(s, facts, 18);
 	else if (kind == KIND_COLUMNS) {
 		row(s, id, 8);
 		row(s, v, 8);
 	}
 	for (unsigned i = 0; kind == KIND_JOINED && i < n; i++)
-		row(s, joined + (n != 3), 19 + (n == 3));
+		row(s, joined + (n != 3), 20 + (n == 3));
 	for (unsigned i = 0; kind == KIND_JOINED_IMAGES && i < n; i++)
 		row(s, joined + 1, 2);
 	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
-		row(s, joined + 2, 18);
+		row(s, joined + 2, 19);
 	for (unsigned i = 0;
 	     (kind == KIND_ROWS || kind == KIND_CHANGED_ROWS) && i < n; i++)
 		row(s, n > 2 ? two : image, n > 2 ? 2 : 1);

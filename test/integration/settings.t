@@ -1,0 +1,136 @@
+# Settings that change what a statement does travel with the record, or say why
+# there is no verdict.
+use strict;
+use warnings;
+use Test::More;
+use PGW::Check;
+use PGW::Cluster;
+use PGW::Proxy;
+
+my $c = PGW::Cluster->new(sql => q{
+	create table t (id int primary key, v text, n int, b bytea default '\x0102',
+		a text[]);
+	insert into t (id, v) select i, 'v' || i from generate_series(1, 99) i;
+	create function up() returns trigger language plpgsql as
+		$f$begin new.v := new.v || '!'; return new; end$f$;
+	create table fired (id int primary key, v text, n int);
+	insert into fired select id, v, n from t;
+	create trigger up before update on fired for each row execute function up();
+	create table parent (id int primary key);
+	insert into parent select generate_series(1, 9);
+	create table child (id int primary key,
+		p int references parent on delete cascade);
+	insert into child select id, id from parent;
+	create table ruled (id int primary key, v text);
+	insert into ruled select id, v from t;
+	create rule r as on update to ruled do also
+		insert into parent values (new.id + 100);
+	create function ambiguous() returns trigger language plpgsql as $f$
+		declare n int := 7; begin select max(n) into new.n from
+		(values (9)) x(n); return new; end$f$;
+	create table asked (id int primary key, n int);
+	insert into asked select id from t;
+	create trigger ask before update on asked for each row
+		execute function ambiguous();
+	create role limited;
+	grant all on all tables in schema public to limited;
+});
+my $p = PGW::Proxy->new($c);
+
+sub outcome
+{
+	my ($name, $sql, $want) = @_;
+	my @tx = $p->witness($sql);
+	is(@tx, 1, "$name: one record") or return;
+	return is_verified($tx[0], $name) if $want eq 'verified';
+	my ($r, $v) = @{ $tx[0] }{qw(record verdict)};
+	is(join(' ', $v->{verdict}, $r->{capture} eq 'exact' ? $v->{reason}
+		: "$r->{capture}:$r->{capture_reason}"), "unverifiable $want",
+		"$name: $want") or diag(describe_tx($tx[0]));
+}
+
+# The setting, a statement that depends on it, what becomes of it.
+my $id = 0;
+for (['search_path', 'public', "v = lower('ABC')", 'verified'],
+	['DateStyle', 'German', "v = date '2020-12-31'", 'verified'],
+	['IntervalStyle', 'iso_8601', "v = interval '1 day'", 'verified'],
+	['TimeZone', 'Asia/Tokyo', "v = now()", 'verified'],
+	['extra_float_digits', '-5', "v = (1.0 / 3)::float8", 'verified'],
+	['bytea_output', 'escape', "v = b", 'incomplete:settings'],
+	['default_text_search_config', 'german', "v = to_tsvector('Häuser')",
+		'verified'],
+	['xmlbinary', 'hex', "v = xmlforest(b as b)::text", 'verified'],
+	['xmloption', 'document', "v = (('<a/>'::text)::xml is document)::text",
+		'verified'],
+	['transform_null_equals', 'on', "v = coalesce((n = null)::text, 'null')",
+		'verified'],
+	['array_nulls', 'off', "a = '{a,NULL}'", 'verified'],
+	['array_nulls', 'off', "v = array_to_string('{a,NULL}'::text[], '-')",
+		'verified'],
+	['timezone_abbreviations', 'India',
+		"v = '2020-01-01 00:00 IST'::timestamptz", 'verified'],
+	['quote_all_identifiers', 'on', "v = quote_ident('a') || format('%I', 'b')",
+		'verified'],
+	['a.b', 'c', "v = current_setting('a.b')", 'environment']) {
+	my ($setting, $value, $set, $want) = @$_;
+	for my $in ('', ', in a transaction') {
+		$id++;
+		my $update = "update t set $set where id = $id";
+		outcome("$setting = $value$in", $in
+			? "begin; set local $setting = '$value'; $update; commit"
+			: "set $setting = '$value'; $update", $want);
+		outcome("$setting as it was$in", $in ? "begin; $update; commit"
+			: $update, $want eq 'environment' ? $want : 'verified')
+			unless $setting eq 'a.b';
+	}
+}
+outcome('set by a function', "select set_config('array_nulls', 'off', false); "
+	. "update t set a = '{NULL}' where id = 90", 'verified');
+$p->safe_psql("alter role postgres set transform_null_equals = on");
+outcome('set for the role', "update t set v = coalesce((n = null)::text, 'null') "
+	. 'where id = 91', 'verified');
+$p->safe_psql("alter role postgres reset transform_null_equals");
+outcome('set in between', "begin; update t set v = 'a' where id = 92; "
+	. "set local array_nulls = off; update t set a = '{NULL}' where id = 92; "
+	. 'commit', 'incomplete:settings');
+outcome('set in between by a function', "begin; update t set v = 'a' where id = "
+	. "93; select set_config('array_nulls', 'off', true); update t set a = "
+	. "'{NULL}' where id = 93; commit", 'incomplete:settings');
+
+# What stays prepared is not what the setting would make of the text now.
+for (['transform_null_equals', 'on', "v = coalesce((n = null)::text, 'null')"],
+	['transform_null_equals', 'on', 'n = case when n = null then 1 else 2 end'],
+	['array_nulls', 'off', "a = '{NULL,x}'"],
+	['xmlbinary', 'hex', 'v = xmlforest(b as b)::text'],
+	['timezone_abbreviations', 'India', "v = '2020-01-01 00:00 IST'::timestamptz"],
+	['quote_all_identifiers', 'on', "v = quote_ident('a')"]) {
+	my ($setting, $value, $set) = @$_;
+	my $sql = "update t set $set where id = 97 returning v, n, a";
+	my $all = join '; ', ($sql) x 3, "set $setting = '$value'", ($sql) x 2,
+		"reset $setting", ($sql) x 2;
+	is($p->safe_psql($all), $c->safe_psql($all), "$setting in one session");
+}
+is_verified($_, 'in one session') for $p->settled;
+
+# Neither triggers nor foreign keys nor rules act: not as replay has them.
+for (['a trigger', 'update fired set n = 1 where id = 1'],
+	['a cascade', 'delete from parent where id = 1'],
+	['a rule', "update ruled set v = 'z' where id = 1"],
+	['nothing else', "update t set v = 'r' where id = 94"]) {
+	my ($name, $sql) = @$_;
+	outcome("replica: $name", "set session_replication_role = replica; $sql",
+		'environment');
+}
+outcome('local is as origin', 'set session_replication_role = local; '
+	. 'update fired set n = 2 where id = 2', 'verified');
+outcome('plpgsql.variable_conflict', 'set plpgsql.variable_conflict = '
+	. 'use_column; update asked set n = 1 where id = 1', 'replay_error');
+
+# Who one is, where it is a column by itself.
+outcome('SET ROLE', "set role limited; update t set v = current_user where id = 95",
+	'verified');
+outcome('SESSION AUTHORIZATION', 'set session authorization limited; update t set '
+	. 'v = session_user where id = 96', 'verified');
+no_mismatches($p);
+is($p->stop, 0, 'stops');
+done_testing;
