@@ -267,14 +267,10 @@ commit_ready(struct session *s)
 void
 commit_answer_ready(struct session *s)
 {
-	size_t at;
-
 	if (s->one_answer)
 		return;
 	session_end_aside(s);
-	at = wire_begin(&s->client, PqMsg_ReadyForQuery);
-	buf_put_u8(&s->client.out, (uint8_t)s->status);
-	wire_end(&s->client, at);
+	session_put_ready(s, s->status);
 	commit_ready(s);
 }
 

@@ -1,7 +1,7 @@
 /*
- * copy.c: COPY FROM STDIN as a simple Query, captured.
+ * copy.c: COPY FROM STDIN, captured.
  *
- * Outside a block the proxy opens one of its own:
+ * Outside a block a simple Query runs in one that the proxy opens:
  *
  *	client		proxy		server
  *	Query		BEGIN
@@ -12,11 +12,10 @@
  *			record
  *			COMMIT
  *
- * and the client has its CommandComplete when that is done.  The data passes
- * at full speed; beyond features.max_capture_bytes no copy is kept.
- *
- * The session does nothing else meanwhile: only copy data can come from the
- * client, and after its end nothing is read from there.
+ * and the client has its CommandComplete when that is done.  In the extended
+ * protocol what is behind its data may still be of the same transaction, so
+ * that the client's Sync commits, as ever; nothing is asked there that could
+ * fail (copy_rows.h).
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -29,15 +28,14 @@
 #include "capture.h"
 #include "commit.h"
 #include "copy_rows.h"
+#include "copyin.h"
 #include "counters.h"
 #include "exchange.h"
+#include "pipeline.h"
 #include "refusal.h"
 #include "rowtext.h"
 #include "txn.h"
 #include "weigh.h"
-
-/* What is not copy data may be this long: PQ_SMALL_MESSAGE_LIMIT. */
-#define MAX_SMALL 10000
 
 /* A record_param's length is 32 bits. */
 #define MAX_DATA ((size_t)1024 * 1024 * 1024)
@@ -47,26 +45,14 @@ struct copy {
 	const struct analyzed_statement *stmt;
 	const struct catalog_table *table;
 	uint32_t statement; /* index in the record */
-	bool autocommit;    /* the block is ours */
+	bool own_block;     /* around it */
 
 	/* what its triggers did elsewhere */
 	struct counters before, after;
 	struct asides asides;
 
-	/* what the client sends */
-	struct buf data; /* without the messages around it */
-	size_t limit;    /* bytes that may be kept */
-	bool dropped;    /* there was more */
-	bool ended;      /* CopyDone, CopyFail, or no copy data */
-	bool stopped;    /* more is there than may be queued */
-
-	/* what the server answers */
-	uint8_t format;
-	bool in;             /* it takes copy data */
-	bool ready;          /* ReadyForQuery: all is said */
-	struct buf complete; /* CommandComplete */
-	bool failed;         /* the client has its ErrorResponse */
-	struct buf error;    /* that a statement of ours met */
+	struct copyin talk;
+	struct buf error; /* that a statement of ours met */
 };
 
 /* --- may it be captured --- */
@@ -91,10 +77,9 @@ refusal(struct session *s, const struct analyzed_statement *st,
 }
 
 static enum statement_step
-unsupported(struct session *s, const struct message *m,
+unsupported(struct session *s, const char *text,
     const struct analyzed_statement *st, const char *reason)
 {
-	const char *text = (const char *)m->body;
 	enum statement_step step = statement_refuse_unsupported(s, reason);
 
 	if (step != STATEMENT_FORWARD)
@@ -104,246 +89,76 @@ unsupported(struct session *s, const struct message *m,
 	return statement_record_unsupported(s, reason, s->status == PQ_IDLE);
 }
 
-/* --- from the server --- */
-
-static void
-take_answer(struct copy *c, const struct message *m)
-{
-	struct session *s = c->s;
-
-	switch (m->type) {
-	case PqMsg_CopyInResponse:
-		c->in = true;
-		c->format = m->len > 0 ? m->body[0] : 0;
-		wire_put(&s->client, m->raw, m->raw_len);
-		break;
-	case PqMsg_CommandComplete:
-		buf_put(&c->complete, m->raw, m->raw_len);
-		break;
-	case PqMsg_ErrorResponse:
-		c->failed = true;
-		wire_put(&s->client, m->raw, m->raw_len);
-		break;
-	case PqMsg_ReadyForQuery:
-		if (m->len == 1)
-			s->status = (char)m->body[0];
-		c->ready = true;
-		break;
-	default:
-		wire_put(&s->client, m->raw, m->raw_len);
-		break;
-	}
-}
-
-/* To CopyInResponse, or to ReadyForQuery. */
-static bool
-read_answers(struct copy *c, bool to_ready)
-{
-	struct message m;
-
-	while (!c->ready && (to_ready || !c->in)) {
-		if (!session_server_message(c->s, &m))
-			return false;
-		take_answer(c, &m);
-		session_take(c->s, &m);
-	}
-	return true;
-}
-
-/* What is there while data is on its way; false: the session must end. */
-static bool
-poll_answers(struct copy *c)
-{
-	struct session *s = c->s;
-	struct message m;
-
-	while (!c->ready) {
-		switch (wire_message(&s->server, &m)) {
-		case WIRE_BAD:
-			return false;
-		case WIRE_INCOMPLETE:
-			return !s->server.eof;
-		case WIRE_MESSAGE:
-			break;
-		}
-		if (m.type == PqMsg_ParameterStatus)
-			session_note_parameter(s, &m);
-		if (session_is_fatal(&m)) {
-			s->fatal_seen = true;
-			wire_put(&s->client, m.raw, m.raw_len);
-			session_take(s, &m);
-			return false;
-		}
-		take_answer(c, &m);
-		session_take(s, &m);
-	}
-	return true;
-}
-
-/* --- from the client --- */
-
-static void
-keep(struct copy *c, const uint8_t *p, size_t n)
-{
-	if (c->dropped)
-		return;
-	if (n > c->limit - c->data.len) {
-		c->dropped = true;
-		buf_free(&c->data);
-		return;
-	}
-	buf_put(&c->data, p, n);
-}
-
-/* What is there of the CopyData that is under way. */
-static void
-pass_data(struct copy *c)
-{
-	struct wire *client = &c->s->client;
-	size_t n = wire_unread(client);
-
-	if (n > client->pass_left)
-		n = client->pass_left;
-	keep(c, wire_data(client), n);
-	wire_put(&c->s->server, wire_data(client), n);
-	wire_skip(client, n);
-	client->pass_left -= n;
-}
-
-/* A message's head: of copy data it passes, and the rest will. */
-static enum wire_status
-pass_head(struct copy *c)
-{
-	struct session *s = c->s;
-	struct message m;
-	size_t raw_len;
-	char type;
-	enum wire_status status = wire_head(&s->client, &type, &raw_len);
-
-	if (status != WIRE_MESSAGE)
-		return status;
-	if (type == PqMsg_CopyData) {
-		wire_put(&s->server, wire_data(&s->client), 5);
-		wire_skip(&s->client, 5);
-		s->client.pass_left = raw_len - 5;
-		return WIRE_MESSAGE;
-	}
-	if (raw_len > MAX_SMALL ||
-	    (type != PqMsg_CopyDone && type != PqMsg_CopyFail &&
-		type != PqMsg_Flush && type != PqMsg_Sync)) {
-		/* The server refuses it before it has read all of it. */
-		wire_put(&s->server, wire_data(&s->client), 5);
-		wire_skip(&s->client, 5);
-		s->client.pass_left = raw_len - 5;
-		c->ended = true;
-		return WIRE_MESSAGE;
-	}
-	status = wire_message(&s->client, &m);
-	if (status != WIRE_MESSAGE)
-		return status;
-	c->ended = type == PqMsg_CopyDone || type == PqMsg_CopyFail;
-	wire_put(&s->server, m.raw, m.raw_len);
-	wire_skip(&s->client, m.raw_len);
-	return WIRE_MESSAGE;
-}
-
-/* What was read of the client; false: the session must end. */
-static bool
-pass_client(struct copy *c)
-{
-	struct session *s = c->s;
-	enum wire_status status = WIRE_MESSAGE;
-
-	while (!c->ended && status == WIRE_MESSAGE &&
-	       wire_queued(&s->server) < WIRE_HIGH_WATER) {
-		if (s->client.pass_left == 0)
-			status = c->ready ? WIRE_INCOMPLETE : pass_head(c);
-		else if (wire_unread(&s->client) > 0)
-			pass_data(c);
-		else
-			status = WIRE_INCOMPLETE;
-	}
-	c->stopped = !c->ended && status == WIRE_MESSAGE;
-	if (status == WIRE_BAD)
-		session_fatal(s, "08P01", "invalid message length", NULL);
-	return status != WIRE_BAD;
-}
-
-/*
- * The data, up to its end or to an error of the server; behind an error, to
- * the end of the message that is under way.  False: the session must end; a
- * client that left before the end of its data is rolled back by that.
- */
-static bool
-pass_all(struct copy *c)
-{
-	struct session *s = c->s;
-	bool behind = c->ready;
-
-	s->deadline_us = 0;
-	for (;;) {
-		if (!poll_answers(c) || !pass_client(c))
-			return false;
-		wire_flush(&s->server);
-		wire_flush(&s->client);
-		if (behind ? s->client.pass_left == 0 : c->ended || c->ready)
-			return true;
-		/* poll() would not tell. */
-		if (c->stopped && wire_queued(&s->server) < WIRE_HIGH_WATER)
-			continue;
-		if (s->client.broken ||
-		    (s->client.eof && wire_queued(&s->server) == 0))
-			return false;
-		if (!session_wait(s, WANT_CLIENT | WANT_SERVER))
-			return false;
-	}
-}
-
 /* --- its transaction --- */
 
+/* What was asked is sent; the batch it is in goes on. */
 static void
-put_ready(struct session *s, char status)
+put_end(struct copy *c)
 {
-	size_t at = wire_begin(&s->client, PqMsg_ReadyForQuery);
+	if (c->talk.extended)
+		wire_put_empty(&c->s->server, PqMsg_Flush);
+	else
+		exchange_put_sync(c->s);
+}
 
-	buf_put_u8(&s->client.out, (uint8_t)status);
-	wire_end(&s->client, at);
+/* False: the connection is lost. */
+static bool
+read_end(struct copy *c)
+{
+	return c->talk.extended ||
+	       exchange_read_ready(c->s, NULL, NULL) != EXCHANGE_LOST;
 }
 
 /* The answer is whole. */
 static enum statement_step
 answered(struct copy *c)
 {
-	put_ready(c->s, c->s->status);
+	if (c->talk.extended)
+		return STATEMENT_TAKEN;
+	session_put_ready(c->s, c->s->status);
 	commit_ready(c->s);
 	return STATEMENT_TAKEN;
 }
 
 /*
- * The client has an ErrorResponse; a block of ours ends, unclaimed.  Nothing
- * can be sent amid a message of the client's: then it is told first.
+ * A block of ours ends, unclaimed.  Nothing can be sent amid a message of the
+ * client's: then it is told first.
  */
+static enum statement_step
+roll_back(struct copy *c)
+{
+	struct session *s = c->s;
+	bool amid = s->client.pass_left > 0;
+	unsigned ready = amid ? 0 : 1, syncs = 0;
+
+	if (amid) {
+		session_put_ready(s, PQ_IDLE);
+		if (!copyin_finish_message(&c->talk))
+			return STATEMENT_STOP;
+	}
+	if (c->talk.syncs > 0 && !copyin_count_syncs(s, &syncs))
+		return STATEMENT_STOP;
+	if (block_run(s, "ROLLBACK", &c->error) != EXCHANGE_DONE)
+		return STATEMENT_STOP;
+	for (ready += syncs; ready > 0; ready--)
+		session_put_ready(s, s->status);
+	commit_ready(s);
+	return STATEMENT_TAKEN;
+}
+
+/* The client has an ErrorResponse. */
 static enum statement_step
 end_failed(struct copy *c)
 {
 	struct session *s = c->s;
-	bool amid = s->client.pass_left > 0;
 
 	s->txn->saw_error = true;
-	if (!c->autocommit || s->status == PQ_IDLE)
-		return answered(c);
-	if (amid) {
-		put_ready(s, PQ_IDLE);
-		c->ended = false;
-		if (!pass_all(c))
-			return STATEMENT_STOP;
-	}
-	if (block_run(s, "ROLLBACK", &c->error) != EXCHANGE_DONE)
-		return STATEMENT_STOP;
-	if (!amid)
-		return answered(c);
-	commit_ready(s);
-	return STATEMENT_TAKEN;
+	if (c->own_block && s->status != PQ_IDLE)
+		return roll_back(c);
+	if (c->talk.extended)
+		pipeline_fail(s);
+	s->copy_syncs = c->talk.syncs;
+	return answered(c);
 }
 
 /* A statement of ours met an error, which is the COPY's then. */
@@ -351,6 +166,8 @@ static enum statement_step
 answer_error(struct copy *c)
 {
 	wire_put(&c->s->client, c->error.data, c->error.len);
+	/* Those among the data were ignored. */
+	c->talk.syncs = 0;
 	return end_failed(c);
 }
 
@@ -358,9 +175,10 @@ answer_error(struct copy *c)
 static size_t
 tag_rows(const struct copy *c)
 {
-	const char *tag = (const char *)c->complete.data + 5;
+	const struct buf *complete = &c->talk.complete;
+	const char *tag = (const char *)complete->data + 5;
 
-	return c->complete.len > 10 && strncmp(tag, "COPY ", 5) == 0
+	return complete->len > 10 && strncmp(tag, "COPY ", 5) == 0
 		   ? (size_t)strtoull(tag + 5, NULL, 10)
 		   : 0;
 }
@@ -369,11 +187,12 @@ tag_rows(const struct copy *c)
 static void
 keep_data(struct copy *c)
 {
-	const struct record_param data = { 0, c->format,
-		c->data.data != NULL ? c->data.data : (const uint8_t *)"",
-		c->data.len };
+	const struct copyin *talk = &c->talk;
+	const struct record_param data = { 0, talk->format,
+		talk->data.data != NULL ? talk->data.data : (const uint8_t *)"",
+		talk->data.len };
 
-	if (c->dropped)
+	if (talk->dropped)
 		txn_degrade(c->s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	else if (c->s->config->log_statements != STATEMENTS_NORMALIZED)
 		txn_set_params(c->s->txn, c->statement, &data, 1, true);
@@ -386,8 +205,9 @@ take_rows(struct copy *c)
 	struct session *s = c->s;
 	struct copy_rows r = { .stmt = c->stmt,
 		.table = c->table,
-		.data = c->data.data,
-		.len = c->data.len,
+		.in_batch = c->talk.extended,
+		.data = c->talk.data.data,
+		.len = c->talk.data.len,
 		.count = tag_rows(c) };
 	enum copy_rows_end found;
 
@@ -420,7 +240,7 @@ finish_own_block(struct copy *c)
 	case OWN_LOST:
 		return STATEMENT_STOP;
 	}
-	wire_put(&c->s->client, c->complete.data, c->complete.len);
+	wire_put(&c->s->client, c->talk.complete.data, c->talk.complete.len);
 	return answered(c);
 }
 
@@ -434,11 +254,9 @@ count(struct copy *c, struct counters *counters)
 	if (!c->table->triggers)
 		return EXCHANGE_DONE;
 	counters_put(s, c->table->oid);
-	exchange_put_sync(s);
+	put_end(c);
 	end = counters_read(s, counters, NULL, &c->error);
-	return exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST
-		   ? EXCHANGE_LOST
-		   : end;
+	return read_end(c) ? end : EXCHANGE_LOST;
 }
 
 /* What they say of triggers: rows elsewhere, or that more was done. */
@@ -455,14 +273,14 @@ take_asides(struct copy *c)
 	    NULL, &c->error);
 	if (end == EXCHANGE_LOST)
 		return end;
-	exchange_put_sync(s);
-	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+	put_end(c);
+	if (!read_end(c))
 		return EXCHANGE_LOST;
 	if (end == EXCHANGE_ERROR)
 		return end;
 	if (c->asides.reason != NULL ||
-	    !counters_are_own(&c->before, &c->after, c->table->oid, STMT_INSERT,
-		tag_rows(c)))
+	    !counters_are_own(
+		&c->before, &c->after, c->table->oid, STMT_INSERT, tag_rows(c)))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "triggers");
 	else
 		asides_apply(s, &c->asides, c->statement, true, true);
@@ -475,7 +293,7 @@ finish(struct copy *c)
 	struct session *s = c->s;
 	enum copy_rows_end rows;
 
-	if (c->failed)
+	if (c->talk.failed)
 		return end_failed(c);
 	keep_data(c);
 	switch (take_asides(c)) {
@@ -491,12 +309,12 @@ finish(struct copy *c)
 		return STATEMENT_STOP;
 	if (rows == COPY_ROWS_ERROR)
 		return answer_error(c);
-	if (c->autocommit)
+	if (c->own_block)
 		return finish_own_block(c);
-	if (rows == COPY_ROWS_FOUND &&
+	if (rows == COPY_ROWS_FOUND && !c->talk.extended &&
 	    block_run(s, COPY_ROWS_RELEASE, &c->error) == EXCHANGE_LOST)
 		return STATEMENT_STOP;
-	wire_put(&s->client, c->complete.data, c->complete.len);
+	wire_put(&s->client, c->talk.complete.data, c->talk.complete.len);
 	return answered(c);
 }
 
@@ -505,14 +323,14 @@ run(struct copy *c, const struct message *m)
 {
 	struct session *s = c->s;
 
-	c->autocommit = s->status == PQ_IDLE;
+	c->own_block = !c->talk.extended && s->status == PQ_IDLE;
 	/* The rows that it becomes are no smaller. */
-	c->limit = ((size_t)s->config->max_capture_bytes -
-		       arena_used(s->txn->arena)) /
-		   2;
-	if (c->limit > MAX_DATA)
-		c->limit = MAX_DATA;
-	if (c->autocommit)
+	c->talk.limit = ((size_t)s->config->max_capture_bytes -
+			    arena_used(s->txn->arena)) /
+			2;
+	if (c->talk.limit > MAX_DATA)
+		c->talk.limit = MAX_DATA;
+	if (c->own_block)
 		switch (block_run(s, "BEGIN", &c->error)) {
 		case EXCHANGE_LOST:
 			return STATEMENT_STOP;
@@ -533,41 +351,44 @@ run(struct copy *c, const struct message *m)
 	}
 	wire_put(&s->server, m->raw, m->raw_len);
 	wire_skip(&s->client, m->raw_len);
-	if (!read_answers(c, false))
-		return STATEMENT_STOP;
-	if (!c->ready && !pass_all(c))
-		return STATEMENT_STOP;
-	if (!read_answers(c, true))
-		return STATEMENT_STOP;
-	return finish(c);
+	return copyin_run(&c->talk) ? finish(c) : STATEMENT_STOP;
 }
 
 enum statement_step
-copy_run(struct session *s, const struct message *m,
+copy_run(struct session *s, const struct message *m, const char *text,
     const struct analyzed_statement *st)
 {
-	struct copy c = { .s = s, .stmt = st };
+	struct copy c = { .s = s,
+		.stmt = st,
+		.talk = { .s = s, .extended = m->type == PqMsg_Execute } };
 	struct capture weighed = { .stmt = st };
 	const char *reason = refusal(s, st, &c.table);
 	enum statement_step step;
 
+	if (s->lost)
+		return STATEMENT_STOP;
+	/* In a batch the error of a look-up is the batch's. */
+	if (s->skipping)
+		return STATEMENT_FORWARD;
 	if (reason != NULL)
-		return unsupported(s, m, st, reason);
+		return unsupported(s, text, st, reason);
 	weighed.table = c.table;
 	weigh_statement(s, &weighed);
 	if (s->lost)
 		return STATEMENT_STOP;
+	if (s->skipping)
+		return STATEMENT_FORWARD;
 	if (s->config->on_unverifiable == POLICY_REJECT &&
 	    s->txn->unverifiable[0] != '\0')
 		return refusal_feature(
 			   s, "it could not be verified", s->txn->unverifiable)
 			   ? STATEMENT_DONE
 			   : STATEMENT_STOP;
-	c.statement = statement_add(s, (const char *)m->body + st->text.at,
-	    st->text.len, st->type, st->kind);
+	c.statement = statement_add(
+	    s, text + st->text.at, st->text.len, st->type, st->kind);
 	step = run(&c, m);
-	buf_free(&c.data);
-	buf_free(&c.complete);
+	buf_free(&c.talk.data);
+	buf_free(&c.talk.complete);
 	buf_free(&c.error);
 	return step;
 }

@@ -17,6 +17,7 @@
  */
 #include "copy_rows.h"
 
+#include <ctype.h>
 #include <string.h>
 #include <strings.h>
 
@@ -142,7 +143,8 @@ keys_find(struct keys *k)
 
 		k->field[i] = field_of(k->r, col->name, &k->n_fields);
 		if (k->field[i] == k->n_fields || type_is_array(col->type) ||
-		    (copy->options.format == COPYDATA_BINARY &&
+		    ((copy->options.format == COPYDATA_BINARY ||
+			 k->r->in_batch) &&
 			!binary_is_known(col->type)))
 			return false;
 	}
@@ -159,6 +161,51 @@ forced(const struct keys *k, const char **names, size_t n)
 	for (size_t i = 0; force != NULL && i < n; i++)
 		force[field_of(k->r, names[i], &n_fields)] = true;
 	return force;
+}
+
+/* A number of that many bits, written plainly. */
+static bool
+is_integer(const struct rowenc_value *v, int bits)
+{
+	size_t sign = v->len > 0 && v->data[0] == '-' ? 1 : 0;
+	int64_t n = 0, max = INT64_MAX >> (64 - bits);
+
+	for (size_t i = sign; i < v->len; i++) {
+		if (v->data[i] < '0' || v->data[i] > '9' ||
+		    n > (max - (v->data[i] - '0')) / 10)
+			return false;
+		n = n * 10 + (v->data[i] - '0');
+	}
+	return v->len > sign;
+}
+
+static bool
+is_uuid(const struct rowenc_value *v)
+{
+	for (size_t i = 0; i < v->len; i++)
+		if (i == 8 || i == 13 || i == 18 || i == 23
+			? v->data[i] != '-'
+			: !isxdigit(v->data[i]))
+			return false;
+	return v->len == 36;
+}
+
+/*
+ * Its type takes it for sure: of those whose bytes are understood, and of
+ * text, which was valid in the data.
+ */
+static bool
+is_sure(const struct keys *k, const char *type, const struct rowenc_value *v)
+{
+	bool binary = k->options.format == COPYDATA_BINARY;
+
+	if (strcmp(type, "uuid") == 0)
+		return binary ? v->len == 16 : is_uuid(v);
+	if (binary || strcmp(type, "text") == 0 || type[0] == 'c')
+		return true;
+	return is_integer(v, strcmp(type, "smallint") == 0  ? 16
+			     : strcmp(type, "integer") == 0 ? 32
+							    : 64);
 }
 
 /* A binary integer or uuid as text; others are text already. */
@@ -193,9 +240,14 @@ keys_add(struct keys *k, const struct rowenc_value *fields)
 {
 	const struct rowenc_shape *sh = &k->r->table->shape;
 
-	/* COPY's WHERE did not let it pass, or it would have failed. */
+	/*
+	 * COPY's WHERE did not let it pass, or it would have failed; in a
+	 * batch an error could not be undone.
+	 */
 	for (unsigned i = 0; i < sh->n_key; i++)
-		if (fields[k->field[i]].data == NULL)
+		if (fields[k->field[i]].data == NULL ||
+		    (k->r->in_batch && !is_sure(k, sh->columns[sh->key[i]].type,
+					   &fields[k->field[i]])))
 			return;
 	for (unsigned i = 0; i < sh->n_key; i++) {
 		const char *type = sh->columns[sh->key[i]].type;
@@ -389,11 +441,15 @@ read_answers(struct session *s, struct copy_rows *r, size_t statements)
 
 	r->n = 0;
 	r->command = 0;
-	exchange_put_sync(s);
+	if (r->in_batch)
+		wire_put_empty(&s->server, PqMsg_Flush);
+	else
+		exchange_put_sync(s);
 	for (size_t i = 0; i < statements && end == EXCHANGE_DONE; i++)
 		end = exchange_read(s, take_row, r, &why, &r->error);
 	if (end == EXCHANGE_LOST ||
-	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
+	    (!r->in_batch &&
+		exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST))
 		return EXCHANGE_LOST;
 	if (end == EXCHANGE_ERROR)
 		log_debug("copy_rows", "%s: %s", why.sqlstate, why.message);
@@ -424,9 +480,10 @@ search(struct session *s, struct copy_rows *r)
 	enum exchange_end end;
 	size_t statements;
 
-	exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
+	if (!r->in_batch)
+		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
 	put_end(s, r);
-	end = read_answers(s, r, 2);
+	end = read_answers(s, r, r->in_batch ? 1 : 2);
 	if (end != EXCHANGE_DONE || r->reason != NULL || is_complete(r))
 		return end;
 	statements = put_by_keys(s, r);
@@ -456,6 +513,9 @@ copy_rows_read(struct session *s, struct copy_rows *r)
 		return COPY_ROWS_LOST;
 	if (end == EXCHANGE_DONE && r->reason == NULL)
 		return COPY_ROWS_FOUND;
+	if (r->in_batch)
+		return end == EXCHANGE_DONE ? COPY_ROWS_INCOMPLETE
+					    : COPY_ROWS_ERROR;
 	if (r->reason == NULL)
 		r->reason = "copy_rows";
 	return undo(s);

@@ -23,6 +23,7 @@ struct copy_rows {
 	/* in */
 	const struct analyzed_statement *stmt;
 	const struct catalog_table *table;
+	bool in_batch;		/* of the extended protocol, maybe in no block */
 	const uint8_t *data;	/* what the client sent */
 	size_t len;
 	size_t count;		/* rows, by the command tag; not 0 */
@@ -40,7 +41,9 @@ struct copy_rows {
 };
 
 enum copy_rows_end {
-	/* rows[] are the rows.  COPY_ROWS_RELEASE is due, or COMMIT. */
+	/* rows[] are the rows.  COPY_ROWS_RELEASE is due, or COMMIT; not in a
+	 * batch, where there is no savepoint, and nothing is asked that could
+	 * fail but by a cancel, a timeout and their like. */
 	COPY_ROWS_FOUND,
 	/* They could not be found for sure: reason; the transaction is as
 	 * before. */
@@ -49,7 +52,7 @@ enum copy_rows_end {
 	COPY_ROWS_LOST		/* connection lost, or the session must end */
 };
 
-/* The session is in a transaction block, in sync. */
+/* The session is in a transaction block, in sync; or in a batch. */
 PGW_MUSTCHECK enum copy_rows_end copy_rows_read(struct session *s,
 	struct copy_rows *r);
 

@@ -15,6 +15,7 @@
 
 #include "catalog.h"
 #include "commit.h"
+#include "copy.h"
 #include "ddl.h"
 #include "dml.h"
 #include "exchange.h"
@@ -407,15 +408,6 @@ bind_again(struct session *s, const struct portal *portal)
 	wire_end(&s->server, at);
 }
 
-/* What a Sync of the client's means for us, when it is on its way. */
-static void
-batch_ended(struct session *s)
-{
-	s->skipping = s->dropping = false;
-	s->batch_open = false;
-	s->batch_executions = 0;
-}
-
 /* The portal is gone if its own Bind has failed meanwhile. */
 static enum extended_answer
 run_dml(
@@ -451,7 +443,7 @@ run_dml(
 	}
 	if (!d->sync_used)
 		return EXTENDED_TAKEN;
-	batch_ended(s);
+	pipeline_end_batch(s);
 	if (s->status == PQ_IDLE)
 		portals_clear(s->portals);
 	return EXTENDED_TAKEN_SYNC;
@@ -548,6 +540,43 @@ execute_sql(struct session *s, const struct message *m, const char *name,
 	}
 	execute_free(&e);
 	return answer;
+}
+
+/* COPY FROM STDIN: its data comes behind it. */
+static enum extended_answer
+execute_copy(
+    struct session *s, const struct message *m, const struct portal *portal)
+{
+	struct prepared *p = portal->prepared;
+	const struct analysis *a;
+
+	if (portal->doubts != s->doubts || !means_the_same(s, p))
+		return run_unsupported(s, m, p, "execute");
+	if (!pipeline_catch_up(s))
+		return EXTENDED_STOP;
+	a = analyze(s->analyzer, p->sql, p->len, true);
+	if (s->skipping || !a->parsed || a->n_statements != 1) {
+		forward(s, m);
+		return EXTENDED_TAKEN;
+	}
+	statement_note(s, a->statements);
+	switch (copy_run(s, m, p->sql, a->statements)) {
+	case STATEMENT_STOP:
+		return EXTENDED_STOP;
+	case STATEMENT_TAKEN:
+		s->executions++;
+		s->batch_executions++;
+		return EXTENDED_TAKEN_ITSELF;
+	case STATEMENT_FORWARD:
+		if (s->skipping)
+			forward(s, m);
+		else
+			run(s, m, p);
+		return EXTENDED_TAKEN;
+	case STATEMENT_DONE:
+		break;
+	}
+	return EXTENDED_TAKEN;
 }
 
 /* More rows of a portal of ours. */
@@ -682,6 +711,8 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 		return execute_dml(s, m, name, max_rows, sync_follows);
 	if (p->kind == STMT_EXECUTE && !s->txn->published)
 		return execute_sql(s, m, name, max_rows, sync_follows);
+	if (p->kind == STMT_COPY_FROM && !s->txn->published)
+		return execute_copy(s, m, portal);
 	if (p->reason != NULL && !s->txn->published)
 		return run_unsupported(s, m, p, p->reason);
 	run(s, m, p);
@@ -736,7 +767,8 @@ sync_batch(struct session *s, const struct message *m)
 	struct pipeline_entry e = { .type = PqMsg_Sync };
 
 	if (s->copy_in) {
-		forward(s, m); /* which the server ignores */
+		forward(s, m); /* which the server ignores, if it still is */
+		s->copy_syncs++;
 		return EXTENDED_TAKEN;
 	}
 	if (must_record(s)) {
@@ -748,7 +780,7 @@ sync_batch(struct session *s, const struct message *m)
 	if (must_record(s) && s->status == PQ_IDLE &&
 	    commit_hold(s, NULL, NULL) == COMMIT_STOP)
 		return EXTENDED_STOP;
-	batch_ended(s);
+	pipeline_end_batch(s);
 	pipeline_forward(s, m, &e);
 	if (s->left_behind)
 		close_left_behind(s);
@@ -762,14 +794,13 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 {
 	if (m->type == PqMsg_Sync)
 		return sync_batch(s, m);
-	if (m->type == PqMsg_Parse && !s->skipping && !s->copy_in &&
+	if (m->type == PqMsg_Parse && !s->skipping &&
 	    !kept_hide(s, (const char *)m->body, m->len))
 		return EXTENDED_STOP;
 	if (s->dropping)
 		return EXTENDED_TAKEN;
-	if (s->skipping || s->copy_in) {
+	if (s->skipping) {
 		forward(s, m);
-		s->copy_in = false; /* it ends the COPY, with an error */
 		return EXTENDED_TAKEN;
 	}
 	switch (m->type) {
@@ -807,7 +838,7 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 enum extended_answer
 extended_oversized(struct session *s, char type)
 {
-	if (s->skipping || s->copy_in)
+	if (s->skipping)
 		return EXTENDED_TAKEN;
 	switch (type) {
 	case PqMsg_Parse:

@@ -1,8 +1,8 @@
 /*
  * extended.h: the client's messages of the extended query protocol.
  *
- * Each is forwarded as it is, but for the Execute of an INSERT, UPDATE or
- * DELETE, which is captured, and what commits a captured transaction (Sync,
+ * Each is forwarded as it is, but for the Execute of an INSERT, UPDATE,
+ * DELETE or COPY, which is captured, and what commits a captured transaction (Sync,
  * or the Execute of a COMMIT), which is held until the record is durable.
  *
  * SPDX-License-Identifier: PostgreSQL
@@ -19,6 +19,7 @@
 enum extended_answer {
 	EXTENDED_TAKEN,		/* forwarded, or done with */
 	EXTENDED_TAKEN_SYNC,	/* and so is the Sync behind it */
+	EXTENDED_TAKEN_ITSELF,	/* off the client's queue, with what is behind */
 	/* Not before the server has answered what was sent; a Flush asks it. */
 	EXTENDED_WAIT,
 	EXTENDED_STOP		/* the session must end */

@@ -201,6 +201,7 @@ enter_copy(struct session *s)
 		s->batch_open = p->n == 1 && !ends_with_ready(at(p, 0)->type);
 	}
 	s->copy_in = p->n <= 1;
+	s->copy_syncs = 0;
 	if (p->n > 1 && !ends_with_ready(at(p, 0)->type))
 		return; /* an error takes all up to the Sync anyway */
 	if (p->n > 1)
@@ -214,6 +215,14 @@ note_error(struct session *s)
 	s->txn->saw_error = true;
 	if (s->status == PQ_IN_BLOCK)
 		s->status = PQ_FAILED;
+}
+
+void
+pipeline_end_batch(struct session *s)
+{
+	s->skipping = s->dropping = false;
+	s->batch_open = false;
+	s->batch_executions = 0;
 }
 
 void
@@ -288,6 +297,7 @@ on_end_of_statement(struct session *s)
 	bool own;
 
 	s->copy_in = false;
+	s->copy_syncs = 0;
 	if (e != NULL)
 		note_savepoint(s, e);
 	if (e == NULL || e->type != PqMsg_Execute)

@@ -68,6 +68,9 @@ struct pipeline_entry *pipeline_front(const struct session *s);
  */
 bool pipeline_answer(struct session *s, const struct message *m, bool *strip);
 
+/* What a Sync of the client's means, when it is on its way. */
+void pipeline_end_batch(struct session *s);
+
 /* An error of the proxy's own making: the server skips as after any other. */
 void pipeline_fail(struct session *s);
 

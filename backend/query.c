@@ -153,7 +153,7 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	ddl_note(s, d.text, st);
 	statement_note(s, st);
 	if (st->kind == STMT_COPY_FROM)
-		return copy_run(s, m, st);
+		return copy_run(s, m, d.text, st);
 	if (reason == NULL)
 		return STATEMENT_FORWARD;
 	return record_unsupported(s, m, a, reason, s->status == PQ_IDLE);

@@ -13,6 +13,7 @@
 
 #include "binding.h"
 #include "commit.h"
+#include "copyin.h"
 #include "extended.h"
 #include "ioutil.h"
 #include "log.h"
@@ -43,6 +44,7 @@ struct relay {
 	bool flushed;     /* a Flush of ours is on its way */
 	bool client_done; /* Terminate, or its connection ended */
 	bool terminated;  /* by Terminate: it may still read */
+	bool foreign;     /* amid copy data it sent what is none */
 };
 
 typedef enum next (*message_fn)(struct relay *r, const struct message *m);
@@ -130,19 +132,25 @@ on_query_in_idle_batch(struct relay *r, const struct message *m)
 	return run_query(s, m);
 }
 
-/*
- * In COPY mode, and after an error in a batch, only the server can say what it
- * is.  It ends the COPY, with an error that is the COPY's.
- */
+/* After an error in a batch only the server can say what it is. */
 static bool
 forward_unseen(struct session *s, const struct message *m)
 {
-	if (!s->copy_in && !s->skipping)
+	if (!s->skipping)
 		return false;
 	if (!s->dropping)
 		forward(&s->server, m);
-	s->copy_in = false;
 	return true;
+}
+
+/* No copy data, amid that: nothing more is read of the client. */
+static enum next
+foreign(struct relay *r, char type)
+{
+	copyin_put_foreign(r->s, type);
+	(void)pipeline_push(r->s, PqMsg_Sync);
+	r->foreign = true;
+	return AGAIN_LATER;
 }
 
 static enum next
@@ -150,7 +158,9 @@ on_query(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
-	if (!s->copy_in && !s->skipping && pipeline_is_light(s) &&
+	if (s->copy_in)
+		return foreign(r, m->type);
+	if (!s->skipping && pipeline_is_light(s) &&
 	    !kept_hide(s, (const char *)m->body, m->len))
 		return STOP;
 	if (forward_unseen(s, m))
@@ -182,6 +192,8 @@ on_extended(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
+	if (s->copy_in && m->type != PqMsg_Sync)
+		return foreign(r, m->type);
 	switch (extended_message(s, m, sync_follows(s, m))) {
 	case EXTENDED_STOP:
 		return STOP;
@@ -190,6 +202,9 @@ on_extended(struct relay *r, const struct message *m)
 	case EXTENDED_TAKEN_SYNC:
 		wire_skip(&s->client, 5);
 		break;
+	case EXTENDED_TAKEN_ITSELF:
+		r->flushed = false;
+		return TAKEN;
 	case EXTENDED_TAKEN:
 		break;
 	}
@@ -202,6 +217,8 @@ on_function_call(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
 
+	if (s->copy_in)
+		return foreign(r, m->type);
 	if (forward_unseen(s, m))
 		return NEXT;
 	if (!pipeline_is_light(s))
@@ -278,6 +295,9 @@ oversized(struct relay *r, char type)
 	struct session *s = r->s;
 	struct pipeline_entry *e;
 
+	if (s->copy_in && type != PqMsg_CopyDone && type != PqMsg_CopyFail &&
+	    type != PqMsg_Sync)
+		return foreign(r, type);
 	if (s->copy_in || s->skipping)
 		return NEXT;
 	if (type != PqMsg_Query)
@@ -319,6 +339,16 @@ client_message(struct relay *r)
 	enum next next;
 	message_fn fn;
 
+	if (r->foreign)
+		return AGAIN_LATER;
+	/* How a COPY with Syncs among its data ended, and what they were. */
+	if (s->copy_syncs > 0 && !s->copy_in) {
+		if (!pipeline_is_empty(s))
+			return wait_for_answers(r);
+		if (!copyin_settle_syncs(s))
+			return STOP;
+		r->flushed = false;
+	}
 	switch (wire_head(&s->client, &type, &raw_len)) {
 	case WIRE_BAD:
 		return violation(s, "invalid message length");
@@ -386,6 +416,10 @@ on_ready(struct relay *r, const struct message *m)
 	 * it on its way; it waits for nothing but room.
 	 */
 	commit_ready(s);
+	if (r->foreign) {
+		copyin_violation(s);
+		return STOP;
+	}
 	forward(&s->client, m);
 	return NEXT;
 }

@@ -221,6 +221,15 @@ session_take(struct session *s, const struct message *m)
 	wire_skip(&s->server, m->raw_len);
 }
 
+void
+session_put_ready(struct session *s, char status)
+{
+	size_t at = wire_begin(&s->client, PqMsg_ReadyForQuery);
+
+	buf_put_u8(&s->client.out, (uint8_t)status);
+	wire_end(&s->client, at);
+}
+
 const char *
 session_parameter(const struct session *s, const char *name)
 {

@@ -87,6 +87,7 @@ struct session {
 	bool portals_unknown;	/* since the last idle ReadyForQuery */
 	bool skipping;		/* after an error the server skips to the Sync */
 	bool copy_in;		/* the server waits for CopyData */
+	unsigned copy_syncs;	/* Syncs that were sent meanwhile */
 	bool sasl_asked;	/* the server's last word: AuthenticationSASL */
 	/*
 	 * What the server says at the end of a transaction belongs behind the
@@ -167,6 +168,9 @@ void session_doubt(struct session *s);
 void session_relay_aside(struct session *s, const struct message *m);
 /* Queues for the client what was set aside; no more is. */
 void session_end_aside(struct session *s);
+
+/* Queues a ReadyForQuery for the client. */
+void session_put_ready(struct session *s, char status);
 
 /* A reported parameter's value, "" if it was not reported. */
 const char *session_parameter(const struct session *s, const char *name);

@@ -372,18 +372,113 @@ verified('identity, given', 'copy ident from stdin', "77\ta\n");
 	is(said($w->ask(PGW::Wire::Bind([], name => 'a'), PGW::Wire::Execute(),
 		PGW::Wire::Sync())), '2 D C:SELECT 1 Z:I', 'which is still there');
 }
+
+# --- the extended protocol ---
+
+sub Begin { (PGW::Wire::Parse($_[0]), PGW::Wire::Bind([]), PGW::Wire::Execute()) }
+sub Sync { PGW::Wire::Sync() }
+
+# One verified transaction of a batch's messages.
+sub verified_batch
 {
-	# The extended protocol: as ever, with an early Sync.
+	my ($name, $want, @messages) = @_;
 	my $w = $p->wire;
-	$w->send(PGW::Wire::Parse('copy t (id) from stdin'), PGW::Wire::Bind([]),
-		PGW::Wire::Execute(), PGW::Wire::Sync());
-	is(said($w->read_to('G')), '1 2 G', 'extended: it begins');
-	$w->send(D("7002\n"), Done(), PGW::Wire::Sync());
-	is(said($w->read_ready), 'C:COPY 1 Z:I', 'extended: answers');
-	($tx) = $p->settled;
-	is_named($tx, 'extended protocol');
-	is($tx->{record}{capture_reason}, 'copy_from', 'extended: why');
+	is(said($w->send(@messages)->read_ready), $want, "extended, $name: answers");
+	my @tx = $p->settled;
+	is(@tx, 1, "extended, $name: one record");
+	is_verified($tx[0], "extended, $name");
+	return $tx[0];
 }
+
+$tx = verified_batch('text', '1 2 G C:COPY 2 Z:I',
+	Begin('copy t (id, v) from stdin'), D("7100\ta\n71"), D("01\tb\n"), Done(),
+	Sync());
+is(table_of($tx, 't')->{post_rows}, 2, 'its rows');
+is($tx->{record}{query_sequence}[0]{params}, 1, 'its data');
+verified_batch('an early Sync', '1 2 G C:COPY 1 Z:I',
+	Begin('copy t (id) from stdin'), Sync(), D("7110\n"), Done(), Sync());
+verified_batch('binary', '1 2 G C:COPY 1 Z:I',
+	Begin('copy t (id, v) from stdin binary'),
+	D("PGCOPY\n\377\r\n\0" . pack('N2', 0, 0) . pack('n N N N/a*', 2, 4,
+	7120, 'bin') . pack('n', 65535)), Done(), Sync());
+verified_batch('no key', '1 2 G C:COPY 3 Z:I', Begin('copy keyless from stdin'),
+	D("e\ne\n\n"), Done(), Sync());
+$tx = verified_batch('among others',
+	'1 2 C:INSERT 0 1 1 2 G C:COPY 2 1 2 C:UPDATE 1 1 2 G C:COPY 1 Z:I',
+	Begin("insert into t (id) values (7130)"),
+	Begin('copy t (id) from stdin'), D("7131\n7132\n"), Done(),
+	Begin("update t set v = 'up' where id = 7131"),
+	Begin('copy pair from stdin'), D("71\tx\ty\n"), Done(), Sync());
+is(table_of($tx, 't')->{post_rows}, 3, 'rows of all of them');
+is(table_of($tx, 'pair')->{post_rows}, 1, 'in both tables');
+verified_batch('a trigger on the row', '1 2 G C:COPY 1 Z:I',
+	Begin('copy trig from stdin'), D("71\ta\n"), Done(), Sync());
+verified_batch("into free space, by $_->[0]", '1 2 G C:COPY 2 Z:I',
+	Begin('copy holes (v, id) from stdin'), D($_->[1]), Done(), Sync())
+	for ['key', "s\t1002\ns\t1004\n"], ['key, or all of it', "s\t+1006\ns\t1008\n"];
+{
+	my $w = $p->wire;
+	$w->ask(Q('begin'));
+	$w->ask(Q('insert into t (id) values (7140)'));
+	is(said($w->send(Begin('copy t (id) from stdin'), D("7141\n"), Done(),
+		Sync())->read_ready), '1 2 G C:COPY 1 Z:T', 'extended, a block: answers');
+	$w->ask(Q('commit'));
+	($tx) = $p->settled;
+	is_verified($tx, 'extended, a block');
+	is(table_of($tx, 't')->{post_rows}, 2, 'extended, a block: rows');
+	$w->ask(Q('begin isolation level serializable'));
+	$w->send(Begin('copy t (id) from stdin'), D("7142\n"), Done(),
+		Sync())->read_ready;
+	$w->ask(Q('commit'));
+	($tx) = $p->settled;
+	is_named($tx, 'extended, serializable');
+	is($tx->{record}{capture_reason}, 'copy_rows', 'extended, serializable: why');
+}
+for (['a row is wrong', D("7150\n") . D("x\n") . Done()],
+	['CopyFail', D("7150\n") . PGW::Wire::CopyFail('no')],
+	['an error behind it', D("7150\n") . Done() . join '', Begin('select 1 / 0')]) {
+	my ($name, $data) = @$_;
+	same_answers("extended, $name", sub {
+		my $w = $_[0]->wire;
+		return bytes($w->send(Begin('copy t (id) from stdin'), $data,
+			Begin('insert into t (id) values (7151)'), Sync())->read_ready,
+			$w->ask(Q('select count(*) from t where id between 7150 and 7159')));
+	});
+}
+{
+	my $w = $p->wire;
+	$w->send(Begin('copy t (id) from stdin'), PGW::Wire::Flush())->read_to('G');
+	my $pid = $w->{pid};
+	$w->send(D("7160\n"));
+	$w->close;
+	wait_until('the server session to end', sub { $c->safe_psql(
+		"select count(*) from pg_stat_activity where pid = $pid") == 0 });
+	is(() = $p->settled, 0, 'extended, a client that leaves amid its data');
+}
+
+# --- what is no copy data does not slip through behind an error of the COPY ---
+
+for my $how (['a Query', Q("update t set v = 'hidden' where id = 10")],
+	['a batch', Begin("update t set v = 'hidden' where id = 10"), Sync()],
+	['a batch behind a Sync', Sync(),
+		Begin("update t set v = 'hidden' where id = 10"), Sync()]) {
+	my ($name, @messages) = @$how;
+	for (['simple', Q('copy t (id) from stdin')],
+		['one of several', Q('copy t (id) from stdin; select 1')],
+		['extended', Begin('copy t (id) from stdin'), PGW::Wire::Flush()],
+		['extended, not captured', Begin('copy part from stdin'),
+			PGW::Wire::Flush()]) {
+		my ($kind, @begin) = @$_;
+		my $w = $p->wire;
+		$w->send(@begin)->read_to('G');
+		$w->send(D("x\n"), @messages);
+		like(said($w->read_all), qr/^E:22P02.* E:08P01$/,
+			"$kind, $name behind bad data: the session ends");
+		$p->settled;
+	}
+}
+is($c->safe_psql("select count(*) from t where v = 'hidden'"), 0,
+	'and nothing was run');
 {
 	my $out = new_dir('cp') . '/data';
 	my ($rc) = $p->psql("copy (select 7003) to '$out'; copy t (id) from '$out'");
