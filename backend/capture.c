@@ -536,8 +536,10 @@ with_left_out(struct txn *t, const struct capture *c)
 
 	if (all == NULL || c->key_changes)
 		return NULL;
-	memcpy(all, c->post, n * sizeof(*all));
-	qsort(all, n, sizeof(*all), compare_ids);
+	if (n > 0) {
+		memcpy(all, c->post, n * sizeof(*all));
+		qsort(all, n, sizeof(*all), compare_ids);
+	}
 	for (size_t i = 0; i < c->n_pre; i++)
 		if (bsearch(&c->pre[i], all, c->n_post, sizeof(*all),
 			compare_ids) == NULL)
