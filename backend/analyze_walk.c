@@ -424,20 +424,31 @@ note_order(struct walk *w, const PgQuery__FuncCall *f)
 	static const char *const lists[] = { "array_agg", "string_agg",
 		"json_agg", "jsonb_agg", "json_object_agg", "jsonb_object_agg",
 		"xmlagg", NULL };
+	/* These calculate with floats, whatever they are given. */
+	static const char *const floats[] = { "corr", "covar_pop",
+		"covar_samp", "regr_avgx", "regr_avgy", "regr_intercept",
+		"regr_r2", "regr_slope", "regr_sxx", "regr_sxy", "regr_syy",
+		NULL };
+	static const char *const givers[] = { "acos", "asin", "atan", "atan2",
+		"cbrt", "cos", "cosh", "cot", "date_part", "degrees", "exp",
+		"float4", "float8", "ln", "log", "log10", "pi", "pow", "power",
+		"radians", "random", "sin", "sinh", "sqrt", "tan", "tanh",
+		NULL };
 	static const char *const sums[] = { "sum", "avg", "stddev",
 		"stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp",
-		"corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy",
-		"regr_intercept", "regr_r2", "regr_slope", "regr_sxx",
-		"regr_sxy", "regr_syy", NULL };
+		NULL };
 	const char *name = f->n_funcname > 0
 			       ? node_string(f->funcname[f->n_funcname - 1])
 			       : "";
 
-	if (f->over != NULL ||
-	    (f->n_agg_order == 0 && is_one_of(name, lists)))
+	/* ORDER BY may leave some of them equal. */
+	if (f->over != NULL || is_one_of(name, lists) ||
+	    is_one_of(name, floats))
 		w->st->order_matters = true;
-	if (f->n_agg_order == 0 && is_one_of(name, sums))
+	if (is_one_of(name, sums))
 		w->st->sums = true;
+	if (is_one_of(name, givers))
+		w->st->floats = true;
 }
 
 static void
@@ -482,6 +493,21 @@ walk_sort_by(struct walk *w, const ProtobufCMessage *m)
 	walk_fields(w, m);
 }
 
+/* Floats, where no column is one. */
+static void
+walk_type_cast(struct walk *w, const ProtobufCMessage *m)
+{
+	const PgQuery__TypeCast *c = (const PgQuery__TypeCast *)m;
+	const PgQuery__TypeName *t = c->type_name;
+	const char *name = t != NULL && t->n_names > 0
+			       ? node_string(t->names[t->n_names - 1])
+			       : "";
+
+	if (strcmp(name, "float4") == 0 || strcmp(name, "float8") == 0)
+		w->st->floats = true;
+	walk_fields(w, m);
+}
+
 static void
 walk_sub_link(struct walk *w, const ProtobufCMessage *m)
 {
@@ -489,6 +515,8 @@ walk_sub_link(struct walk *w, const ProtobufCMessage *m)
 
 	w->st->has_sublinks = true;
 	w->st->reads_relations = true;
+	if (s->sub_link_type == PG_QUERY__SUB_LINK_TYPE__ARRAY_SUBLINK)
+		w->st->order_matters = true;
 	add_operator(w, s->oper_name, s->n_oper_name);
 	walk_fields(w, m);
 }
@@ -504,11 +532,14 @@ walk_sample(struct walk *w, const ProtobufCMessage *m)
 	walk_fields(w, m);
 }
 
-/* The names behind OF are aliases. */
+/* The names behind OF are aliases.  Who else holds locks is not recorded. */
 static void
 walk_locking(struct walk *w, const ProtobufCMessage *m)
 {
-	(void)m;
+	const PgQuery__LockingClause *l = (const PgQuery__LockingClause *)m;
+
+	if (l->wait_policy == PG_QUERY__LOCK_WAIT_POLICY__LockWaitSkip)
+		w->st->order_matters = true;
 	w->st->for_update = true;
 }
 
@@ -560,6 +591,7 @@ walk_handler(const ProtobufCMessageDescriptor *d)
 		{ &pg_query__param_ref__descriptor, walk_param },
 		{ &pg_query__set_to_default__descriptor, walk_default },
 		{ &pg_query__sub_link__descriptor, walk_sub_link },
+		{ &pg_query__type_cast__descriptor, walk_type_cast },
 		{ &pg_query__sort_by__descriptor, walk_sort_by },
 		{ &pg_query__range_table_sample__descriptor, walk_sample },
 		{ &pg_query__locking_clause__descriptor, walk_locking },

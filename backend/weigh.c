@@ -141,7 +141,7 @@ weigh_order(struct session *s, const struct capture *c)
 
 	/* Of what is explained the clauses are not known. */
 	if (st->order_matters || st->modifying_cte ||
-	    st->kind == STMT_EXPLAIN || (st->sums && has_floats(c)) ||
+	    st->kind == STMT_EXPLAIN || (st->sums && (st->floats || has_floats(c))) ||
 	    (st->kind == STMT_UPDATE && st->from_or_using) || has_code(c))
 		txn_doubt(s->txn, REASON_ORDER);
 }

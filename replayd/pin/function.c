@@ -16,6 +16,8 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/proclang.h"
+#include "utils/builtins.h"
+#include "utils/formatting.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -98,11 +100,21 @@ function_is_recordable(Oid funcid)
 	       is_listed(name, recordable, lengthof(recordable));
 }
 
+/* Enums, and what is made of types that users made, are hashed by their OIDs. */
+static bool
+hashes_oids(const char *name)
+{
+	return strncmp(name, "hash_", 5) == 0 ||
+	       strncmp(name, "hashenum", 8) == 0;
+}
+
 static void
 check_built_in(const Form_pg_proc p)
 {
 	const char *name = NameStr(p->proname);
 
+	if (hashes_oids(name))
+		job_refuse(PIN_ENVIRONMENT, name);
 	if (p->provolatile == PROVOLATILE_IMMUTABLE ||
 	    p->prorettype == TRIGGEROID)
 		return;
@@ -138,6 +150,26 @@ check_own(const Form_pg_proc p, bool nested)
 	job_refuse(PIN_ENVIRONMENT, NameStr(p->proname));
 }
 
+/* TG_RELID is the one variable of a trigger function that is an OID. */
+static void
+check_trigger_text(HeapTuple tuple)
+{
+	const Form_pg_proc p = (Form_pg_proc)GETSTRUCT(tuple);
+	bool null;
+	Datum source;
+	char *body;
+
+	if (p->prorettype != TRIGGEROID || p->prolang == ClanguageId ||
+	    p->prolang == INTERNALlanguageId)
+		return;
+	source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc, &null);
+	if (null)
+		return;
+	body = TextDatumGetCString(source);
+	if (strstr(asc_tolower(body, strlen(body)), "tg_relid") != NULL)
+		job_refuse(PIN_ENVIRONMENT, "TG_RELID");
+}
+
 void
 function_check(Oid funcid, bool nested)
 {
@@ -147,9 +179,11 @@ function_check(Oid funcid, bool nested)
 	if (!HeapTupleIsValid(tuple))
 		return; /* the executor says so */
 	p = (Form_pg_proc)GETSTRUCT(tuple);
-	if (is_built_in(funcid))
+	if (is_built_in(funcid)) {
 		check_built_in(p);
-	else
+	} else {
 		check_own(p, nested);
+		check_trigger_text(tuple);
+	}
 	ReleaseSysCache(tuple);
 }

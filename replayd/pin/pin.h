@@ -60,6 +60,8 @@ bool inputs_is_reader(const Node *node);
 void plan_install(void);
 /* Is what is looked at in the body of a function? */
 bool plan_is_nested(void);
+/* Types whose values are OIDs with a name. */
+bool plan_is_named_oid(Oid type);
 /* Refuses what an expression outside of any plan may not call. */
 void plan_check_expression(Node *node);
 

@@ -43,8 +43,8 @@ check_function(Oid funcid, void *arg)
 }
 
 /* Types whose values are OIDs with a name. */
-static bool
-is_named_oid(Oid type)
+bool
+plan_is_named_oid(Oid type)
 {
 	switch (type) {
 	case REGCLASSOID:
@@ -68,7 +68,7 @@ is_named_oid(Oid type)
 static void
 check_oid(const Node *from, Oid to)
 {
-	if (is_named_oid(exprType(from)) && !is_named_oid(to))
+	if (plan_is_named_oid(exprType(from)) && !plan_is_named_oid(to))
 		job_refuse(PIN_ENVIRONMENT, "an OID");
 }
 

@@ -11,12 +11,15 @@
 
 #include "access/genam.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "catalog/pg_inherits.h"
 #include "commands/trigger.h"
 #include "nodes/execnodes.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/typcache.h"
@@ -130,6 +133,28 @@ check_triggers(Relation rel)
 	}
 }
 
+/*
+ * Enums and what is made of types that users made are hashed by their OIDs, so
+ * here their rows belong into other partitions.
+ */
+static void
+check_partitions(Relation rel)
+{
+	PartitionKey key;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return;
+	key = RelationGetPartitionKey(rel);
+	for (int i = 0; key->strategy == PARTITION_STRATEGY_HASH &&
+			i < key->partnatts;
+	     i++) {
+		Oid type = getBaseType(key->parttypid[i]);
+
+		if (type >= FirstNormalObjectId || plan_is_named_oid(type))
+			job_refuse(PIN_ENVIRONMENT, "a hash of OIDs");
+	}
+}
+
 static void
 check_one(Oid relid)
 {
@@ -139,6 +164,7 @@ check_one(Oid relid)
 	check_domains(rel);
 	check_indexes(rel);
 	check_triggers(rel);
+	check_partitions(rel);
 	table_close(rel, NoLock);
 }
 
