@@ -145,7 +145,7 @@ put_message(struct play *p, struct buf *b)
 		buf_put_cstr(b, a_name(&p->client));
 		buf_put_u32(b, take_u8(&p->client) % 3u);
 	} else if (type == 'd')
-		buf_put_str(b, "1\tx\n");
+		buf_put_str(b, choice < 128 ? "1\tx\n" : "!\n");
 	else if (type == 'f')
 		buf_put_cstr(b, "failed");
 	finish(p, b, at);

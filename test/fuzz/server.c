@@ -588,13 +588,31 @@ on_query(struct server *s, struct rd *r)
 		ready(s);
 }
 
+/* What is no copy data ends the session; its length is not even read. */
 static void
-on_copy_message(struct server *s, char type)
+refuse_session(struct server *s)
+{
+	size_t at;
+
+	error(s, "08P01", false);
+	at = begin(s, PqMsg_ErrorResponse);
+	buf_printf(&s->out, "SFATAL%cVFATAL%cC08P01%cMno%c", 0, 0, 0, 0);
+	buf_put_u8(&s->out, 0);
+	end(s, at);
+	s->ended = true;
+}
+
+static void
+on_copy_message(struct server *s, char type, struct rd *r)
 {
 	bool extended = !s->copy_is_simple;
 
 	switch (type) {
 	case PqMsg_CopyData:
+		if (rd_u8(r) != '!')
+			return;
+		error(s, "22P02", extended);
+		break;
 	case PqMsg_Flush:
 	case PqMsg_Sync:
 		return;
@@ -602,9 +620,12 @@ on_copy_message(struct server *s, char type)
 		text(s, PqMsg_CommandComplete, "COPY 1");
 		s->copying = false;
 		break;
-	default:
-		error(s, type == PqMsg_CopyFail ? "57014" : "08P01", extended);
+	case PqMsg_CopyFail:
+		error(s, "57014", extended);
 		break;
+	default:
+		refuse_session(s);
+		return;
 	}
 	if (!extended)
 		ready(s);
@@ -614,7 +635,7 @@ static void
 on_message(struct server *s, char type, struct rd *r)
 {
 	if (s->copying) {
-		on_copy_message(s, type);
+		on_copy_message(s, type, r);
 		return;
 	}
 	if (s->skipping && type != PqMsg_Sync && type != PqMsg_Terminate) {
