@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalog.h"
 #include "commit.h"
 #include "copy.h"
 #include "ddl.h"
@@ -23,6 +22,7 @@
 #include "log.h"
 #include "pipeline.h"
 #include "portal.h"
+#include "prepared.h"
 #include "statement.h"
 #include "txn.h"
 
@@ -34,176 +34,17 @@ forward(struct session *s, const struct message *m)
 
 /* --- prepared statements --- */
 
-/* Settings say what it means: strings, and bytes that are not ASCII. */
-static bool
-depends_on_settings(const char *sql, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (sql[i] == '\'' || ((uint8_t)sql[i] & 0x80) != 0)
-			return true;
-	return false;
-}
-
-/* What it would do, as far as text and catalog tell. */
-static void
-weigh(struct session *s, struct prepared *p, bool standard_strings)
-{
-	bool may_ask = s->status != 0 && s->status != PQ_FAILED &&
-		       pipeline_is_light(s) && !s->skipping;
-	const struct analyzed_statement *st;
-	const struct analysis *a;
-
-	p->kind = STMT_OTHER;
-	p->type = "UNKNOWN";
-	p->weighed = true;
-	p->reason = NULL;
-	if (s->bare)
-		return;
-	a = analyze(s->analyzer, p->sql, p->len, standard_strings);
-	st = a->statements;
-	p->parsed = a->parsed && a->n_statements == 1;
-	if (!p->parsed) {
-		if (!a->parsed && !a->syntax_error)
-			p->reason = "not_parsed";
-		return;
-	}
-	p->kind = st->kind;
-	p->type = st->type;
-	p->chain = st->chain;
-	p->dml = dml_takes(st);
-	p->literals = depends_on_settings(p->sql, p->len);
-	p->says_time = p->literals && statement_says_time(p->sql, p->len);
-	p->noted = st->kind != STMT_INSERT && st->kind != STMT_UPDATE &&
-		   st->kind != STMT_DELETE &&
-		   (st->kind != STMT_SELECT || st->n_functions > 0);
-	p->weighed = may_ask || st->n_functions == 0;
-	p->reason = statement_unsupported(s, st, may_ask);
-}
-
-/* Looks up what a capture will need, now that a Sync of ours harms nobody. */
-static void
-warm(struct session *s, const struct prepared *p)
-{
-	const struct analysis *a;
-
-	if (!p->dml || !pipeline_in_sync(s) || s->status == PQ_FAILED)
-		return;
-	a = analyze(s->analyzer, p->sql, p->len, true);
-	if (!a->parsed || a->n_statements != 1)
-		return;
-	for (size_t i = 0; i < a->statements->n_functions; i++)
-		(void)catalog_function(s, a->statements->functions[i].schema,
-		    a->statements->functions[i].name, true);
-	if (a->statements->n_relations > 0 &&
-	    catalog_table(s, a->statements->relations[0].schema,
-		a->statements->relations[0].name) == NULL)
-		log_debug(
-		    "unknown_table", "%s", a->statements->relations[0].name);
-}
-
-static bool
-take_types(struct prepared *p, struct rd *r)
-{
-	p->n_types = rd_u16(r);
-	if (r->bad || p->n_types > rd_left(r) / 4)
-		return false;
-	p->types = calloc(p->n_types + 1, sizeof(*p->types));
-	if (p->types == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	for (size_t i = 0; i < p->n_types; i++)
-		p->types[i] = rd_u32(r);
-	return true;
-}
-
 static void
 parse(struct session *s, const struct message *m)
 {
 	struct rd r = rd_init(m->body, m->len);
 	const char *name = rd_cstr(&r), *sql = rd_cstr(&r);
-	struct prepared *p = NULL;
 	struct named *named = NULL;
 
-	if (!r.bad) {
-		p = prepared_new(sql, strlen(sql));
-		p->serial = name[0] == '\0' ? 0 : ++s->serial;
-		s->unnamed = s->unnamed || p->serial == 0;
-		p->doubts = s->doubts;
-		p->styles = s->styles;
-		if (take_types(p, &r)) {
-			weigh(s, p,
-			    strcmp(session_parameter(
-				       s, "standard_conforming_strings"),
-				"on") == 0);
-			warm(s, p);
-		}
-		named = portals_put_prepared(s->portals, name, p);
-	}
+	if (!r.bad)
+		named = portals_put_prepared(
+		    s->portals, name, prepared_parse(s, name, sql, &r));
 	pipeline_push(s, PqMsg_Parse)->named = named;
-}
-
-/* Marks what the server still has under its name. */
-static bool
-see_prepared(void *arg, const struct message *row)
-{
-	struct session *s = arg;
-	struct exchange_value v[2];
-	struct prepared *p;
-	char *name;
-
-	if (!exchange_row_values(row, v, 2) || v[0].data == NULL ||
-	    v[1].data == NULL)
-		return false;
-	name = strndup((const char *)v[0].data, v[0].len);
-	if (name == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	p = portals_prepared(s->portals, name);
-	if (p != NULL && p->len == v[1].len &&
-	    memcmp(p->sql, v[1].data, p->len) == 0) {
-		p->seen = true;
-		p->doubts = s->doubts;
-	}
-	free(name);
-	return true;
-}
-
-static bool
-was_seen(void *arg, const char *name, struct prepared *p)
-{
-	bool seen = p == NULL || name[0] == '\0' || p->seen;
-
-	(void)arg;
-	if (p != NULL)
-		p->seen = false;
-	return seen;
-}
-
-/*
- * SQL may have replaced prepared statements behind our back (PREPARE,
- * DEALLOCATE, or a function that does): forget those that are others now.
- */
-static void
-recheck(struct session *s)
-{
-	if (exchange_query(s,
-		"SELECT name, statement FROM "
-		"pg_catalog.pg_prepared_statements WHERE NOT from_sql",
-		NULL, 0, see_prepared, s, NULL) != EXCHANGE_DONE)
-		return;
-	portals_filter_prepared(s->portals, was_seen, NULL);
-}
-
-static struct prepared *
-prepared_for_bind(struct session *s, const char *name)
-{
-	struct prepared *p = portals_prepared(s->portals, name);
-
-	/* SQL cannot name the unnamed one. */
-	if (p == NULL || name[0] == '\0' || p->doubts == s->doubts)
-		return p;
-	if (pipeline_in_sync(s) && s->status != PQ_FAILED)
-		recheck(s);
-	p = portals_prepared(s->portals, name);
-	return p != NULL && p->doubts == s->doubts ? p : NULL;
 }
 
 /* --- portals --- */
@@ -223,7 +64,7 @@ bind(struct session *s, const struct message *m)
 		portal->doubts = s->doubts;
 		if (p != NULL && (p->dml || p->kind == STMT_EXECUTE)) {
 			buf_put(&portal->bind, m->body, m->len);
-			warm(s, p);
+			prepared_warm(s, p);
 		}
 		named = portals_put_portal(s->portals, name, portal);
 	}
@@ -481,14 +322,6 @@ capture_portal(struct session *s, const struct message *m, const char *name,
 	return answer;
 }
 
-/* Parsed again, as a capture does, its literals would be the same values. */
-static bool
-means_the_same(const struct session *s, const struct prepared *p)
-{
-	return !p->literals ||
-	       (p->styles == s->styles && (p->serial == 0 || !p->says_time));
-}
-
 static enum extended_answer
 execute_dml(struct session *s, const struct message *m, const char *name,
     uint32_t max_rows, bool sync_follows)
@@ -498,7 +331,7 @@ execute_dml(struct session *s, const struct message *m, const char *name,
 	struct dml d = { .text = p->sql, .len = p->len };
 	const struct analysis *a;
 
-	if (portal->doubts != s->doubts || !means_the_same(s, p))
+	if (portal->doubts != s->doubts || !prepared_means_the_same(s, p))
 		return run_unsupported(s, m, p, "execute");
 	a = analyze(s->analyzer, p->sql, p->len, true);
 	if (!a->parsed || a->n_statements != 1)
@@ -550,7 +383,7 @@ execute_copy(
 	struct prepared *p = portal->prepared;
 	const struct analysis *a;
 
-	if (portal->doubts != s->doubts || !means_the_same(s, p))
+	if (portal->doubts != s->doubts || !prepared_means_the_same(s, p))
 		return run_unsupported(s, m, p, "execute");
 	if (!pipeline_catch_up(s))
 		return EXTENDED_STOP;
@@ -684,7 +517,7 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 		if (!pipeline_catch_up(s))
 			return EXTENDED_STOP;
 		if (!s->skipping)
-			weigh(s, p, true);
+			prepared_weigh(s, p, true);
 		/* An error of a look-up in a batch is the batch's. */
 		if (s->skipping) {
 			forward(s, m);
