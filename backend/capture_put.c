@@ -9,6 +9,7 @@
  *	[counters]
  *	DELETE: the same predicate once more, without locks
  *	[all rows of those that it may write; what it has locked]
+ *	if the transaction goes on: whether its target is what it was (watch.c)
  *	if the transaction ends with it: facts
  *	Flush, if the commit is held for the record; else Sync
  *	(in the extended protocol Sync only if the client's follows)
@@ -30,6 +31,7 @@
 #include "log.h"
 #include "rowtext.h"
 #include "txn.h"
+#include "watch.h"
 
 /* pg_type.oid of text. */
 #define TEXT_OID 25
@@ -404,6 +406,8 @@ put_after(struct session *s, struct capture *c)
 		scope_put_check(s);
 	if (c->visiting)
 		put_snapshot(s);
+	if (c->watch != KEPT_NONE)
+		watch_put(s, c);
 }
 
 void

@@ -17,6 +17,7 @@
 #include "rowtext.h"
 #include "strip.h"
 #include "txn.h"
+#include "watch.h"
 
 struct reading {
 	struct session *s;
@@ -374,6 +375,8 @@ read_after(struct session *s, struct capture *c)
 		    &c->error);
 	if (end == EXCHANGE_DONE && c->visiting)
 		end = exchange_read(s, take_snapshot, &r, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->watch != KEPT_NONE)
+		end = watch_read(s, c);
 	if (end == EXCHANGE_DONE && c->alone && (!c->joined || c->parses))
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->counted && !c->suspended)

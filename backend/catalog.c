@@ -235,6 +235,12 @@ catalog_changed(struct session *s)
 		shcache_forget(shared(s));
 }
 
+bool
+catalog_is_changed(const struct session *s)
+{
+	return s->catalog->changed;
+}
+
 void
 catalog_start(struct session *s)
 {

@@ -103,6 +103,9 @@ enum function_class catalog_function(struct session *s, const char *schema,
 PGW_MUSTCHECK bool catalog_recordable(
 	const char *name, enum function_class class);
 
+/* Definitions may have been changed by the session, in this transaction. */
+PGW_MUSTCHECK bool catalog_is_changed(const struct session *s);
+
 /* name as a quoted identifier into b. */
 void catalog_quote(struct buf *b, const char *name);
 /* The maybe qualified name, quoted; schema may be NULL. */

@@ -16,6 +16,7 @@
 #include "refusal.h"
 #include "several.h"
 #include "txn.h"
+#include "watch.h"
 #include "weigh.h"
 
 /* How often what a statement touched beyond its scope is added to that. */
@@ -106,6 +107,7 @@ static enum statement_step
 finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 {
 	capture_apply(s, c, statement);
+	watch_note(s, c);
 	d->done = !c->suspended;
 	d->plain = capture_is_plain(c);
 	d->suspended = c->suspended;
@@ -286,6 +288,7 @@ run_once(struct session *s, struct dml *d)
 		joined_prepare(s, &c);
 	if (!c.joined && d->effort == CAPTURE_JOINED)
 		d->effort = CAPTURE_WHOLE;
+	watch_prepare(s, &c);
 	if (s->lost)
 		return STATEMENT_STOP;
 	if (s->skipping || s->lookup_error.len > 0)

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "catalog_sql.h"
+#include "watch.h"
 
 #define SETTING(name) " pg_catalog.current_setting('" name "'),"
 
@@ -72,6 +73,7 @@ static const char rare_defaults[] = "origin,on,off,base64,content,Default,off";
 	"(VALUES " NAMED("1") ", " NAMED("2") ", " NAMED("3") ", " NAMED("4") ")"
 static const char few_sql[] = FACTS_OF(CATALOG_FINGERPRINT, FEW_NAMES);
 static const char quick_sql[] = FACTS_OF(CATALOG_QUICK, FEW_NAMES);
+static const char known_sql[] = "SELECT " COLUMNS;
 static const char many_sql[] = FACTS_OF(CATALOG_FINGERPRINT, "(SELECT pg_catalog.to_regclass("
 	"n.name) FROM pg_catalog.unnest(CAST($1 AS pg_catalog.text[]))"
 	" AS n(name))");
@@ -120,6 +122,11 @@ facts_put(struct session *s, const struct txn *t,
 	size_t k = 0;
 
 	s->txn->quick = false;
+	s->txn->known = n == 0 && watch_knows_all(s);
+	if (s->txn->known) {
+		kept_put(s, KEPT_KNOWN_FACTS, known_sql, NULL, 0);
+		return;
+	}
 	if (t->n_tables + n > FEW) {
 		put_many(s, t, tables, n);
 		return;
@@ -187,10 +194,12 @@ facts_are_of(const struct txn *t, const struct facts *f,
 }
 
 static void
-check_tables(struct txn *t, const struct facts *f)
+check_tables(struct session *s, struct txn *t, const struct facts *f)
 {
 	for (size_t i = 0; i < t->n_tables && !f->same; i++)
-		if (!facts_are_of(t, f, t->tables[i].catalog))
+		if (facts_are_of(t, f, t->tables[i].catalog))
+			watch_learn(s, &t->tables[i]);
+		else
 			txn_degrade(t, CAPTURE_INCOMPLETE, "schema_changed");
 }
 
@@ -242,10 +251,11 @@ facts_row(void *arg, const struct message *row)
 	struct reading *r = arg;
 	struct exchange_value v[F_COLUMNS];
 
-	if (!exchange_row_values(row, v, F_COLUMNS))
+	if (!exchange_row_values(row, v, r->t->known ? F_TABLES : F_COLUMNS))
 		return false;
 	facts_take_columns(r->t, r->f, v);
-	r->f->tables = keep(r->t, &v[F_TABLES]);
+	r->f->same = r->t->known;
+	r->f->tables = r->f->same ? "" : keep(r->t, &v[F_TABLES]);
 	r->whole = true;
 	return true;
 }
@@ -259,7 +269,10 @@ facts_read(struct session *s, struct txn *t, struct facts *f,
 
 	memset(f, 0, sizeof(*f));
 	end = exchange_read(s, facts_row, &r, error, raw_error);
-	kept_answered(s, t->quick ? KEPT_QUICK_FACTS : KEPT_FACTS,
+	kept_answered(s,
+	    t->known   ? KEPT_KNOWN_FACTS
+	    : t->quick ? KEPT_QUICK_FACTS
+		       : KEPT_FACTS,
 	    end == EXCHANGE_DONE);
 	return end == EXCHANGE_DONE && !r.whole ? EXCHANGE_LOST : end;
 }
@@ -297,7 +310,7 @@ facts_judge(struct session *s, struct txn *t, const struct facts *f)
 {
 	unsigned bad = not_canonical(f);
 
-	check_tables(t, f);
+	check_tables(s, t, f);
 	if (f->n_settings > FACTS_SETTINGS &&
 	    is(f, S_ROLE, "replica"))
 		txn_unverifiable(t, REASON_ENVIRONMENT);

@@ -15,7 +15,7 @@
 #include "pipeline.h"
 
 static const char *const names[KEPT_NAMES] = { "pgwitness_facts",
-	"pgwitness_quick_facts" };
+	"pgwitness_quick_facts", "pgwitness_known_facts" };
 
 const char *
 kept_name(int which, char name[KEPT_NAME_BYTES])

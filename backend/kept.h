@@ -24,7 +24,13 @@ struct record_param;
 #define KEPT_NAME_BYTES 32
 #define KEPT_MARK_BYTES 64
 /* The first ones have names of their own, the others come by their text. */
-enum { KEPT_FACTS, KEPT_QUICK_FACTS, KEPT_NAMES, KEPT_ALL = KEPT_NAMES + 64 };
+enum {
+	KEPT_FACTS,
+	KEPT_QUICK_FACTS,
+	KEPT_KNOWN_FACTS,
+	KEPT_NAMES,
+	KEPT_ALL = KEPT_NAMES + 64
+};
 
 struct kept {
 	struct kept_statement {

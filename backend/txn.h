@@ -34,6 +34,11 @@ struct txn_table {
 	const struct catalog_table *catalog;
 	bool write;		/* by a statement that may change it */
 	unsigned whole_runs;	/* of txn.code_runs, with all its rows there */
+	/* watch.c's, behind the statement that took its lock: */
+	bool watched;
+	const char *parsed;	/* when the watching statement was; or NULL */
+	bool same;		/* the table is what it was taken for */
+	uint64_t doubts;	/* the session's then */
 	struct txn_row *rows;
 	size_t n_rows;
 	size_t cap_rows;
@@ -98,6 +103,7 @@ struct txn {
 	/* Statements that may have run code of users, triggers above all. */
 	unsigned code_runs;
 	bool quick;		/* its tables' catalog_table.quick was asked */
+	bool known;		/* or nothing of them: watch_knows_all() */
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;

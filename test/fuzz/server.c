@@ -16,6 +16,8 @@ enum kind {
 	KIND_DEFINITION,
 	KIND_FUNCTION,
 	KIND_FACTS,
+	KIND_KNOWN_FACTS, /* without the tables */
+	KIND_WATCH,
 	KIND_PREPARED,
 	KIND_SETTINGS, /* of DDL */
 	KIND_SCOPE,
@@ -60,6 +62,11 @@ static const struct {
 static enum kind
 kind_of(const char *sql)
 {
+	if (strncmp(sql, "SELECT CASE", 11) == 0)
+		return KIND_WATCH;
+	if (strncmp(sql, "SELECT CAST(pg_catalog.pg_current_xact", 38) == 0 &&
+	    strstr(sql, "to_regclass") == NULL)
+		return KIND_KNOWN_FACTS;
 	if (strstr(sql, "CAST('now'") != NULL)
 		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED
 						    : KIND_JOINED_INSERT;
@@ -304,6 +311,10 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		row(s, function, 3);
 	else if (kind == KIND_FACTS)
 		row(s, facts, 18);
+	else if (kind == KIND_KNOWN_FACTS)
+		row(s, facts, 17);
+	else if (kind == KIND_WATCH)
+		row(s, &joined[20], 1);
 	else if (kind == KIND_COLUMNS) {
 		row(s, id, 8);
 		row(s, v, 8);

@@ -13,6 +13,7 @@ my $c = PGW::Cluster->new(sql => q{
 	create table acct (id int primary key, grp int, v text);
 	create table nokey (grp int, v text);
 	create table fk (id int primary key, a int references acct);
+	create table hidden (id int primary key, grp int, v text);
 });
 my $liar = PGW::Liar->new($c);
 my $p = PGW::Proxy->new($liar, conf => { log => { row_data => 'on' } });
@@ -247,6 +248,46 @@ for my $ddl ('alter table acct add extra int default 3',
 	}
 	is_verified($_, "$ddl: before") for @t[0 .. 5];
 	is_verified($t[8], "$ddl: known again");
+	$client->close;
+}
+
+# In a client's block the catalogs are not asked while nothing has changed.
+for my $ddl ('alter table acct add extra int default 3',
+	'alter table acct alter v type varchar(40)',
+	'alter table acct add check (grp >= 0)', 'analyze acct',
+	'alter table acct rename to old; create table acct (like old including all)',
+	'drop table acct; alter table old rename to acct',
+	'alter table acct drop extra',
+	'create schema postgres create table hidden (id int primary key, grp int,'
+		. ' v text)') {
+	my $t = $ddl =~ /hidden/ ? 'hidden' : 'acct';
+	reset_rows() unless $ddl =~ /^drop table/;
+	$p->settled;
+	my $client = $p->session;
+	my @sql = ('begin', "update $t set v = v || '+' where id = 3",
+		"insert into $t (id, grp) values (11, 1)",
+		"delete from $t where id = 11", 'commit');
+	$client->safe($_) for (@sql) x 3;
+	$c->safe_psql($ddl);
+	$client->safe($_) for (@sql) x 3;
+	my @t = $p->settled;
+	is(@t, 6, "$ddl, in blocks: a record for each");
+	for (@t) {
+		is_verified($_, "$ddl, in blocks") and next
+			if $_->{record}{capture} eq 'exact';
+		like($_->{record}{capture_reason},
+			qr/^(?:schema_changed|undecodable_row|row_count)$/,
+			"$ddl, in blocks: named");
+	}
+	is_verified($_, "$ddl, in blocks: before") for @t[0 .. 2];
+	is_verified($_, "$ddl, in blocks: known again") for @t[4 .. 5];
+	isnt($t[3]{record}{capture}, 'exact', "$ddl is seen")
+		unless $ddl =~ /^analyze/;
+	# What the session itself does behind it is seen at the end.
+	$client->safe($_) for @sql[0 .. 3], "alter table $t alter v set default 1";
+	$client->safe($_) for 'commit';
+	my ($own) = $p->settled;
+	isnt($own->{record}{capture}, 'exact', "$ddl, in blocks: own DDL");
 	$client->close;
 }
 
