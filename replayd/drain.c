@@ -224,6 +224,8 @@ commit_group(struct drain *d)
 	d->urgent = false;
 	d->lively = true;
 	wake_recorder(d);
+	if (!d->policy.async)
+		spool_fill_ahead(d->spool);
 	return true;
 }
 

@@ -7,7 +7,7 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  */
-#include "spool.h"
+#include "spool_int.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,16 +24,13 @@
 #include "killpoint.h"
 #include "log.h"
 
-#define MAGIC 0x70677350u /* "pgsP" */
-#define HEADER 44
-#define CRC_AT 40
 #ifdef PGW_KILLPOINTS /* so that a run of some minutes begins many */
 #define SEGMENT_BYTES ((uint64_t)256 << 10)
 #else
 #define SEGMENT_BYTES ((uint64_t)64 << 20)
 #endif
-#define WINDOW ((uint64_t)64 << 10) /* bytes a reader reads at once */
-#define WINDOW_ONE ((uint64_t)4 << 10) /* for one frame; most are shorter */
+#define FILL_BYTES ((uint64_t)1 << 20)
+#define FILL_STEP ((size_t)64 << 10)
 #define KEEP_GROUP ((size_t)16 << 20)
 #define MAX_LANES 65536u
 #define STATE_VERSION 0x50475332u /* "PGS2" */
@@ -57,7 +54,9 @@ struct spool_writer {
 	bool spoiled;              /* an fdatasync of it failed */
 	bool rotate;               /* the next segment is due */
 	uint64_t wanted;           /* bytes of the group that failed */
+	bool scarce;               /* no more room to fill it ahead */
 	struct spool_position end; /* of what is durable */
+	uint64_t filled;           /* with zeros from end to here */
 	uint64_t total;            /* of all segments, at most */
 	int64_t written_us;
 	uint64_t segment_bytes;
@@ -65,59 +64,6 @@ struct spool_writer {
 	struct state now;     /* with the group */
 	struct state durable; /* without it */
 };
-
-struct spool_reader {
-	char dir[PATH_MAX];
-	struct spool_position at; /* of spool_next() */
-	int fd;                   /* of `segment`, -1 if none */
-	uint64_t segment;
-	uint64_t offset; /* in the segment, of window's bytes */
-	uint64_t ahead;  /* bytes to read at once */
-	struct buf window;
-};
-
-static void
-segment_path(const char *dir, uint64_t segment, const char *suffix, char *out)
-{
-	io_path(out, PATH_MAX, "%s/%016llu%s", dir, (unsigned long long)segment,
-	    suffix);
-}
-
-/* 0: not the name of a segment. */
-static uint64_t
-segment_of(const char *name)
-{
-	char *end;
-	uint64_t n;
-
-	if (strlen(name) != 16 || strspn(name, "0123456789") != 16)
-		return 0;
-	n = strtoull(name, &end, 10);
-	return *end == '\0' ? n : 0;
-}
-
-/* Lowest and highest segment, 0 if there is none.  False with errno. */
-static bool
-segment_range(const char *dir, uint64_t *lowest, uint64_t *highest)
-{
-	struct dirent *e;
-	uint64_t n;
-	DIR *d;
-
-	*lowest = *highest = 0;
-	if ((d = opendir(dir)) == NULL)
-		return false;
-	while ((e = readdir(d)) != NULL) {
-		if ((n = segment_of(e->d_name)) == 0)
-			continue;
-		if (*lowest == 0 || n < *lowest)
-			*lowest = n;
-		if (n > *highest)
-			*highest = n;
-	}
-	closedir(d);
-	return true;
-}
 
 static uint64_t
 segments_bytes(const char *dir)
@@ -130,7 +76,7 @@ segments_bytes(const char *dir)
 	if ((d = opendir(dir)) == NULL)
 		return 0;
 	while ((e = readdir(d)) != NULL)
-		if (segment_of(e->d_name) != 0 &&
+		if (spool_segment_of(e->d_name) != 0 &&
 		    fstatat(dirfd(d), e->d_name, &st, 0) == 0)
 			total += (uint64_t)st.st_size;
 	closedir(d);
@@ -146,44 +92,17 @@ put_frame(struct buf *b, enum spool_kind kind, uint64_t tx_id,
 	size_t at = b->len;
 	uint32_t crc;
 
-	buf_put_u32(b, MAGIC);
+	buf_put_u32(b, SPOOL_MAGIC);
 	buf_put_u32(b, (uint32_t)len);
 	buf_put_u64(b, tx_id);
 	buf_put_u64(b, from->generation);
 	buf_put_u64(b, from->sequence);
 	buf_put_u32(b, from->lane);
 	buf_put_u32(b, (uint32_t)kind << 24);
-	crc = io_crc32c(0, b->data + at, CRC_AT);
+	crc = io_crc32c(0, b->data + at, SPOOL_CRC_AT);
 	buf_put_u32(b, io_crc32c(crc, payload, len));
 	if (len > 0)
 		buf_put(b, payload, len);
-}
-
-/* The header alone; at and payload are the caller's. */
-static bool
-get_header(const uint8_t *p, struct spool_frame *f)
-{
-	struct rd r = rd_init(p, HEADER);
-	uint32_t kind, magic;
-
-	magic = rd_u32(&r);
-	f->payload_len = rd_u32(&r);
-	f->tx_id = rd_u64(&r);
-	f->from.generation = rd_u64(&r);
-	f->from.sequence = rd_u64(&r);
-	f->from.lane = rd_u32(&r);
-	kind = rd_u32(&r) >> 24;
-	f->kind = (enum spool_kind)kind;
-	return !r.bad && magic == MAGIC && kind >= SPOOL_RECORD &&
-	       kind <= SPOOL_DDL && f->payload_len <= SPOOL_MAX_PAYLOAD;
-}
-
-static bool
-crc_holds(const uint8_t *header, const uint8_t *payload, size_t len)
-{
-	uint32_t crc = io_crc32c(0, header, CRC_AT);
-
-	return io_crc32c(crc, payload, len) == get_u32(header + CRC_AT);
 }
 
 /* --- state of the lanes --- */
@@ -313,200 +232,6 @@ get_state(struct state *s, const struct spool_frame *f)
 	return true;
 }
 
-/* --- reading --- */
-
-static bool
-open_segment(struct spool_reader *r, uint64_t segment)
-{
-	char path[PATH_MAX];
-
-	if (r->fd != -1 && r->segment == segment)
-		return true;
-	if (r->fd != -1)
-		close(r->fd);
-	buf_reset(&r->window);
-	r->segment = segment;
-	segment_path(r->dir, segment, "", path);
-	r->fd = open(path, O_RDONLY | O_CLOEXEC);
-	return r->fd != -1;
-}
-
-static uint64_t
-segment_size(const struct spool_reader *r)
-{
-	struct stat st;
-
-	return fstat(r->fd, &st) == -1 ? 0 : (uint64_t)st.st_size;
-}
-
-/*
- * n bytes at offset of the open segment, none of them at or behind limit.
- * Reads ahead up to limit: what is before it no longer changes.
- */
-static const uint8_t *
-get_bytes(struct spool_reader *r, uint64_t offset, uint64_t n, uint64_t limit)
-{
-	struct buf *w = &r->window;
-	uint64_t want;
-
-	if (offset > limit || n > limit - offset)
-		return NULL;
-	if (w->len > 0 && offset >= r->offset &&
-	    offset + n <= r->offset + w->len)
-		return w->data + (offset - r->offset);
-	want = n > r->ahead ? n : r->ahead;
-	if (want > limit - offset)
-		want = limit - offset;
-	buf_reset(w);
-	if (w->cap > KEEP_GROUP && want <= WINDOW)
-		buf_free(w);
-	r->offset = offset;
-	if (!io_pread_all(r->fd, buf_reserve(w, (size_t)want), (size_t)want,
-		(off_t)offset))
-		return NULL;
-	w->len = (size_t)want;
-	return w->data;
-}
-
-/* The whole frame at `at` of the open segment, ending at limit at most. */
-static bool
-get_frame(struct spool_reader *r, struct spool_position at, uint64_t limit,
-    struct spool_frame *f)
-{
-	const uint8_t *p = get_bytes(r, at.offset, HEADER, limit);
-
-	if (p == NULL || !get_header(p, f))
-		return false;
-	p = get_bytes(r, at.offset, HEADER + f->payload_len, limit);
-	if (p == NULL || !crc_holds(p, p + HEADER, f->payload_len))
-		return false;
-	f->at = f->next = at;
-	f->next.offset += HEADER + f->payload_len;
-	f->payload = p + HEADER;
-	return true;
-}
-
-static struct spool_reader *
-reader_new(const char *spool_dir)
-{
-	struct spool_reader *r = calloc(1, sizeof(*r));
-
-	if (r == NULL)
-		return NULL;
-	io_path(r->dir, sizeof(r->dir), "%s", spool_dir);
-	r->fd = -1;
-	r->ahead = WINDOW;
-	return r;
-}
-
-struct spool_reader *
-spool_reader_open(const char *dir)
-{
-	char spool[PATH_MAX];
-	struct spool_reader *r;
-	uint64_t lowest, highest;
-
-	io_path(spool, sizeof(spool), "%s/spool", dir);
-	if (!segment_range(spool, &lowest, &highest))
-		return NULL;
-	if (lowest == 0) {
-		errno = ENOENT;
-		return NULL;
-	}
-	if ((r = reader_new(spool)) != NULL)
-		r->at.segment = lowest;
-	return r;
-}
-
-void
-spool_reader_close(struct spool_reader *r)
-{
-	if (r == NULL)
-		return;
-	if (r->fd != -1)
-		close(r->fd);
-	buf_free(&r->window);
-	free(r);
-}
-
-void
-spool_reader_seek(struct spool_reader *r, struct spool_position at)
-{
-	r->at = at;
-	buf_reset(&r->window);
-}
-
-static PGW_NORETURN void
-damaged(const struct spool_reader *r, const char *what)
-{
-	log_fatal("spool_damaged",
-	    "%s/%016llu at byte %llu: %s, though it was durable; check the "
-	    "disk, and restore the file if you have a copy",
-	    r->dir, (unsigned long long)r->at.segment,
-	    (unsigned long long)r->at.offset, what);
-}
-
-bool
-spool_next(
-    struct spool_reader *r, struct spool_position end, struct spool_frame *f)
-{
-	uint64_t limit;
-
-	while (r->at.segment < end.segment ||
-	       (r->at.segment == end.segment && r->at.offset < end.offset)) {
-		if (!open_segment(r, r->at.segment))
-			damaged(r, strerror(errno));
-		limit = r->at.segment == end.segment ? end.offset
-						     : segment_size(r);
-		if (r->at.segment < end.segment && r->at.offset >= limit) {
-			r->at.segment++;
-			r->at.offset = 0;
-			continue;
-		}
-		if (!get_frame(r, r->at, limit, f))
-			damaged(r, "no whole frame");
-		r->at = f->next;
-		if (f->kind != SPOOL_STATE)
-			return true;
-	}
-	return false;
-}
-
-bool
-spool_read(
-    struct spool_reader *r, struct spool_position at, struct spool_frame *f)
-{
-	uint64_t size;
-	bool found;
-
-	if (!open_segment(r, at.segment))
-		return false;
-	size = segment_size(r);
-	r->ahead = WINDOW_ONE;
-	found = get_frame(r, at, size, f) && f->kind != SPOOL_STATE;
-	r->ahead = WINDOW;
-	/* It may have read what the writer is still writing: not for later. */
-	r->window.len = 0;
-	return found;
-}
-
-void
-spool_recycle(const char *dir, uint64_t segment)
-{
-	char spool[PATH_MAX], path[PATH_MAX];
-	uint64_t lowest, highest;
-
-	io_path(spool, sizeof(spool), "%s/spool", dir);
-	if (!segment_range(spool, &lowest, &highest) || lowest == 0)
-		return;
-	for (; lowest < segment && lowest < highest; lowest++) {
-		segment_path(spool, lowest, "", path);
-		if (unlink(path) == -1 && errno != ENOENT)
-			log_error("spool_recycle", "cannot remove %s: %s", path,
-			    strerror(errno));
-	}
-}
-
 /* --- writing --- */
 
 static bool
@@ -527,7 +252,7 @@ open_for_append(struct spool_writer *w, uint64_t segment, uint64_t offset)
 	char path[PATH_MAX];
 	int fd;
 
-	segment_path(w->dir, segment, "", path);
+	spool_segment_path(w->dir, segment, "", path);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd == -1)
 		return false;
@@ -539,7 +264,20 @@ open_for_append(struct spool_writer *w, uint64_t segment, uint64_t offset)
 		close(w->fd);
 	w->fd = fd;
 	w->end.segment = segment;
-	w->end.offset = offset;
+	w->end.offset = w->filled = offset;
+	w->scarce = false;
+	return true;
+}
+
+/* A segment that others follow ends with its last frame. */
+static bool
+trim(struct spool_writer *w)
+{
+	if (w->filled == w->end.offset)
+		return true;
+	if (ftruncate(w->fd, (off_t)w->end.offset) == -1 || fsync(w->fd) == -1)
+		return false;
+	w->filled = w->end.offset;
 	return true;
 }
 
@@ -556,8 +294,10 @@ begin_segment(struct spool_writer *w, uint64_t segment)
 	uint64_t size;
 	bool done;
 
-	segment_path(w->dir, segment, ".new", temp);
-	segment_path(w->dir, segment, "", path);
+	if (!trim(w))
+		return false;
+	spool_segment_path(w->dir, segment, ".new", temp);
+	spool_segment_path(w->dir, segment, "", path);
 	put_state(&w->durable, &b);
 	size = b.len;
 	KILLPOINT("segment_begin");
@@ -577,11 +317,11 @@ begin_segment(struct spool_writer *w, uint64_t segment)
  * fdatasync: they count only after this one.
  */
 static bool
-cut_tail(struct spool_writer *w, uint64_t size)
+cut_tail(struct spool_writer *w, uint64_t size, bool torn)
 {
 	uint64_t at = w->end.offset;
 
-	if (size > at)
+	if (torn)
 		log_warning("spool_tail_cut",
 		    "cut %llu bytes at byte %llu of %s/%016llu: the group "
 		    "was being written when the machine or replayd stopped; "
@@ -610,10 +350,10 @@ replay_segment(struct spool_writer *w, struct spool_reader *r, uint64_t segment,
 	uint64_t size;
 	struct spool_frame f;
 
-	if (!open_segment(r, segment))
+	if (!spool_open_segment(r, segment))
 		return false;
-	size = segment_size(r);
-	if (!get_frame(r, at, size, &f) || f.kind != SPOOL_STATE ||
+	size = spool_segment_size(r);
+	if (!spool_get_frame(r, at, size, &f) || f.kind != SPOOL_STATE ||
 	    !get_state(&w->now, &f)) {
 		log_error("spool_damaged",
 		    "%s/%016llu does not begin with its state; restore the "
@@ -622,7 +362,7 @@ replay_segment(struct spool_writer *w, struct spool_reader *r, uint64_t segment,
 		errno = EBADMSG;
 		return false;
 	}
-	for (at = f.next; get_frame(r, at, size, &f); at = f.next)
+	for (at = f.next; spool_get_frame(r, at, size, &f); at = f.next)
 		if (f.kind != SPOOL_STATE)
 			follow(&w->now, f.kind, f.tx_id, &f.from);
 		else if (!get_state(&w->now, &f))
@@ -634,18 +374,20 @@ replay_segment(struct spool_writer *w, struct spool_reader *r, uint64_t segment,
 static bool
 go_on(struct spool_writer *w, uint64_t segment)
 {
-	struct spool_reader *r = reader_new(w->dir);
+	struct spool_reader *r = spool_reader_new(w->dir);
 	uint64_t end = 0, size;
-	bool done;
+	bool done, torn;
 
 	if (r == NULL)
 		return false;
 	done = replay_segment(w, r, segment, &end);
-	size = done ? segment_size(r) : 0;
+	size = done ? spool_segment_size(r) : 0;
+	torn = done && !spool_is_zero(r, end, size);
 	w->written_us = done ? written_us(r) : 0;
 	copy_state(&w->durable, &w->now);
 	spool_reader_close(r);
-	return done && open_for_append(w, segment, end) && cut_tail(w, size);
+	return done && open_for_append(w, segment, end) &&
+	       cut_tail(w, size, torn);
 }
 
 static bool
@@ -662,7 +404,7 @@ open_last(struct spool_writer *w, const char *dir)
 	uint64_t lowest, highest;
 
 	if (!make_directory(dir, w->dir) ||
-	    !segment_range(w->dir, &lowest, &highest))
+	    !spool_segment_range(w->dir, &lowest, &highest))
 		return false;
 	w->total = segments_bytes(w->dir);
 	return highest == 0 ? begin_segment(w, 1) : go_on(w, highest);
@@ -785,6 +527,7 @@ cut(struct spool_writer *w)
 	if (ftruncate(w->fd, (off_t)w->end.offset) == -1 ||
 	    lseek(w->fd, (off_t)w->end.offset, SEEK_SET) == -1)
 		return false;
+	w->filled = w->end.offset;
 	w->dirty = false;
 	return true;
 }
@@ -846,7 +589,7 @@ bool
 spool_is_full(struct spool_writer *w, uint64_t max)
 {
 	if (w->total >= max)
-		w->total = segments_bytes(w->dir);
+		w->total = segments_bytes(w->dir) - (w->filled - w->end.offset);
 	return w->total >= max;
 }
 
@@ -879,6 +622,8 @@ spool_sync(struct spool_writer *w)
 	w->dirty = false;
 	w->wanted = 0;
 	w->end.offset += w->group.len;
+	if (w->filled < w->end.offset)
+		w->filled = w->end.offset;
 	w->total += w->group.len;
 	KILLPOINT("spool_durable");
 	reset_group(w);
@@ -888,6 +633,47 @@ spool_sync(struct spool_writer *w)
 	if (w->rotate)
 		(void)begin_segment(w, w->end.segment + 1);
 	return true;
+}
+
+static bool
+write_zeros(int fd, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[FILL_STEP];
+	ssize_t n;
+
+	for (; from < to; from += (uint64_t)n) {
+		size_t want = to - from < FILL_STEP ? (size_t)(to - from)
+						    : FILL_STEP;
+
+		n = pwrite(fd, zeros, want, (off_t)from);
+		if (n <= 0)
+			return false;
+	}
+	return true;
+}
+
+void
+spool_fill_ahead(struct spool_writer *w)
+{
+	uint64_t n = w->segment_bytes / 4 < FILL_BYTES ? w->segment_bytes / 4
+						       : FILL_BYTES;
+
+	if (w->dirty || w->spoiled || w->rotate || w->scarce ||
+	    w->filled - w->end.offset >= n / 2)
+		return;
+	w->dirty = true;
+	if (!write_zeros(w->fd, w->filled, w->end.offset + n)) {
+		w->scarce = true;
+		(void)cut(w);
+		return;
+	}
+	KILLPOINT("spool_filled");
+	if (fdatasync(w->fd) == -1) {
+		w->spoiled = true;
+		return;
+	}
+	w->filled = w->end.offset + n;
+	w->dirty = false;
 }
 
 struct spool_position

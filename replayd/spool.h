@@ -10,7 +10,8 @@
  *	u32 CRC-32C over all of the above and the payload
  *	payload
  *
- * A torn tail is cut at the first frame whose CRC does not hold.
+ * A torn tail is cut at the first frame whose CRC does not hold.  The last
+ * segment may end in zeros (spool_fill_ahead()).
  *
  * Each segment begins with a frame of kind SPOOL_STATE that readers never
  * see: the highest tx_id given so far, and per lane its generation, the last
@@ -129,6 +130,12 @@ uint64_t spool_last_tx_id(const struct spool_writer *w);
  * follows goes to another segment.
  */
 PGW_MUSTCHECK bool spool_sync(struct spool_writer *w);
+/*
+ * Writes zeros where the next groups will be: an fdatasync of what overwrites
+ * them has no new size of the file to write.  A matter of speed only; slow, so
+ * for when nobody waits.
+ */
+void spool_fill_ahead(struct spool_writer *w);
 /* Makes the spool writable again after spool_sync() failed.  False with errno:
  * not yet. */
 PGW_MUSTCHECK bool spool_repair(struct spool_writer *w);

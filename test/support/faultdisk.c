@@ -6,7 +6,7 @@
  *
  *	CALL ERRNO PART
  *
- * makes CALL (write, fdatasync, fsync, open for writing, ftruncate) fail with
+ * makes CALL (write and pwrite, fdatasync, fsync, open for writing, ftruncate) fail with
  * that number on files whose path contains PART.  A write that is to fail
  * writes half of its bytes first, once.
  *
@@ -94,6 +94,19 @@ write(int fd, const void *bytes, size_t n)
 		n /= 2;
 	}
 	return syscall(SYS_write, fd, bytes, n);
+}
+
+/* Behind write() only zeros are written so. */
+ssize_t
+pwrite(int fd, const void *bytes, size_t n, off_t at)
+{
+	int error = fault_of_fd("write", fd);
+
+	if (error != 0) {
+		errno = error;
+		return -1;
+	}
+	return syscall(SYS_pwrite64, fd, bytes, n, at);
 }
 
 #define FAILING(name, number, ...)				\

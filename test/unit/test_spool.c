@@ -269,6 +269,61 @@ torn_tail_is_cut_at_every_byte(void **state)
 	buf_free(&whole);
 }
 
+/* What is there of segment 1. */
+static off_t
+file_size(void)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	path_of(1, path);
+	assert_int_equal(0, stat(path, &st));
+	return st.st_size;
+}
+
+static void
+zeros_ahead_are_no_frames(void **state)
+{
+	struct spool_writer *w = open_writer(0);
+	struct spool_reader *r;
+	struct spool_frame f;
+	off_t filled;
+	uint64_t tx, frames = 0, n;
+
+	(void)state;
+	spool_set_segment_bytes(w, 64 << 10);
+	add(w, 1);
+	assert_true(spool_sync(w));
+	spool_fill_ahead(w);
+	filled = file_size();
+	assert_true(filled > (off_t)spool_end(w).offset);
+	add(w, 2);
+	assert_true(spool_sync(w));
+	/* it grew into the zeros, which do not count as full */
+	assert_int_equal(file_size(), filled);
+	assert_false(spool_is_full(w, spool_end(w).offset + 1));
+	assert_true(spool_is_full(w, spool_end(w).offset));
+	spool_writer_close(w);
+	w = open_writer(2);
+	assert_int_equal(file_size(), spool_end(w).offset);
+	spool_set_segment_bytes(w, 64 << 10);
+	for (tx = 3; spool_end(w).segment < 3; tx++) {
+		/* once more than the zeros take */
+		for (n = 0; n < (tx == 5 ? 100 : 1); n++, frames++)
+			add(w, tx);
+		assert_true(spool_sync(w));
+		spool_fill_ahead(w);
+	}
+	spool_writer_close(w);
+	w = open_writer(tx - 1);
+	r = spool_reader_open(dir);
+	for (n = 0; spool_next(r, spool_end(w), &f); n++)
+		;
+	assert_int_equal(n, frames + 2);
+	spool_reader_close(r);
+	spool_writer_close(w);
+}
+
 static void
 segments_follow_each_other(void **state)
 {
@@ -405,6 +460,7 @@ main(void)
 		TEST(unfinished_segment_is_ignored),
 		TEST(torn_tail_is_cut_at_every_byte),
 		TEST(damaged_state_is_refused),
+		TEST(zeros_ahead_are_no_frames),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
