@@ -75,12 +75,22 @@
 	" AND (x.indisunique OR x.indisexclusion OR"                         \
 	" x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)"
 
-/* Those that fire are enabled otherwise in a copy (schema.c). */
+/*
+ * Those that fire are enabled otherwise in a copy (copy.c), where foreign keys
+ * act, and never check.
+ */
 #define DEF_TRIGGERS                                                         \
 	DEF_LINE "'trigger', pg_catalog.pg_get_triggerdef(t.oid),"           \
 	" CASE WHEN t.tgenabled" CATALOG_EQ "ANY (CAST('{D,R}' AS"           \
 	" pg_catalog.\"char\"[])) THEN 'off' END)"                           \
-	" FROM " CATALOG_USER_TRIGGERS
+	" FROM " CATALOG_USER_TRIGGERS " UNION ALL "                         \
+	DEF_LINE "'no trigger', p.proname)"                                  \
+	" FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p"            \
+	" ON p.oid" CATALOG_EQ "t.tgfoid WHERE t.tgrelid" CATALOG_EQ "c.oid" \
+	" AND t.tgisinternal AND t.tgenabled" CATALOG_EQ                     \
+	"ANY (CAST('{D,R}' AS pg_catalog.\"char\"[]))"                       \
+	" AND NOT pg_catalog.starts_with(" DEF_TEXT("p.proname") ","         \
+	" 'RI_FKey_check_')"
 
 #define DEF_RULES                                                            \
 	DEF_LINE "'rule', r.ev_enabled, pg_catalog.pg_get_ruledef(r.oid))"   \

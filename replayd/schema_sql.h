@@ -12,7 +12,9 @@
  * How many constraints, indexes, triggers, rules and defaults table c has: in
  * a copy as many as on the server, if the restore left none of them out.  Not
  * policies, whose roles a copy lacks: captures with row security are not
- * replayed.  Of indexes what pg_dump dumps.
+ * replayed.  Of indexes what pg_dump dumps.  Then what a dump does not keep: the
+ * order of inherited columns, and that foreign keys do not act (DISABLE TRIGGER
+ * ALL); that they do not check is so in every copy.
  */
 /* clang-format off */
 #define SCHEMA_COUNT(catalog, column, which) \
@@ -25,7 +27,15 @@
 	    " AND x.indisready AND (x.indisvalid OR c.relkind" CATALOG_EQ "'p')") \
 	", " SCHEMA_COUNT("pg_trigger", "tgrelid", " AND NOT x.tgisinternal") \
 	", " SCHEMA_COUNT("pg_rewrite", "ev_class", "") ", " \
-	SCHEMA_COUNT("pg_attrdef", "adrelid", "") ")"
+	SCHEMA_COUNT("pg_attrdef", "adrelid", "") ", " \
+	"(SELECT pg_catalog.md5(pg_catalog.string_agg(x.attname::pg_catalog.text," \
+	" '/' ORDER BY x.attnum)) FROM pg_catalog.pg_attribute x" \
+	" WHERE x.attrelid" CATALOG_EQ "c.oid AND x.attnum > 0" \
+	" AND NOT x.attisdropped), " \
+	SCHEMA_COUNT("pg_trigger", "tgrelid", " AND x.tgisinternal" \
+	    " AND x.tgenabled IN ('D', 'R') AND x.tgfoid NOT IN (SELECT p.oid" \
+	    " FROM pg_catalog.pg_proc p WHERE p.proname LIKE" \
+	    " 'RI\\_FKey\\_check\\_%')") ")"
 
 #define SCHEMA_TABLES_SQL \
 	"SELECT c.oid, n.nspname, c.relname, " CATALOG_FINGERPRINT \

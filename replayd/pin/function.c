@@ -23,7 +23,8 @@
 
 /*
  * Not immutable for settings that travel with the record, for the pinned time,
- * or for definitions that are the server's: sorted.
+ * for definitions that are the server's, or without a result or an effect that
+ * outlives the job: sorted.
  */
 static const char *const repeatable[] = { "age", "anytextcat", "array_in",
 	"array_out", "array_to_json", "array_to_string", "cash_in", "cash_out",
@@ -44,7 +45,8 @@ static const char *const repeatable[] = { "age", "anytextcat", "array_in",
 	"jsonb_populate_record", "jsonb_populate_recordset", "jsonb_to_record",
 	"jsonb_to_recordset", "jsonb_to_tsvector", "length",
 	"make_timestamptz", "money", "multirange_in", "multirange_out", "now",
-	"numeric", "overlaps", "pg_typeof", "phraseto_tsquery", "plainto_tsquery",
+	"numeric", "overlaps", "pg_advisory_xact_lock",
+	"pg_advisory_xact_lock_shared", "pg_notify", "pg_typeof", "phraseto_tsquery", "plainto_tsquery",
 	"quote_literal", "quote_nullable", "range_in", "range_out",
 	"record_in", "record_out", "row_to_json", "string_agg",
 	"textanycat", "time", "time_in", "timestamp",

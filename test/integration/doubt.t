@@ -42,6 +42,23 @@ my $c = PGW::Cluster->new(sql => join '',
 	insert into t select i, 'v' || i, i % 3, 'b' from generate_series(1, 50) i;
 	update t set v = v || '' where id % 2 = 0;
 	create table copies (id int primary key, v text)});
+my $family = q{
+	create table PREparent (id int primary key);
+	insert into PREparent select generate_series(1, 9);
+	create table PREchild (id int primary key,
+		p int references PREparent on delete cascade on update cascade);
+	insert into PREchild select id, id from PREparent;
+	alter table PREparent disable trigger all;
+	create table PREboss (id int primary key);
+	insert into PREboss select generate_series(1, 9);
+	create table PREstaff (id int primary key, b int references PREboss);
+	insert into PREstaff select id, id from PREboss;
+	alter table PREboss disable trigger all;
+	alter table PREstaff disable trigger all;
+	create table PREbase (id int primary key, a int);
+	create table PREheir (b int) inherits (PREbase);
+	alter table PREbase add column c text default 'c'};
+$c->safe_psql($family =~ s/PRE/dumped_/gr);
 my $p = PGW::Proxy->new($c);
 
 # wants: 'verified', or reasons that it may be unverifiable for.
@@ -76,6 +93,22 @@ outcome("TG_RELID, $_", "update $_ set n = 2 where id = 1",
 	'unpinned_expression') for qw(number letters);
 outcome('an OID assigned', 'update assigned set n = 2 where id = 1', 'environment');
 outcome('PG_CONTEXT', 'update context set n = 2 where id = 1', 'verified');
+
+# --- what a dump does not keep, and what DDL in a copy cannot do ---
+
+$p->warm;
+is_named($_, 'rows of before') for $p->witness($family =~ s/PRE/seen_/gr);
+for my $as ('dumped', 'seen') {
+	outcome("foreign keys that do not act, $as", $_, 'schema_not_restored',
+		'schema_changed') for "delete from ${as}_parent where id = 1",
+		"update ${as}_parent set id = 99 where id = 2",
+		"delete from ${as}_parent where id between 3 and 4",
+		"delete from ${as}_boss where id = 1";
+	outcome("foreign keys that do not check, $as", "insert into ${as}_staff "
+		. 'values (100, 100)', 'verified');
+	outcome("columns in another order, $as", "insert into ${as}_heir values "
+		. '(1, 2, 3)', 'schema_not_restored', 'schema_changed', 'verified');
+}
 
 # --- locks of others ---
 

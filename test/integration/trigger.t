@@ -68,6 +68,8 @@ my $c = PGW::Cluster->new(sql => join '',
 	table('absent', ['before update', 'begin perform dblink_get_connections(); '
 		. "exception when undefined_function then new.v := 'none'; end; "
 		. 'return new;']),
+	table('notifies', ['after update', "perform pg_notify('changed', new.id::text), "
+		. 'pg_advisory_xact_lock(7); return null;']),
 	table('divides', ['before update', 'begin new.n := 1 / 0; exception when '
 		. 'division_by_zero then new.n := -1; end; return new;']),
 	'alter table alive enable always trigger alive_0;'
@@ -154,6 +156,8 @@ $s->safe($_) for 'truncate log', map({ "update elsewhere set n = $_ where id = 1
 	. '= 1', 'commit';
 $s->close;
 is_verified($_, 'in one session') for $p->settled;
+
+outcome('notifies', 'update notifies set n = 1 where id = 1', 'verified');
 
 # Errors that handlers take are others in replay, where something may be missing.
 outcome('a handled error', 'update divides set n = 1 where id = 1', 'verified');
