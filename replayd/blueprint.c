@@ -172,7 +172,7 @@ blueprint_read(const char *dir, const char *archive, PGresult **database,
 	}
 	io_path(path, sizeof(path), "%s/schema.json", dir);
 	v = json_load_file(path, 0, NULL);
-	*database = get_result(json_object_get(v, "database"), 5);
+	*database = get_result(json_object_get(v, "database"), 6);
 	*extensions = get_result(json_object_get(v, "extensions"), 2);
 	json_decref(v);
 	ok = *database != NULL && PQntuples(*database) == 1 &&

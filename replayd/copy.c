@@ -332,6 +332,21 @@ create_database_as(PGconn *loader, const char *name, const PGresult *server)
 	return ok;
 }
 
+/* libc and ICU sort otherwise from version to version. */
+static bool
+sorts_alike(PGconn *loader, const char *name, const PGresult *server)
+{
+	char sql[256];
+	char version[128];
+
+	snprintf(sql, sizeof(sql),
+	    "SELECT COALESCE(pg_catalog.pg_database_collation_actual_version("
+	    "oid), '') FROM pg_catalog.pg_database WHERE datname = '%s'",
+	    name);
+	return query_value(loader, sql, version, sizeof(version)) &&
+	       strcmp(version, PQgetvalue(server, 0, 5)) == 0;
+}
+
 /* With the server's locale if this machine has it, else with C. */
 static bool
 create_database(
@@ -343,15 +358,16 @@ create_database(
 			   ? m->config->verification_dbname
 			   : "postgres");
 	char *encoding;
+	bool made;
 	bool ok;
 
 	if (loader == NULL)
 		return false;
 	ok = query_runf(loader, "schema_restore",
 	    "DROP DATABASE IF EXISTS %s WITH (FORCE)", copy->name);
-	copy->same_locale = ok &&
-			    create_database_as(loader, copy->name, server);
-	if (ok && !copy->same_locale) {
+	made = ok && create_database_as(loader, copy->name, server);
+	copy->same_locale = made && sorts_alike(loader, copy->name, server);
+	if (ok && !made) {
 		encoding = query_quoted(loader, PQgetvalue(server, 0, 0), true);
 		ok = query_runf(loader, "schema_restore",
 		    "CREATE DATABASE %s"

@@ -57,7 +57,8 @@
 
 #define SCHEMA_DATABASE_SQL \
 	"SELECT pg_catalog.pg_encoding_to_char(d.encoding), d.datcollate," \
-	" d.datctype, d.datlocprovider, d.daticulocale" \
+	" d.datctype, d.datlocprovider, d.daticulocale," \
+	" pg_catalog.pg_database_collation_actual_version(d.oid)" \
 	" FROM pg_catalog.pg_database d" \
 	" WHERE d.datname" CATALOG_EQ "pg_catalog.current_database()"
 
