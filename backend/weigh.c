@@ -89,17 +89,33 @@ weigh_user_code(struct session *s, const struct catalog_table *t)
 }
 
 /*
+ * DELETE and TRUNCATE use no defaults.  Those that triggers and foreign keys
+ * (SET DEFAULT) use for them replay refuses, if they are built in.
+ */
+static bool
+uses_no_default(
+    const struct analyzed_statement *st, const struct catalog_column *col)
+{
+	return (st->kind == STMT_DELETE || st->kind == STMT_TRUNCATE) &&
+	       !st->modifying_cte &&
+	       (col->default_class == FUNCTION_VOLATILE ||
+		   col->default_class == FUNCTION_ENVIRONMENT);
+}
+
+/*
  * Which defaults are used where is not known, but that a sequence was shows in
  * its lock.
  */
 static void
-weigh_image(struct session *s, const struct capture_image *m)
+weigh_image(struct session *s, const struct analyzed_statement *st,
+    const struct capture_image *m)
 {
 	for (unsigned i = 0; m->write && i < m->table->shape.n_columns; i++) {
 		const struct catalog_column *col = &m->table->columns[i];
 
 		if (col->has_default && col->default_function != NULL &&
-		    col->default_class != FUNCTION_SEQUENCE)
+		    col->default_class != FUNCTION_SEQUENCE &&
+		    !uses_no_default(st, col))
 			weigh_function(
 			    s, col->default_function, col->default_class);
 	}
@@ -167,7 +183,7 @@ weigh_statement(struct session *s, const struct capture *c)
 		weigh_user_code(s, c->table);
 	}
 	for (size_t i = 0; i < c->n_images; i++)
-		weigh_image(s, &c->images[i]);
+		weigh_image(s, st, &c->images[i]);
 	weigh_order(s, c);
 	/* Views, and what rules call, are not in the record's fingerprints. */
 	if (c->scope.rewritten)

@@ -20,6 +20,24 @@ my $c = PGW::Cluster->new(sql => q{
 		who text, pid int);
 	insert into plain select i, 'v' || i from generate_series(1, 9) i;
 	create sequence odd increment 7 start 1000;
+	create table top (id int primary key);
+	insert into top select generate_series(1, 9);
+	create table below (id uuid primary key default gen_random_uuid(),
+		top int references top on delete cascade,
+		at timestamptz default clock_timestamp());
+	create table peak (id int primary key);
+	insert into peak select generate_series(1, 9);
+	create table aside (id int primary key, top int default (random() * 0 + 9)
+		references peak on delete set default);
+	insert into below (top) select i % 9 + 1 from generate_series(1, 20) i;
+	insert into aside values (1, 1), (2, 8);
+	create table noted (top int, mark uuid default gen_random_uuid());
+	create function note() returns trigger language plpgsql as $f$begin
+		insert into noted (top) values (old.id); return old; end$f$;
+	create table watched (id int primary key);
+	insert into watched select generate_series(1, 9);
+	create trigger note before delete on watched for each row
+		execute function note();
 });
 my $p = PGW::Proxy->new($c);
 
@@ -49,6 +67,15 @@ sub unverifiable
 		or diag(describe_tx($tx[0]));
 	is($tx[0]{verdict}{reason}, $reason, "$name: because of $reason");
 }
+
+# --- DELETE uses no defaults, but by triggers and foreign keys ---
+
+verified('a cascade', 'delete from top where id = 3');
+verified('a cascade of a set', 'delete from top where id between 4 and 5');
+unverifiable('SET DEFAULT', 'delete from peak where id = 1', 'volatile_function');
+verified('TRUNCATE', 'truncate below');
+my @noted = $p->witness('delete from watched where id = 1');
+is_named($_, 'a trigger that uses one') for @noted;
 
 # --- defaults ---
 
