@@ -109,8 +109,29 @@ law_reasons() {
 	rm -f "$offenders.readme" "$offenders.code"
 }
 
+# Each class of the statement matrix is explained: why a capture is not exact by
+# backend/README, why an exact one is not verified by replayd/README.
+law_matrix() {
+	sed -n '/^Statement matrix/,$p' test/README |
+		sed -nE 's/^\t[^\t]+\t+([a-z].*)$/\1/p' >"$offenders.matrix"
+	[ -s "$offenders.matrix" ] || echo test/README | offend "no matrix"
+	sed -n '/^capture_reason/,/^Unverifiable from/p' backend/README |
+		grep -oE '[a-z_]+' | sort -u >"$offenders.capture"
+	grep -oE '[a-z_]+:[a-z_]+' "$offenders.matrix" | sed 's/.*://' | sort -u |
+		comm -23 - "$offenders.capture" |
+		offend "test/README has a capture_reason that backend/README has not"
+	sed -nE 's/^\tREASON_([A-Z_]+),?.*$/\1/p' include/reason.h |
+		tr 'A-Z' 'a-z' | sort -u >"$offenders.code"
+	grep -oE 'exact [a-z_]+' "$offenders.matrix" | sed 's/exact //' |
+		grep -vE '^(verified|aborted)$' | sort -u |
+		comm -23 - "$offenders.code" |
+		offend "test/README has a reason that include/reason.h has not"
+	rm -f "$offenders.matrix" "$offenders.capture" "$offenders.code"
+}
+
 law_includes
 law_libraries
+law_matrix
 law_reasons
 law_top_level
 law_text
