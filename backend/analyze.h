@@ -149,7 +149,9 @@ struct analyzed_statement {
 	bool order_matters;	/* LIMIT, DISTINCT ON, window functions, aggregates
 				 * that depend on the order of their input */
 	bool sums;		/* sum() and its kin, where floats would do so */
-	bool floats;		/* casts to them, and functions that give them */
+	bool inexact;		/* casts to floats, what gives them, divisions */
+	bool groups;		/* DISTINCT, GROUP BY, UNION, min(), max(): one of
+				 * several that are equal is taken */
 	bool has_params;	/* $1 ... */
 	bool has_sublinks;
 	bool system_columns;	/* ctid, xmin ... are read */

@@ -349,6 +349,9 @@ walk_select(struct walk *w, const ProtobufCMessage *m)
 		s->distinct_clause[0]->node_case !=
 		    PG_QUERY__NODE__NODE__NOT_SET))
 		w->st->order_matters = true;
+	if (s->n_distinct_clause > 0 || s->n_group_clause > 0 ||
+	    (s->op != PG_QUERY__SET_OPERATION__SETOP_NONE && !s->all))
+		w->st->groups = true;
 	walk_scoped(w, m, s->with_clause);
 }
 
@@ -448,7 +451,9 @@ note_order(struct walk *w, const PgQuery__FuncCall *f)
 	if (is_one_of(name, sums))
 		w->st->sums = true;
 	if (is_one_of(name, givers))
-		w->st->floats = true;
+		w->st->inexact = true;
+	if (strcmp(name, "min") == 0 || strcmp(name, "max") == 0)
+		w->st->groups = true;
 }
 
 static void
@@ -480,6 +485,10 @@ walk_a_expr(struct walk *w, const ProtobufCMessage *m)
 {
 	const PgQuery__AExpr *e = (const PgQuery__AExpr *)m;
 
+	/* A quotient has as many digits as its operands make it. */
+	if (e->n_name > 0 &&
+	    strcmp(node_string(e->name[e->n_name - 1]), "/") == 0)
+		w->st->inexact = true;
 	add_operator(w, e->name, e->n_name);
 	walk_fields(w, m);
 }
@@ -504,7 +513,7 @@ walk_type_cast(struct walk *w, const ProtobufCMessage *m)
 			       : "";
 
 	if (strcmp(name, "float4") == 0 || strcmp(name, "float8") == 0)
-		w->st->floats = true;
+		w->st->inexact = true;
 	walk_fields(w, m);
 }
 

@@ -123,19 +123,32 @@ weigh_image(struct session *s, const struct analyzed_statement *st,
 }
 
 static bool
-has_floats(const struct capture *c)
+begins_with_one_of(const char *type, const char *const *list)
+{
+	for (; *list != NULL; list++)
+		if (strncmp(type, *list, strlen(*list)) == 0)
+			return true;
+	return false;
+}
+
+/* One of the tables has a column of such a type, or of an array of it. */
+static bool
+has_one_of(const struct capture *c, const char *const *list)
 {
 	for (size_t i = 0; i < c->n_images; i++) {
 		const struct rowenc_shape *sh = &c->images[i].table->shape;
 
 		for (unsigned k = 0; k < sh->n_columns; k++)
-			if (strcmp(sh->columns[k].type, "real") == 0 ||
-			    strcmp(sh->columns[k].type, "double precision") ==
-				0)
+			if (begins_with_one_of(sh->columns[k].type, list))
 				return true;
 	}
 	return false;
 }
+
+static const char *const floats[] = { "real", "double precision", NULL };
+/* Equal ones may look different: 1.0 and 1.00, 1 day and 24 hours. */
+static const char *const loose[] = { "real", "double precision", "numeric",
+	"interval", "jsonb", "time with time zone", NULL };
 
 /* Triggers read the scope's tables, in whatever order. */
 static bool
@@ -157,7 +170,9 @@ weigh_order(struct session *s, const struct capture *c)
 
 	/* Of what is explained the clauses are not known. */
 	if (st->order_matters || st->modifying_cte ||
-	    st->kind == STMT_EXPLAIN || (st->sums && (st->floats || has_floats(c))) ||
+	    st->kind == STMT_EXPLAIN ||
+	    (st->sums && (st->inexact || has_one_of(c, floats))) ||
+	    (st->groups && (st->inexact || has_one_of(c, loose))) ||
 	    (st->kind == STMT_UPDATE && st->from_or_using) || has_code(c))
 		txn_doubt(s->txn, REASON_ORDER);
 }

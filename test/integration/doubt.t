@@ -41,7 +41,13 @@ my $c = PGW::Cluster->new(sql => join '',
 	create table t (id int primary key, v text, n int, m mood);
 	insert into t select i, 'v' || i, i % 3, 'b' from generate_series(1, 50) i;
 	update t set v = v || '' where id % 2 = 0;
-	create table copies (id int primary key, v text)});
+	create table copies (id int primary key, v text);
+	create table up (id int primary key, u int unique, v text);
+	insert into up select i, i, 'v' from generate_series(9, 1, -1) i;
+	create table scaled (id int primary key, x numeric, v text);
+	insert into scaled values (1, 1.00, 'a'), (2, 1.0, 'a'), (3, 1, 'b');
+	update scaled set v = 'z' where id = 1;
+	create table sink (id int, x text)});
 my $family = q{
 	create table PREparent (id int primary key);
 	insert into PREparent select generate_series(1, 9);
@@ -134,6 +140,24 @@ outcome('string_agg, equal keys', 'update t set v = (select string_agg(id::text,
 outcome("$_ of floats", "update t set v = (select $_ from t)::text where id = 6",
 	'order', 'verified') for 'regr_slope(n, id)', 'sum(n::float8 / 7)',
 	'avg(sqrt(id))', 'corr(n, id)', 'stddev(n / 7::real)';
+for (['one after the other', 'update up set u = u + 1'],
+	['some of them', 'update up set u = u + 1 where id > 3'],
+	['in a transaction', 'begin; update up set u = u + 1 where id > 2; commit'],
+	['touched before', "begin; update up set v = 'x'; update up set u = u + 1; "
+		. 'commit'],
+	['by a CTE', 'with x as (select 1) update up set u = u + 1 from x'],
+	['by MERGE', 'merge into up using (select id from up) s on s.id = up.id '
+		. 'when matched then update set u = u + 1']) {
+	my ($name, $sql) = @$_;
+	$p->safe_psql('begin; truncate up; insert into up select i, i, $$v$$ from '
+		. 'generate_series(9, 1, -1) i; commit');
+	$p->settled;
+	outcome("unique keys, $name", $sql, 'order', 'verified');
+}
+outcome("equal ones, $_", "insert into sink select 1, x::text from ($_) q",
+	'order', 'verified') for 'select distinct x from scaled',
+	'select x from scaled group by x', 'select max(x) as x from scaled',
+	'select x from scaled union select x from scaled';
 outcome('a sum of integers', 'update t set n = (select sum(n) from t) where id = 7',
 	'verified');
 no_mismatches($p);
