@@ -15,7 +15,7 @@ $| = 1;
 my $short = $ENV{SHORT};
 my %o = (load => 'S N B U W C', mode => $short ? 'simple' :
 	'simple extended prepared', clients => '1 8 32', target => '',
-	rounds => $short ? 3 : 5, seconds => $short ? 1 : 2, scale => 32,
+	rounds => 3, seconds => $short ? 1 : 2, scale => 32,
 	section => 'loads verified parts growth', lock => '');
 my $whole = !$short;
 for (keys %o) {
