@@ -668,6 +668,7 @@ make_of(struct copy_maker *m, struct schema_copy *copy, PGconn *conn,
 			drift_begin(m->config, copy, &fresh, conn);
 		renew(copy, &fresh);
 		ok = copy->ready = build(m, copy, server, extensions);
+		copy->outdated = false;
 		if (ok)
 			drift_restored(m->config, copy);
 		blueprint_keep(

@@ -49,6 +49,7 @@ struct schema_copy {
 	char *database;			/* on the server */
 	char name[64];			/* in the verification cluster */
 	bool ready;
+	bool outdated;			/* the next job that it fits wants another */
 	bool used;			/* since schema_look() */
 	int64_t looked_us;		/* monotonic */
 	unsigned generation;		/* how often DDL was run in it */

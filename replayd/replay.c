@@ -519,6 +519,11 @@ replay_run(
 		    !run_on_copy(p, r, a, v, &copy))
 			return false;
 	}
+	/* Types or functions of that copy need not be those of the job. */
+	if (v->kind == VERDICT_MISMATCH && copy != NULL && copy->outdated) {
+		replay_verdict_init(v, v->tx_id);
+		conclude(v, VERDICT_UNVERIFIABLE, REASON_SCHEMA_CHANGED);
+	}
 	if (v->kind == VERDICT_MISMATCH && copy != NULL &&
 	    p->config->keep_payload != KEEP_NONE)
 		blueprint_link(p->config, copy->name, v->tx_id);

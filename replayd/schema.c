@@ -318,8 +318,10 @@ find_fit(struct schema *s, struct schema_copy *copy, const struct record *r,
 {
 	struct schema_copy *best = best_fit(s, copy, r, true, fit, wanted);
 
-	if (*fit == FIT ||
-	    (copy->ready && !worth_another_dump(copy, r, *fit, *wanted)))
+	if (*fit == FIT && (best != copy || !copy->outdated))
+		return best;
+	if (*fit != FIT && copy->ready &&
+	    !worth_another_dump(copy, r, *fit, *wanted))
 		return best;
 	return make(s, copy, reason) ? best_fit(s, copy, r, true, fit, wanted)
 				     : NULL;
@@ -449,16 +451,16 @@ schema_is_stale(struct schema *s, struct schema_copy *copy,
     const struct record *r, bool mismatch)
 {
 	char stamp[SCHEMA_FINGERPRINT_BYTES];
+	struct schema_copy *newest = copy_of(s, r->database);
 	int64_t now = io_now_us();
 	enum reason reason;
 	PGconn *conn;
 	bool stale;
 
 	/* A bundle has what the dump had. */
-	if (copy->generation > 0) {
+	if (copy->generation > 0 || copy != newest) {
 		copy->ready = copy->ready && !mismatch;
-		if (mismatch)
-			copy_of(s, r->database)->ready = false;
+		newest->ready = newest->ready && !mismatch;
 		return mismatch;
 	}
 	if (copy->stamp_us > r->time_us)
@@ -468,8 +470,9 @@ schema_is_stale(struct schema *s, struct schema_copy *copy,
 		!query_value(conn, SCHEMA_STAMP_SQL, stamp, sizeof(stamp)) ||
 		strcmp(stamp, copy->stamp) != 0;
 	PQfinish(conn);
+	/* It may still be what older jobs need. */
 	if (stale)
-		copy->ready = false;
+		copy->outdated = true;
 	else
 		copy->stamp_us = now;
 	return stale;
