@@ -186,26 +186,52 @@ skip(struct session *s)
 		pop_front(p);
 }
 
+/* No Sync is behind the last message of the extended protocol. */
+static bool
+is_open(const struct pipeline *p)
+{
+	bool open = false;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (at(p, i)->type != PqMsg_CopyDone)
+			open = !ends_with_ready(at(p, i)->type);
+	return open;
+}
+
 /*
  * The server reads copy data now.  What was sent before is read as such: Sync
- * is ignored, and anything but copy data ends the COPY with an error.
+ * is ignored, and anything but copy data ends the session; unless the data is
+ * refused before.
  */
 static void
 enter_copy(struct session *s)
 {
 	struct pipeline *p = s->pipeline;
 
+	s->copy_syncs = 0;
 	while (p->n > 1 && at(p, 1)->type == PqMsg_Sync) {
 		remove_at(s, 1);
-		/* It ended nothing. */
-		s->batch_open = p->n == 1 && !ends_with_ready(at(p, 0)->type);
+		s->copy_syncs++;
 	}
+	/* Those ended nothing. */
+	if (s->copy_syncs > 0)
+		s->batch_open = is_open(p);
 	s->copy_in = p->n <= 1;
-	s->copy_syncs = 0;
+	s->copy_foreign = p->n > 1 && at(p, 1)->type != PqMsg_CopyDone;
 	if (p->n > 1 && !ends_with_ready(at(p, 0)->type))
 		return; /* an error takes all up to the Sync anyway */
 	if (p->n > 1)
 		remove_at(s, 1);
+}
+
+/* Up to the Sync that the server skips to something is no end of copy data. */
+static bool
+skips_messages(const struct pipeline *p)
+{
+	for (size_t i = 1; i < p->n && at(p, i)->type != PqMsg_Sync; i++)
+		if (at(p, i)->type != PqMsg_CopyDone)
+			return true;
+	return false;
 }
 
 static void
@@ -238,8 +264,12 @@ on_error(struct session *s)
 	const struct pipeline_entry *e = pipeline_front(s);
 
 	note_error(s);
-	if (e != NULL && !ends_with_ready(e->type))
-		skip(s);
+	if (e == NULL || ends_with_ready(e->type))
+		return;
+	/* A Sync among copy data may be where it ended: which is not known. */
+	if (s->copy_syncs > 0 && skips_messages(s->pipeline))
+		s->copy_foreign = true;
+	skip(s);
 }
 
 void

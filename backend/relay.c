@@ -339,13 +339,15 @@ client_message(struct relay *r)
 	enum next next;
 	message_fn fn;
 
+	if (s->copy_foreign && !r->foreign)
+		return foreign(r, PqMsg_Sync);
 	if (r->foreign)
 		return AGAIN_LATER;
 	/* How a COPY with Syncs among its data ended, and what they were. */
 	if (s->copy_syncs > 0 && !s->copy_in) {
-		if (!pipeline_is_empty(s))
+		if (!pipeline_is_light(s))
 			return wait_for_answers(r);
-		if (!copyin_settle_syncs(s))
+		if (!pipeline_catch_up(s) || !copyin_settle_syncs(s))
 			return STOP;
 		r->flushed = false;
 	}

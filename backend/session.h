@@ -88,6 +88,7 @@ struct session {
 	bool skipping;		/* after an error the server skips to the Sync */
 	bool copy_in;		/* the server waits for CopyData */
 	unsigned copy_syncs;	/* Syncs that were sent meanwhile */
+	bool copy_foreign;	/* so was what is no copy data */
 	bool sasl_asked;	/* the server's last word: AuthenticationSASL */
 	/*
 	 * What the server says at the end of a transaction belongs behind the

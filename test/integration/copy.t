@@ -376,7 +376,6 @@ verified('identity, given', 'copy ident from stdin', "77\ta\n");
 # --- the extended protocol ---
 
 sub Begin { (PGW::Wire::Parse($_[0]), PGW::Wire::Bind([]), PGW::Wire::Execute()) }
-sub Sync { PGW::Wire::Sync() }
 
 # One verified transaction of a batch's messages.
 sub verified_batch
@@ -458,27 +457,43 @@ for (['a row is wrong', D("7150\n") . D("x\n") . Done()],
 
 # --- what is no copy data does not slip through behind an error of the COPY ---
 
-for my $how (['a Query', Q("update t set v = 'hidden' where id = 10")],
-	['a batch', Begin("update t set v = 'hidden' where id = 10"), Sync()],
-	['a batch behind a Sync', Sync(),
-		Begin("update t set v = 'hidden' where id = 10"), Sync()]) {
-	my ($name, @messages) = @$how;
-	for (['simple', Q('copy t (id) from stdin')],
-		['one of several', Q('copy t (id) from stdin; select 1')],
-		['extended', Begin('copy t (id) from stdin'), PGW::Wire::Flush()],
-		['extended, not captured', Begin('copy part from stdin'),
-			PGW::Wire::Flush()]) {
-		my ($kind, @begin) = @$_;
-		my $w = $p->wire;
-		$w->send(@begin)->read_to('G');
-		$w->send(D("x\n"), @messages);
-		like(said($w->read_all), qr/^E:22P02.* E:08P01$/,
-			"$kind, $name behind bad data: the session ends");
-		$p->settled;
+# What is sent behind bad data without waiting either ends the session, or runs
+# with a record.
+my $update = "update t set v = 'blind' where id = 10";
+sub blind
+{
+	my ($name, $wait, @messages) = @_;
+	my $w = $p->wire;
+	$c->safe_psql("update t set v = 'seen' where id = 10");
+	if ($wait) {
+		$w->send(shift @messages)->read_to('G');
+	}
+	my $said = said($w->send(@messages, PGW::Wire::Terminate())->read_all);
+	like($said, qr/E:22P02/, "$name: the error");
+	my $ran = $c->safe_psql('select v from t where id = 10') eq 'blind';
+	my @tx = grep { $_->{record}{query_sequence}[-1]{sql} eq $update
+		&& $_->{outcome}{outcome} eq 'committed' } $p->settled;
+	is(@tx, $ran ? 1 : 0, "$name: " . ($ran ? 'recorded' : 'it did not run'));
+	$w->close;
+}
+
+for (['simple', Q('copy t (id) from stdin')],
+	['one of several', Q('copy t (id) from stdin; select 1')],
+	['extended', Begin('copy t (id) from stdin')],
+	['extended, not captured', Begin('copy part from stdin')]) {
+	my ($kind, @begin) = @$_;
+	my $begin = join '', @begin;
+	for (['a Query', Q($update)], ['a batch', Begin($update), Sync()],
+		['a batch behind a Sync', Sync(), Begin($update), Sync()],
+		['a batch behind Syncs and the end', Sync(), Done(), Begin($update),
+			Sync()]) {
+		my ($what, @messages) = @$_;
+		blind("$kind, $what behind bad data", 1, "$begin" .
+			($kind =~ /ext/ ? PGW::Wire::Flush() : ''), D("x\n"), @messages);
+		blind("$kind, $what, all in one write", 0, $begin, D("x\n"),
+			@messages);
 	}
 }
-is($c->safe_psql("select count(*) from t where v = 'hidden'"), 0,
-	'and nothing was run');
 {
 	my $out = new_dir('cp') . '/data';
 	my ($rc) = $p->psql("copy (select 7003) to '$out'; copy t (id) from '$out'");
