@@ -121,6 +121,13 @@ struct analyzed_literal {
 	} kind;
 };
 
+/* One of VALUES. */
+struct analyzed_value {
+	struct span text;
+	bool constant;		/* a literal or a parameter, maybe cast */
+	uint16_t param;		/* its number, or 0 */
+};
+
 struct analyzed_statement {
 	enum stmt_kind kind;
 	const char *type;	/* "INSERT", "UPDATE", "SELECT", "BEGIN" ... */
@@ -171,6 +178,15 @@ struct analyzed_statement {
 	size_t n_where_params;
 	bool from_or_using;	/* UPDATE ... FROM, DELETE ... USING */
 	bool on_conflict;
+	bool conflict_update;	/* DO UPDATE */
+	bool conflict_plain;	/* its target is columns alone, or not said */
+	const char **conflict_columns;	/* that target */
+	size_t n_conflict_columns;
+	const char **conflict_sets;	/* DO UPDATE: columns assigned */
+	size_t n_conflict_sets;
+	/* ON CONFLICT: all of VALUES, row by row, n_values each; NULL: too many. */
+	struct analyzed_value *values;
+	size_t n_rows;
 	bool overriding;	/* INSERT ... OVERRIDING ... VALUE */
 	bool overriding_user;	/* USER VALUE: given identities do not count */
 	bool insert_values;	/* INSERT ... VALUES or DEFAULT VALUES */

@@ -16,7 +16,7 @@
 #define WAYS 4
 #define SETS (ANALYZE_CACHE_ENTRIES / WAYS)
 
-/* Spans of every statement; its literals' follow. */
+/* Spans of every statement; its literals' and values' follow. */
 #define SPANS 4
 
 struct entry {
@@ -157,6 +157,13 @@ pack_calls(struct pack *p, const struct analyzed_call *c, size_t n)
 	return out;
 }
 
+/* Of all rows. */
+static size_t
+n_values(const struct analyzed_statement *st)
+{
+	return st->values != NULL ? st->n_rows * st->n_values : 0;
+}
+
 static struct analyzed_statement *
 pack_statements(struct pack *p, const struct analysis *an)
 {
@@ -178,6 +185,12 @@ pack_statements(struct pack *p, const struct analysis *an)
 		    st.n_where_params * sizeof(*st.where_params));
 		st.literals = pack_mem(
 		    p, st.literals, st.n_literals * sizeof(*st.literals));
+		st.conflict_columns = pack_names(
+		    p, st.conflict_columns, st.n_conflict_columns);
+		st.conflict_sets = pack_names(
+		    p, st.conflict_sets, st.n_conflict_sets);
+		st.values = pack_mem(
+		    p, st.values, n_values(&st) * sizeof(*st.values));
 		st.set_name = pack_str(p, st.set_name);
 		st.prepared = pack_str(p, st.prepared);
 		st.savepoint = pack_str(p, st.savepoint);
@@ -190,7 +203,7 @@ pack_statements(struct pack *p, const struct analysis *an)
 static size_t
 n_spans(const struct analyzed_statement *st)
 {
-	return SPANS + st->n_literals;
+	return SPANS + st->n_literals + n_values(st);
 }
 
 /* Both ends of each span, and the splice. */
@@ -207,7 +220,11 @@ statement_span(struct analyzed_statement *st, size_t i)
 	struct span *spans[SPANS] = { &st->text, &st->target, &st->where,
 		&st->returning };
 
-	return i < SPANS ? spans[i] : &st->literals[i - SPANS].text;
+	if (i < SPANS)
+		return spans[i];
+	i -= SPANS;
+	return i < st->n_literals ? &st->literals[i].text
+				  : &st->values[i - st->n_literals].text;
 }
 
 static void

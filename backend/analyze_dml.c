@@ -39,8 +39,8 @@ analyze_add_name(struct arena *a, const char ***names, size_t *n, size_t *cap,
 	return true;
 }
 
-static int
-bracket_step(PgQuery__Token token)
+int
+dml_bracket_step(PgQuery__Token token)
 {
 	if (token == TOKEN(ASCII_40) || token == TOKEN(ASCII_91))
 		return 1;
@@ -63,7 +63,7 @@ find_clause(const struct tokens *tokens, PgQuery__Token word)
 		PgQuery__Token before = i == 0 ? TOKEN(NUL)
 					       : tokens->t[i - 1]->token;
 
-		depth += bracket_step(token);
+		depth += dml_bracket_step(token);
 		if (depth == 0 && token == word && before != TOKEN(AS) &&
 		    before != TOKEN(ASCII_46))
 			return i;
@@ -71,9 +71,8 @@ find_clause(const struct tokens *tokens, PgQuery__Token word)
 	return tokens->n;
 }
 
-/* From token `first` to the one before `end`. */
-static struct span
-token_span(const struct tokens *tokens, size_t first, size_t end)
+struct span
+dml_token_span(const struct tokens *tokens, size_t first, size_t end)
 {
 	struct span s = { 0, 0 };
 
@@ -111,7 +110,7 @@ name_span(const struct tokens *tokens, size_t at)
 	i = skip_name_part(tokens, first);
 	while (i + 1 < tokens->n && tokens->t[i]->token == TOKEN(ASCII_46))
 		i = skip_name_part(tokens, i + 1);
-	return token_span(tokens, first, i);
+	return dml_token_span(tokens, first, i);
 }
 
 static void
@@ -134,13 +133,13 @@ set_clauses(struct dml *d, bool has_where, bool has_returning)
 	if (has_returning) {
 		size_t word = find_clause(d->tokens, TOKEN(RETURNING));
 
-		d->st->returning = token_span(d->tokens, word + 1, end);
+		d->st->returning = dml_token_span(d->tokens, word + 1, end);
 		end = word;
 	}
 	if (has_where) {
 		size_t word = find_clause(d->tokens, TOKEN(WHERE));
 
-		d->st->where = token_span(d->tokens, word + 1, end);
+		d->st->where = dml_token_span(d->tokens, word + 1, end);
 	}
 }
 
@@ -156,9 +155,8 @@ add_columns(struct dml *d, PgQuery__Node **targets, size_t n)
 			    targets[i]->res_target->name);
 }
 
-/* A literal that is not NULL, or a parameter, maybe cast. */
-static bool
-is_constant(const PgQuery__Node *n)
+bool
+dml_is_constant(const PgQuery__Node *n)
 {
 	while (n != NULL && n->node_case == NODE(TYPE_CAST))
 		n = n->type_cast->arg;
@@ -204,9 +202,9 @@ equal_column(const struct dml *d, const PgQuery__Node *n)
 	    e->name[0]->node_case != NODE(STRING) ||
 	    strcmp(e->name[0]->string->sval, "=") != 0)
 		return NULL;
-	if (is_constant(e->rexpr))
+	if (dml_is_constant(e->rexpr))
 		return target_column(d, e->lexpr);
-	if (is_constant(e->lexpr))
+	if (dml_is_constant(e->lexpr))
 		return target_column(d, e->rexpr);
 	return NULL;
 }
@@ -272,12 +270,14 @@ dml_insert(struct dml *d, const PgQuery__InsertStmt *s)
 	if (source != NULL && source->n_values_lists > 0 &&
 	    source->values_lists[0]->node_case == NODE(LIST))
 		st->n_values = source->values_lists[0]->list->n_items;
-	st->on_conflict = s->on_conflict_clause != NULL;
 	st->overriding_user =
 	    s->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE;
 	st->overriding = st->overriding_user ||
 			 s->override ==
 			     PG_QUERY__OVERRIDING_KIND__OVERRIDING_SYSTEM_VALUE;
+	if (s->on_conflict_clause != NULL &&
+	    !conflict_statement(d->arena, s, d->tokens, st))
+		d->failed = true;
 }
 
 static void

@@ -85,6 +85,26 @@ PGW_MUSTCHECK bool calls_statement(struct arena *a, const PgQuery__Node *stmt,
 PGW_MUSTCHECK bool dml_statement(struct arena *a, const PgQuery__Node *stmt,
     const struct tokens *tokens, struct analyzed_statement *st);
 
+/* 1 for what opens a bracket, -1 for what closes one. */
+int dml_bracket_step(PgQuery__Token token);
+
+/* A literal that is not NULL, or a parameter, maybe cast. */
+PGW_MUSTCHECK bool dml_is_constant(const PgQuery__Node *n);
+
+/* From token `first` to the one before `end`. */
+struct span dml_token_span(
+    const struct tokens *tokens, size_t first, size_t end);
+
+/* --- analyze_conflict.c --- */
+
+/*
+ * Sets the conflict fields, values and n_rows of an INSERT; st->target and
+ * n_values are set.  False: a limit.
+ */
+PGW_MUSTCHECK bool conflict_statement(struct arena *a,
+    const PgQuery__InsertStmt *s, const struct tokens *tokens,
+    struct analyzed_statement *st);
+
 /* --- analyze_keep.c --- */
 
 /* Sets keepable and literals, from the fields that are set before. */

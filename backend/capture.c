@@ -15,6 +15,7 @@
 #include "rowtext.h"
 #include "statement.h"
 #include "txn.h"
+#include "upsert.h"
 
 static bool
 in_list(const char *const *list, size_t n, const char *name)
@@ -106,8 +107,6 @@ text_refusal(
 		return st->modifying_cte ? "modifying_cte" : "with_clause";
 	if (!params_ok(st, values))
 		return "parameters";
-	if (st->on_conflict)
-		return "on_conflict";
 	if (st->from_or_using)
 		return "from_or_using";
 	if (st->where_current_of)
@@ -145,11 +144,20 @@ plan_end(const struct session *s, struct capture *c)
 	c->sync_sent = c->alone && !c->hold;
 }
 
+bool
+capture_finds_rows(const struct capture *c)
+{
+	if (c->whole || c->joined)
+		return false;
+	return c->stmt->kind != STMT_INSERT ||
+	       (c->upsert && upsert_finds_rows(c));
+}
+
 /* The pre-capture can fail where the statement would not, or otherwise. */
 static bool
 pre_may_fail(const struct session *s, const struct capture *c)
 {
-	return c->stmt->kind != STMT_INSERT &&
+	return capture_finds_rows(c) &&
 	       (!c->key_equality || c->in_utc ||
 		   (!c->autocommit && !read_write(s)));
 }
@@ -216,15 +224,34 @@ count(struct capture *c)
 static bool
 may_route(const struct capture *c, const char *reason)
 {
-	return c->stmt->kind == STMT_INSERT &&
+	return c->stmt->kind == STMT_INSERT && !c->stmt->on_conflict &&
 	       strcmp(reason, "partitioned_table") == 0 &&
 	       !c->stmt->reads_relations && !c->stmt->has_sublinks &&
 	       !c->table->rules && !c->table->deferred;
 }
 
+/*
+ * In a block of ours, where others that come between make it run again, or in
+ * the client's own.
+ */
+static const char *
+plan_upsert(struct session *s, struct capture *c, enum capture_effort effort)
+{
+	const char *reason = upsert_refusal(s, c);
+	bool block = effort != CAPTURE_PLAIN && may_block(c) &&
+		     statement_calls_read(s, c->stmt);
+
+	if (reason == NULL && !block &&
+	    (s->status != PQ_IN_BLOCK || may_suspend(c)))
+		reason = "on_conflict";
+	c->upsert = reason == NULL;
+	return reason;
+}
+
 /* The target alone, by the statement itself. */
 static const char *
-prepare_narrow(struct session *s, struct capture *c)
+prepare_narrow(
+    struct session *s, struct capture *c, enum capture_effort effort)
 {
 	const struct analyzed_statement *stmt = c->stmt;
 	const char *reason = text_refusal(stmt, &c->values);
@@ -244,6 +271,8 @@ prepare_narrow(struct session *s, struct capture *c)
 			  is_key_equality(c->table, stmt);
 	reason = table_refusal(c);
 	c->routed = reason != NULL && may_route(c, reason);
+	if (reason == NULL && stmt->on_conflict)
+		reason = plan_upsert(s, c, effort);
 	if (reason != NULL && !c->routed)
 		return reason;
 	count(c);
@@ -310,6 +339,7 @@ plan_whole(struct session *s, struct capture *c)
 		log_debug("capture_whole", "not read as a whole: %s", why);
 	c->whole = why == NULL && c->scope.n > 0 && make_images(s, c);
 	c->counted = c->counted && !c->whole;
+	c->upsert = c->upsert && !c->whole;
 	return c->whole;
 }
 
@@ -347,7 +377,9 @@ plan_block(struct session *s, struct capture *c, bool may_learn)
 		      !scope_trusts(s, c->table->oid);
 	if (c->learning)
 		watch(s, c);
-	if (c->learning || (c->stmt->kind != STMT_INSERT && !c->key_equality))
+	c->explains = c->upsert && may_learn;
+	if (c->learning || c->upsert ||
+	    (c->stmt->kind != STMT_INSERT && !c->key_equality))
 		take_block(c);
 }
 
@@ -371,10 +403,11 @@ capture_prepare(struct session *s, struct capture *c,
 	c->n_given = values->n;
 	c->n_own = 1;
 	plan_end(s, c);
-	reason = is_dml(stmt->kind) ? prepare_narrow(s, c)
+	reason = is_dml(stmt->kind) ? prepare_narrow(s, c, effort)
 				    : statement_unsupported(s, stmt, true);
-	extra = reason == NULL && !c->counted ? SCOPE_NOTHING
-					      : scope_extras(s, stmt);
+	extra = reason == NULL && !capture_asks_counters(c)
+		    ? SCOPE_NOTHING
+		    : scope_extras(s, stmt);
 	reads = reason == NULL &&
 		(stmt->reads_relations || stmt->has_sublinks ||
 		    extra != SCOPE_NOTHING);
@@ -555,6 +588,28 @@ is_ordered(const struct capture *c)
 					    : c->n_returned <= 1;
 }
 
+static void
+apply_upsert(struct session *s, const struct capture *c, uint32_t statement)
+{
+	size_t n = 0;
+	struct rowenc_row *left = upsert_left(s, c, &n);
+
+	switch (upsert_judge(c)) {
+	case UPSERT_EXPLAINED:
+		break;
+	case UPSERT_MOVED:
+		txn_degrade(s->txn, CAPTURE_RACE, "row_count");
+		break;
+	case UPSERT_UNEXPLAINED:
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "on_conflict");
+		break;
+	}
+	if (left == NULL)
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	txn_apply(
+	    s->txn, c->table, statement, c->pre, c->n_pre, left, n, true);
+}
+
 /* The target's own rows, found and left. */
 static void
 apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
@@ -656,6 +711,8 @@ capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 	counters_note(s, c->table->oid);
 	if (c->routed)
 		apply_routed(s, c, statement);
+	else if (c->upsert)
+		apply_upsert(s, c, statement);
 	else
 		apply_narrow(s, c, statement);
 }

@@ -123,6 +123,14 @@ struct capture {
 	 * its rows are among the asides.
 	 */
 	bool routed;
+	/*
+	 * INSERT ... ON CONFLICT: the rows that it can meet are found before
+	 * (upsert.h).  explains: what that does not show may be tried as a whole;
+	 * moved: others came between, it is to run again.
+	 */
+	bool upsert;
+	bool explains;
+	bool moved;
 	/* The target has triggers: other rows that they changed are to be known. */
 	bool counted;
 	struct counters before, after;
@@ -148,6 +156,13 @@ struct capture {
 	struct exchange_error why;
 	struct facts facts;	/* autocommit only */
 };
+
+/* The counters are asked before and after it. */
+static inline bool
+capture_asks_counters(const struct capture *c)
+{
+	return c->counted || c->upsert;
+}
 
 /* The statement runs as the client wrote it. */
 static inline bool

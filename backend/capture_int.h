@@ -13,6 +13,9 @@
 /* "UPDATE 3": what the server says it did. */
 size_t capture_tag_rows(const struct capture *c);
 
+/* The target's rows that it can touch are read before it. */
+bool capture_finds_rows(const struct capture *c);
+
 /* --- capture_put.c --- */
 
 /* The client wants all its columns in binary form; ours is text all the same.

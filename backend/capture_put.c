@@ -31,6 +31,7 @@
 #include "log.h"
 #include "rowtext.h"
 #include "txn.h"
+#include "upsert.h"
 #include "watch.h"
 
 /* pg_type.oid of text. */
@@ -60,6 +61,8 @@ mark_where(const struct capture *c, bool *used)
 	const struct analyzed_statement *st = c->stmt;
 	size_t n = c->n_given;
 
+	if (c->upsert)
+		upsert_mark_params(c, used);
 	for (size_t i = 0; i < st->n_where_params; i++)
 		used[st->where_params[i] - 1] = true;
 	for (size_t i = 0; c->joined && i < st->n_literals; i++)
@@ -110,14 +113,19 @@ capture_put_select(
 	buf_put(sql, c->text + st->target.at, st->target.len);
 	buf_put_str(sql, " AS ");
 	catalog_quote(sql, st->target_ref);
-	if (st->where.len > 0) {
+	if (c->upsert) {
+		buf_put_str(sql, " WHERE ");
+		upsert_put_where(sql, c);
+	} else if (st->where.len > 0) {
 		buf_put_str(sql, " WHERE ");
 		joined_put_text(sql, c, st->where);
 	}
-	if (!lock)
+	/* DO NOTHING locks none. */
+	if (!lock || (c->upsert && !st->conflict_update))
 		return;
 	/* Behind a newline: the predicate may end in a comment. */
-	buf_put_str(sql, st->kind == STMT_DELETE || c->key_changes
+	buf_put_str(sql, st->kind == STMT_DELETE ||
+				 (c->key_changes && !c->upsert)
 			     ? "\nFOR UPDATE OF "
 			     : "\nFOR NO KEY UPDATE OF ");
 	catalog_quote(sql, st->target_ref);
@@ -131,7 +139,8 @@ put_select(struct session *s, struct capture *c, bool lock)
 
 	capture_put_select(&sql, c, lock, "");
 	buf_put_u8(&sql, 0);
-	if (c->values.n > 0 && (c->joined || st->n_where_params > 0))
+	if (c->values.n > 0 &&
+	    (c->joined || c->upsert || st->n_where_params > 0))
 		put_where_bound(s, c, (const char *)sql.data,
 		    c->joined || (lock && c->sure && c->key_equality));
 	else
@@ -384,18 +393,18 @@ put_before(struct session *s, struct capture *c)
 	}
 	for (size_t i = 0; i < c->n_images; i++)
 		put_image(s, &c->images[i]);
-	if (!c->whole && !c->joined && c->stmt->kind != STMT_INSERT)
+	if (capture_finds_rows(c))
 		put_select(s, c, !c->own_block);
 	if (c->savepoint)
 		exchange_put(s, "RELEASE SAVEPOINT pgwitness", NULL, 0);
-	if (c->counted)
+	if (capture_asks_counters(c))
 		counters_put(s, c->table->oid);
 }
 
 static void
 put_after(struct session *s, struct capture *c)
 {
-	if (c->counted)
+	if (capture_asks_counters(c))
 		counters_put(s, c->table->oid);
 	if (c->stmt->kind == STMT_DELETE && !c->whole)
 		put_select(s, c, false);

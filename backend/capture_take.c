@@ -17,6 +17,7 @@
 #include "rowtext.h"
 #include "strip.h"
 #include "txn.h"
+#include "upsert.h"
 #include "watch.h"
 
 struct reading {
@@ -307,13 +308,12 @@ read_before(struct session *s, struct capture *c)
 		end = read_visit(s, c);
 	if (end == EXCHANGE_DONE)
 		end = read_images(s, c, false);
-	if (end == EXCHANGE_DONE && !c->whole && !c->joined &&
-	    c->stmt->kind != STMT_INSERT)
+	if (end == EXCHANGE_DONE && capture_finds_rows(c))
 		end = exchange_read(s, select_row, &r, &c->why, &c->error);
 	kept_answered(s, c->kept_pre, end == EXCHANGE_DONE);
 	if (end == EXCHANGE_DONE && c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
-	if (end == EXCHANGE_DONE && c->counted)
+	if (end == EXCHANGE_DONE && capture_asks_counters(c))
 		end = counters_read(s, &c->before, &c->why, &c->error);
 	return end;
 }
@@ -349,6 +349,19 @@ read_asides(struct session *s, struct capture *c)
 	return facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 }
 
+/* In a block of ours it can run again. */
+static void
+judge_upsert(struct session *s, struct capture *c)
+{
+	enum upsert_end end = upsert_judge(c);
+
+	c->moved = end == UPSERT_MOVED;
+	if (end != UPSERT_UNEXPLAINED || !c->explains)
+		return;
+	scope_note(s, c->stmt, c->table->schema, c->table->name, true);
+	c->check.wider = true;
+}
+
 static enum exchange_end
 read_after(struct session *s, struct capture *c)
 {
@@ -357,7 +370,7 @@ read_after(struct session *s, struct capture *c)
 
 	c->returned = c->post;
 	c->n_returned = c->n_post;
-	if (c->counted)
+	if (capture_asks_counters(c))
 		end = counters_read(s, &c->after, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->stmt->kind == STMT_DELETE && !c->whole) {
 		/* RETURNING gave what was deleted */
@@ -381,6 +394,8 @@ read_after(struct session *s, struct capture *c)
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->counted && !c->suspended)
 		end = read_asides(s, c);
+	if (end == EXCHANGE_DONE && c->upsert && c->own_block)
+		judge_upsert(s, c);
 	if (end == EXCHANGE_DONE && c->joined && c->parses)
 		joined_note(s, c);
 	else if (end == EXCHANGE_DONE && c->joined && c->hold)
@@ -426,6 +441,13 @@ undo_savepoint(struct session *s, const struct capture *c)
 	return CAPTURE_STATEMENT_ERROR;
 }
 
+/* A row that is gone since makes no INSERT fail. */
+static bool
+is_of_lock(const struct capture *c)
+{
+	return c->upsert && strcmp(c->why.sqlstate, "40001") == 0;
+}
+
 /* Nothing but what is the proxy's own would be undone. */
 static bool
 may_undo(const struct capture *c, enum step step)
@@ -450,7 +472,7 @@ after_error(struct session *s, struct capture *c, enum step step)
 	bool again = c->alone && c->hold && !c->forwarded &&
 		     (c->bind == NULL || c->bind->first) && may_go_on_again(c);
 	bool back = !c->autocommit && step == BEFORE && c->savepoint &&
-		    !meant_for_client(c);
+		    (!meant_for_client(c) || is_of_lock(c));
 	bool own_sync = !capture_syncs(c) &&
 			(c->bind == NULL || undo || back || again);
 
@@ -493,7 +515,9 @@ after_block(
 		what = CAPTURE_STATEMENT_ERROR;
 	} else if (c->error.len == 0) {
 		/* we did not want it any more */
-		what = c->check.wider ? CAPTURE_WIDER : CAPTURE_LESS;
+		what = c->moved && !c->serializable ? CAPTURE_SERIALIZATION
+		       : c->check.wider ? CAPTURE_WIDER
+					: CAPTURE_LESS;
 	} else if (may_go_on_again(c)) {
 		what = CAPTURE_SERIALIZATION;
 	} else if (meant_for_client(c) ||
@@ -549,7 +573,7 @@ capture_take(struct session *s, struct capture *c, int64_t *timeout_ms)
 	if (end == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	if (c->own_block && (end == EXCHANGE_ERROR || c->serializable ||
-				c->too_long || c->check.wider))
+				c->too_long || c->check.wider || c->moved))
 		return after_block(s, c, step, timeout_ms);
 	if (end == EXCHANGE_ERROR)
 		return after_error(s, c, step);

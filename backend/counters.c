@@ -188,6 +188,21 @@ counters_are_own(const struct counters *before, const struct counters *after,
 }
 
 bool
+counters_upserted(const struct counters *before, const struct counters *after,
+    uint32_t oid, size_t *inserted, size_t *updated)
+{
+	struct counter c = change_of(
+	    counter_of(before, oid), counter_of(after, oid));
+
+	if (!before->known || !after->known || c.deleted < 0 ||
+	    c.inserted < c.deleted || c.updated < 0)
+		return false;
+	*inserted = (size_t)(c.inserted - c.deleted);
+	*updated = (size_t)c.updated;
+	return true;
+}
+
+bool
 counters_changed(const struct counters *before, const struct counters *after,
     uint32_t oid)
 {

@@ -49,6 +49,14 @@ PGW_MUSTCHECK bool counters_are_own(const struct counters *before,
 	const struct counters *after, uint32_t oid, enum stmt_kind kind,
 	size_t n);
 
+/*
+ * How many rows of it were inserted and updated, but for what was inserted and
+ * taken back, as others were faster.  False: that is not known, or not all.
+ */
+PGW_MUSTCHECK bool counters_upserted(const struct counters *before,
+	const struct counters *after, uint32_t oid, size_t *inserted,
+	size_t *updated);
+
 /* It was changed between both. */
 PGW_MUSTCHECK bool counters_changed(const struct counters *before,
 	const struct counters *after, uint32_t oid);

@@ -41,6 +41,11 @@ check_statement(const struct analyzed_statement *st, size_t len)
 	check_inside(st->returning, st->text);
 	must(st->splice == 0 || (st->splice >= st->text.at &&
 				    st->splice <= st->text.at + st->text.len));
+	for (size_t i = 0;
+	     st->values != NULL && i < st->n_rows * st->n_values; i++) {
+		check_span(st->values[i].text, len);
+		check_inside(st->values[i].text, st->text);
+	}
 	must(st->type != NULL);
 	for (size_t i = 0; i < st->n_relations; i++)
 		must(st->relations[i].name != NULL);

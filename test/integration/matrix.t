@@ -40,6 +40,10 @@ my $nokey = q{create table nk (a int, b text);
 my $inherit = q{create table base (id int primary key, v text);
 	create table derived (extra text) inherits (base);
 	insert into base values (1, 'b'); insert into derived values (2, 'd', 'e');};
+my $large = q{create table big (id int primary key, mail text unique, v text,
+	n int default 0);
+	insert into big select i, 'm' || i, repeat('x', 200), i % 5 from
+	generate_series(1, 3000) i;};
 
 # name, set-up, statements, options: set-up is done on the server; {s} is the
 # case's schema, which is first in the search_path.  only: one protocol; ddl:
@@ -104,6 +108,51 @@ my @cases = (
 		. 'conflict do nothing']],
 	['ON CONFLICT DO UPDATE', $t, ["insert into t values (2, 'c'), (92, 'd') "
 		. 'on conflict (id) do update set v = excluded.v']],
+	['ON CONFLICT, large', $large, [["insert into big values (\$1, 'm2', 'c'), "
+		. "(9001, 'm9001', \$2) on conflict (id) do update set v = "
+		. 'big.v || excluded.v, n = excluded.n returning id, n', 2, 'd'],
+		"insert into big as b (mail, v, id) values ('p', 'q', -7) on conflict "
+		. '(id) do update set v = b.mail']],
+	['ON CONFLICT, large, DO NOTHING', $large, ["insert into big values (2, "
+		. "'a', 'b'), (9001, 'c', 'd') on conflict do nothing", 'insert into '
+		. "big values (3) on conflict do nothing", "insert into big values (4, "
+		. "'e'), (9002, null) on conflict (id) do nothing returning *"]],
+	['ON CONFLICT, large, other key', $large, ["insert into big values (-1, "
+		. "'m5', 'x'), (-2, 'm', 'y') on conflict (mail) do update set v = "
+		. "excluded.v, mail = upper(excluded.mail)"]],
+	['ON CONFLICT, large, WHERE', $large, ["insert into big values (2, 'a', "
+		. "'b'), (9001, 'c', 'd'), (3, 'e', 'f') on conflict (id) do update "
+		. 'set v = excluded.v where big.n > 2']],
+	['ON CONFLICT, large, in a block', $large, ['begin', "insert into big "
+		. "values (2, 'm2', 'c'), (9001, 'm9001', 'd') on conflict (id) do "
+		. "update set v = excluded.v", "insert into big values (9001, 'x', "
+		. "'y'), (3, 'z', null) on conflict (id) do update set v = excluded.v, n = "
+		. "big.n + 1", "insert into big values (9001) on conflict do nothing",
+		"update big set v = 'u' where id = 9001", 'commit']],
+	['ON CONFLICT, large, sequence', 'create table d (id serial primary key, '
+		. 'mail text unique, v text); insert into d (mail, v) select i, '
+		. "repeat('x', 200) from generate_series(1, 3000) i", ["insert into d "
+		. "(mail, v) values ('5', 'new'), ('x', 'y') on conflict (mail) do "
+		. 'update set v = excluded.v']],
+	['ON CONFLICT, large, twice in VALUES', $large, ["insert into big values "
+		. "(9001, 'm9001'), (9001, 'm9001') on conflict (id) do nothing"]],
+	['ON CONFLICT, large, any key', $large, ["insert into big values (9001, "
+		. "'m9'), (9002, 'm9002') on conflict do nothing"]],
+	['ON CONFLICT, large, rounded value', $large, ["insert into big values "
+		. "(2.7, 'a') on conflict (id) do update set v = 'r'"]],
+	['ON CONFLICT, large, key changed', $large, ["insert into big values "
+		. "(2, 'a') on conflict (id) do update set id = -big.id"]],
+	['ON CONFLICT, large, constraint', $large, ["insert into big values "
+		. "(2, 'a') on conflict on constraint big_pkey do update set v = 'x'"]],
+	['ON CONFLICT, large, computed key', $large, ["insert into big values "
+		. "(1 + 1, 'a') on conflict (id) do update set v = 'x'"]],
+	['ON CONFLICT, large, SELECT', $large, ["insert into big select 2 "
+		. "on conflict (id) do update set v = 'x'"]],
+	['ON CONFLICT, large, that fails', $large, ["insert into big values (2, "
+		. "'m3') on conflict (id) do update set mail = 'm3'", 'insert into '
+		. "big values ('2x') on conflict do nothing", 'insert into big values '
+		. '(2), (2) on conflict (id) do update set n = 1', 'insert into big '
+		. 'values (2) on conflict (v) do nothing']],
 	['no key, INSERT', $nokey, ["insert into nk values (1, 'x'), (9, 'q')"]],
 	['no key, UPDATE', $nokey, ["update nk set b = 'z' where a = 1"]],
 	['no key, DELETE of one of two', $nokey, ['delete from nk where ctid = '

@@ -40,6 +40,13 @@ my %work = (
 		. "insert into pool values (:id::bigint, :h, 2, 't');\nend;\n",
 	'range returning' => "${g}update pool set v = v || '.' where id between "
 		. ":g * 8 and :g * 8 + 9 and length(v) < 40 returning id;\n",
+	'upsert' => "\\set id random(1, 90)\n\\set next :id + 1\ninsert into pool "
+		. "values (:id, :id % 8, 0, 'u'), (:next, 3, 0, null) on conflict (id) "
+		. "do update set n = pool.n + 1, v = excluded.v where pool.n < 40;\n",
+	'upsert in a block' => "\\set id random(1, 90)\n\\set next :id + 1\nbegin;\n"
+		. "insert into pool values (:id, 1, 0, 'w') on conflict do nothing;\n"
+		. "insert into pool values (:next, 2, 0) on conflict (id) do update "
+		. "set n = pool.n + 1;\nend;\n",
 	'key' => "\\set id random(1, 80)\nupdate pool set n = n + 1 where id = :id;\n",
 );
 # Of so many transactions in all: share of each.

@@ -137,6 +137,31 @@ show_copy(struct buf *b, const struct analyzed_copy *c)
 	    b, " force_not_null=", c->force_not_null, c->n_force_not_null);
 }
 
+/* A constant in square brackets, what is computed in round ones. */
+static void
+show_conflict(
+    struct buf *b, const char *text, const struct analyzed_statement *st)
+{
+	show_names(
+	    b, " conflict=", st->conflict_columns, st->n_conflict_columns);
+	show_names(b, " sets=", st->conflict_sets, st->n_conflict_sets);
+	for (size_t i = 0; st->values != NULL && i < st->n_rows * st->n_values;
+	     i++) {
+		const struct analyzed_value *v = &st->values[i];
+
+		buf_put_str(b, i == 0		      ? " rows="
+			       : i % st->n_values == 0 ? ";"
+						       : "");
+		buf_printf(b, "%c%.*s%c", v->constant ? '[' : '(',
+		    (int)v->text.len, text + v->text.at,
+		    v->constant ? ']' : ')');
+		if (v->param != 0)
+			buf_printf(b, "%u", v->param);
+	}
+	show_flag(b, st->conflict_update, "do_update");
+	show_flag(b, st->conflict_plain, "plain");
+}
+
 static void
 show_statement(struct buf *b, const char *text, size_t len,
     const struct analyzed_statement *st)
@@ -156,6 +181,7 @@ show_statement(struct buf *b, const char *text, size_t len,
 	show_names(b, " eq=", st->equal_columns, st->n_equal_columns);
 	show_span(b, "returning", text, len, st->returning);
 	show_functions(b, st);
+	show_conflict(b, text, st);
 	if (st->set_name != NULL)
 		buf_printf(b, " set=%s", st->set_name);
 	if (st->prepared != NULL)
@@ -198,6 +224,10 @@ show_offsets(struct buf *b, const struct analysis *an)
 		    st->text.at, st->text.len, st->target.at, st->target.len,
 		    st->where.at, st->where.len, st->returning.at,
 		    st->returning.len, st->splice);
+		for (size_t k = 0;
+		     st->values != NULL && k < st->n_rows * st->n_values; k++)
+			buf_printf(b, " %zu+%zu", st->values[k].text.at,
+			    st->values[k].text.len);
 	}
 	buf_put_u8(b, 0);
 }

@@ -1,0 +1,246 @@
+/*
+ * upsert.c: INSERT ... VALUES ... ON CONFLICT of one table.
+ *
+ * Why the images are exact.  What came back is what the statement left.  A row
+ * of VALUES that did not come back met one that it left as it was (DO NOTHING,
+ * or DO UPDATE WHERE); the columns that conflict are unique, so a row that was
+ * found and did not come back explains at least one of those, and if there are
+ * as many of both, each.  Rows that came back and were found before were
+ * updated, as the server's counters say, too: so nothing was updated that was
+ * not found.  What was found is what was overwritten: in a block of ours (of
+ * REPEATABLE READ) the server refuses to update what the snapshot does not
+ * show, in the client's own the rows are locked when they are read.
+ *
+ * A value that means another one in its column than beside it ('5 ' in an
+ * integer, 5.5) finds no row: then the statement is not explained.
+ *
+ * SPDX-License-Identifier: PostgreSQL
+ */
+#include "upsert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "block.h"
+#include "capture_int.h"
+#include "counters.h"
+#include "log.h"
+#include "txn.h"
+
+static const char refused[] = "on_conflict";
+
+/* --- which columns --- */
+
+/* The columns by which rows are found: those of its conflict target, or of the
+ * primary key. */
+static size_t
+n_keys(const struct capture *c)
+{
+	return c->stmt->n_conflict_columns > 0 ? c->stmt->n_conflict_columns
+					       : c->table->shape.n_key;
+}
+
+static const char *
+key_column(const struct capture *c, size_t i)
+{
+	const struct rowenc_shape *sh = &c->table->shape;
+
+	return c->stmt->n_conflict_columns > 0
+		   ? c->stmt->conflict_columns[i]
+		   : sh->columns[sh->key[i]].name;
+}
+
+/* Where in a row of VALUES the column's value is; n_values: nowhere. */
+static size_t
+place_of(const struct capture *c, const char *column)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const struct rowenc_shape *sh = &c->table->shape;
+	size_t n = st->n_columns > 0 ? st->n_columns : sh->n_columns;
+
+	for (size_t i = 0; i < n && i < st->n_values; i++)
+		if (strcmp(st->n_columns > 0 ? st->columns[i]
+					     : sh->columns[i].name,
+			column) == 0)
+			return i;
+	return st->n_values;
+}
+
+/* The value of the i-th of those columns in that row; NULL: it is not given. */
+static const struct analyzed_value *
+key_value(const struct capture *c, size_t row, size_t i)
+{
+	const struct analyzed_statement *st = c->stmt;
+	size_t place = place_of(c, key_column(c, i));
+	const struct analyzed_value *v;
+
+	if (place == st->n_values || st->values == NULL)
+		return NULL;
+	v = &st->values[row * st->n_values + place];
+	return v->constant ? v : NULL;
+}
+
+bool
+upsert_finds_rows(const struct capture *c)
+{
+	for (size_t row = 0; row < c->stmt->n_rows; row++)
+		for (size_t i = 0; i < n_keys(c); i++)
+			if (key_value(c, row, i) == NULL)
+				return false;
+	return true;
+}
+
+static bool
+is_in(const char *const *list, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(list[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* DO UPDATE moves no row to another key, and nothing follows from it. */
+static bool
+updates_in_place(const struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const struct rowenc_shape *sh = &c->table->shape;
+
+	for (unsigned i = 0; i < sh->n_columns; i++)
+		if ((sh->columns[i].key != 0 || c->table->columns[i].cascades) &&
+		    (sh->columns[i].generated != 0 ||
+			is_in(st->conflict_sets, st->n_conflict_sets,
+			    sh->columns[i].name)))
+			return false;
+	return true;
+}
+
+const char *
+upsert_refusal(struct session *s, const struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+	const struct catalog_table *t = c->table;
+
+	if (!st->insert_values || st->values == NULL || !st->conflict_plain ||
+	    t->shape.n_key == 0 || t->triggers || t->user_code)
+		return refused;
+	if (st->conflict_update &&
+	    (!updates_in_place(c) || !upsert_finds_rows(c)))
+		return refused;
+	/* Looking for rows would make other SERIALIZABLE ones fail. */
+	return s->status == PQ_IN_BLOCK && block_is_serializable(s) ? refused
+								    : NULL;
+}
+
+/* --- before --- */
+
+void
+upsert_put_where(struct buf *sql, const struct capture *c)
+{
+	for (size_t row = 0; row < c->stmt->n_rows; row++) {
+		buf_put_str(sql, row == 0 ? "(" : "\n) OR (");
+		for (size_t i = 0; i < n_keys(c); i++) {
+			const struct span *v = &key_value(c, row, i)->text;
+
+			if (i > 0)
+				buf_put_str(sql, "\nAND ");
+			catalog_put_name(
+			    sql, c->stmt->target_ref, key_column(c, i));
+			buf_put_str(sql, " OPERATOR(pg_catalog.=) (");
+			buf_put(sql, c->text + v->at, v->len);
+			buf_put_str(sql, "\n)");
+		}
+	}
+	buf_put_str(sql, ")");
+}
+
+void
+upsert_mark_params(const struct capture *c, bool *used)
+{
+	for (size_t row = 0; row < c->stmt->n_rows; row++)
+		for (size_t i = 0; i < n_keys(c); i++) {
+			uint16_t param = key_value(c, row, i)->param;
+
+			if (param != 0 && param <= c->values.n)
+				used[param - 1] = true;
+		}
+}
+
+/* --- after --- */
+
+static int
+compare_ids(const void *pa, const void *pb)
+{
+	const struct rowenc_row *a = *(const struct rowenc_row *const *)pa;
+	const struct rowenc_row *b = *(const struct rowenc_row *const *)pb;
+	size_t n = a->id_len < b->id_len ? a->id_len : b->id_len;
+	int c = n > 0 ? memcmp(a->id, b->id, n) : 0;
+
+	return c != 0 ? c : (a->id_len > b->id_len) - (a->id_len < b->id_len);
+}
+
+/* The returned rows by their keys. */
+static const struct rowenc_row **
+returned_by_id(const struct capture *c)
+{
+	const struct rowenc_row **by_id = calloc(
+	    c->n_returned + 1, sizeof(const struct rowenc_row *));
+
+	if (by_id == NULL)
+		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < c->n_returned; i++)
+		by_id[i] = &c->returned[i];
+	qsort(by_id, c->n_returned, sizeof(const struct rowenc_row *),
+	    compare_ids);
+	return by_id;
+}
+
+static bool
+came_back(const struct rowenc_row *const *by_id, const struct capture *c,
+    const struct rowenc_row *row)
+{
+	return bsearch(&row, by_id, c->n_returned,
+		   sizeof(const struct rowenc_row *), compare_ids) != NULL;
+}
+
+enum upsert_end
+upsert_judge(const struct capture *c)
+{
+	const struct rowenc_row **by_id = returned_by_id(c);
+	size_t rows = c->stmt->n_rows, found = 0, inserted, updated;
+
+	for (size_t i = 0; i < c->n_pre; i++)
+		found += came_back(by_id, c, &c->pre[i]);
+	free(by_id);
+	if (c->n_returned > rows || capture_tag_rows(c) != c->n_returned ||
+	    !counters_upserted(&c->before, &c->after, c->table->oid, &inserted,
+		&updated) ||
+	    inserted + updated != c->n_returned)
+		return UPSERT_UNEXPLAINED;
+	/* Found, but gone by then, so that one was inserted in its place. */
+	if (updated < found)
+		return UPSERT_MOVED;
+	/* In a block of ours the server would have refused it: it is one that
+	 * was not looked for. */
+	if (updated > found)
+		return c->own_block ? UPSERT_UNEXPLAINED : UPSERT_MOVED;
+	return rows - c->n_returned == c->n_pre - found ? UPSERT_EXPLAINED
+							: UPSERT_UNEXPLAINED;
+}
+
+struct rowenc_row *
+upsert_left(struct session *s, const struct capture *c, size_t *n)
+{
+	struct rowenc_row *left = arena_alloc(s->txn->arena,
+	    (c->n_pre + c->n_returned + 1) * sizeof(*left));
+	const struct rowenc_row **by_id = returned_by_id(c);
+
+	*n = 0;
+	for (size_t i = 0; left != NULL && i < c->n_returned; i++)
+		left[(*n)++] = c->returned[i];
+	for (size_t i = 0; left != NULL && i < c->n_pre; i++)
+		if (!came_back(by_id, c, &c->pre[i]))
+			left[(*n)++] = c->pre[i];
+	free(by_id);
+	return left;
+}
