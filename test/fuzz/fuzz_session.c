@@ -35,7 +35,10 @@ static const char *const texts[] = { "UPDATE t SET v = 'w' WHERE id = 1",
 /* By greater bytes, so that the inputs that there were keep their meaning. */
 static const char *const more_texts[] = { "UPDATE u SET v = 'w' WHERE id = 1",
 	"INSERT INTO u VALUES (1, 'x')", "DELETE FROM u",
-	"UPDATE t SET v = u.v FROM u" };
+	"UPDATE t SET v = u.v FROM u",
+	"INSERT INTO t VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET v = 'y'",
+	"INSERT INTO t VALUES (1, 'x'), ($1, 'y') ON CONFLICT DO NOTHING" };
+#define N_MORE (sizeof(more_texts) / sizeof(*more_texts))
 static const char *const names[] = { "", "a", "b", "pgwitness" };
 
 /* How many messages of a type went to the server's side or came from it. */
@@ -80,7 +83,8 @@ a_text(struct play *p)
 	size_t i = byte % (sizeof(texts) / sizeof(*texts));
 
 	if (byte >= 192)
-		return more_texts[byte % 4u];
+		return more_texts[byte < 224 ? byte % 4u
+					     : 4 + byte % (N_MORE - 4u)];
 	p->copies = p->copies || i == 7;
 	return texts[i];
 }
