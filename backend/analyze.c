@@ -15,7 +15,7 @@
 
 #include "analyze_cache.h"
 #include "analyze_int.h"
-#include "log.h"
+#include "mem.h"
 #include "shape.h"
 
 /*
@@ -49,10 +49,8 @@ struct parse {
 struct analyzer *
 analyzer_new(size_t max_parse_bytes)
 {
-	struct analyzer *a = calloc(1, sizeof(*a));
+	struct analyzer *a = mem_zalloc(1, sizeof(*a));
 
-	if (a == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	nest_raise_stack();
 	a->max_parse_bytes = max_parse_bytes;
 	a->arena = arena_new(ARENA_BYTES);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "analyze_cache.h"
-#include "log.h"
+#include "mem.h"
 
 #define WAYS 4
 #define SETS (ANALYZE_CACHE_ENTRIES / WAYS)
@@ -48,10 +48,8 @@ struct pack {
 struct analyze_cache *
 analyze_cache_new(void)
 {
-	struct analyze_cache *c = calloc(1, sizeof(*c));
+	struct analyze_cache *c = mem_zalloc(1, sizeof(*c));
 
-	if (c == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	return c;
 }
 

@@ -20,6 +20,7 @@
 #include "ioutil.h"
 #include "libpq.h"
 #include "log.h"
+#include "mem.h"
 #include "pipeline.h"
 #include "portal.h"
 #include "procsig.h"
@@ -144,9 +145,7 @@ peer_address(int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	}
-	copy = strdup(host);
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	copy = mem_strdup(host);
 	return copy;
 }
 

@@ -12,6 +12,7 @@
 #include "capture_int.h"
 #include "inputs.h"
 #include "log.h"
+#include "mem.h"
 #include "rowtext.h"
 #include "statement.h"
 #include "txn.h"
@@ -649,12 +650,10 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 static void
 note_code(struct session *s, const struct capture *c)
 {
-	const struct catalog_table **whole = calloc(
+	const struct catalog_table **whole = mem_zalloc(
 	    c->n_images + 1, sizeof(const struct catalog_table *));
 	bool code = c->counted || c->scope.rewritten;
 
-	if (whole == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	for (size_t i = 0; i < c->n_images; i++) {
 		whole[i] = c->images[i].table;
 		code = code ||

@@ -29,6 +29,7 @@
 #include "exchange.h"
 #include "joined.h"
 #include "log.h"
+#include "mem.h"
 #include "rowtext.h"
 #include "txn.h"
 #include "upsert.h"
@@ -80,12 +81,10 @@ static void
 put_where_bound(
     struct session *s, struct capture *c, const char *sql, bool keep)
 {
-	struct record_param *params = calloc(
+	struct record_param *params = mem_zalloc(
 	    c->values.n + 1, sizeof(*params));
-	bool *used = calloc(c->values.n + 1, sizeof(*used));
+	bool *used = mem_zalloc(c->values.n + 1, sizeof(*used));
 
-	if (params == NULL || used == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	mark_where(c, used);
 	for (size_t i = 0; i < c->values.n; i++)
 		if (used[i])
@@ -354,13 +353,11 @@ put_image(struct session *s, const struct capture_image *m)
 void
 capture_put_facts(struct session *s, const struct capture *c)
 {
-	const struct catalog_table **tables = calloc(
+	const struct catalog_table **tables = mem_zalloc(
 	    c->n_images + c->asides.n + 1,
 	    sizeof(const struct catalog_table *));
 	size_t n = 0;
 
-	if (tables == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	for (size_t i = 0; i < c->n_images; i++)
 		tables[n++] = c->images[i].table;
 	for (size_t i = 0; i < c->asides.n; i++)

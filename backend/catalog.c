@@ -10,7 +10,6 @@
 #include "catalog.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
@@ -18,6 +17,7 @@
 #include "definition_sql.h"
 #include "exchange.h"
 #include "log.h"
+#include "mem.h"
 #include "sensitivity.h"
 #include "share.h"
 #include "shcache.h"
@@ -201,10 +201,8 @@ struct catalog {
 struct catalog *
 catalog_new(size_t max_parse_bytes)
 {
-	struct catalog *c = calloc(1, sizeof(*c));
+	struct catalog *c = mem_zalloc(1, sizeof(*c));
 
-	if (c == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	c->arena = arena_new(0);
 	c->analyzer = analyzer_new(max_parse_bytes);
 	return c;

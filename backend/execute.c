@@ -16,7 +16,7 @@
 #include "argument.h"
 #include "dml.h"
 #include "exchange.h"
-#include "log.h"
+#include "mem.h"
 #include "statement.h"
 
 static const char look_up[] = "SELECT p.statement, p.from_sql,"
@@ -81,9 +81,7 @@ take_arguments(
 {
 	bool ok = true;
 
-	e->params = calloc(st->n_arguments + 1, sizeof(*e->params));
-	if (e->params == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	e->params = mem_zalloc(st->n_arguments + 1, sizeof(*e->params));
 	e->values.params = e->params;
 	for (size_t i = 0; ok && i < st->n_arguments; i++)
 		ok = take_argument(e, &st->arguments[i], &types);

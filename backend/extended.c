@@ -20,6 +20,7 @@
 #include "exchange.h"
 #include "execute.h"
 #include "log.h"
+#include "mem.h"
 #include "pipeline.h"
 #include "portal.h"
 #include "prepared.h"
@@ -298,13 +299,11 @@ capture_portal(struct session *s, const struct message *m, const char *name,
 	const struct portal *portal = portals_portal(s->portals, name);
 	struct prepared *p = portal->prepared;
 	size_t max = portal->bind.len / 4;
-	struct record_param *params = calloc(max + 1, sizeof(*params));
+	struct record_param *params = mem_zalloc(max + 1, sizeof(*params));
 	struct capture_bind b = { .max_rows = max_rows };
 	struct capture_values v = { 0 };
 	enum extended_answer answer;
 
-	if (params == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	b.check = portal->bound_at != s->executions;
 	b.statement = d->values.prepared == NULL ? p->serial : 0;
 	b.first = s->batch_executions == 0 && portals_count(s->portals) == 1;

@@ -10,6 +10,7 @@
 
 #include "catalog.h"
 #include "log.h"
+#include "mem.h"
 #include "strip.h"
 #include "txn.h"
 
@@ -24,10 +25,8 @@ struct pipeline {
 struct pipeline *
 pipeline_new(void)
 {
-	struct pipeline *p = calloc(1, sizeof(*p));
+	struct pipeline *p = mem_zalloc(1, sizeof(*p));
 
-	if (p == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	return p;
 }
 
@@ -62,10 +61,8 @@ static void
 grow(struct pipeline *p)
 {
 	size_t cap = p->cap == 0 ? 32 : p->cap * 2;
-	struct pipeline_entry *ring = calloc(cap, sizeof(*ring));
+	struct pipeline_entry *ring = mem_zalloc(cap, sizeof(*ring));
 
-	if (ring == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	for (size_t i = 0; i < p->n; i++)
 		ring[i] = *at(p, i);
 	free(p->ring);

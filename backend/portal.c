@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "mem.h"
 
 #define BUCKETS 64
 
@@ -30,27 +30,19 @@ struct portals {
 	size_t n[2]; /* named structs, hidden ones too */
 };
 
-static void *
-checked(void *p)
-{
-	if (p == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return p;
-}
-
 struct portals *
 portals_new(void)
 {
-	return checked(calloc(1, sizeof(struct portals)));
+	return mem_zalloc(1, sizeof(struct portals));
 }
 
 struct prepared *
 prepared_new(const char *sql, size_t len)
 {
-	struct prepared *p = checked(calloc(1, sizeof(*p)));
+	struct prepared *p = mem_zalloc(1, sizeof(*p));
 
 	p->refs = 1;
-	p->sql = checked(malloc(len + 1));
+	p->sql = mem_zalloc(1, len + 1);
 	memcpy(p->sql, sql, len);
 	p->sql[len] = '\0';
 	p->len = len;
@@ -70,7 +62,7 @@ prepared_release(struct prepared *p)
 struct portal *
 portal_new(struct prepared *p)
 {
-	struct portal *portal = checked(calloc(1, sizeof(*portal)));
+	struct portal *portal = mem_zalloc(1, sizeof(*portal));
 
 	portal->prepared = p;
 	if (p != NULL)
@@ -130,9 +122,9 @@ static struct named *
 put(struct portals *ps, enum which which, const char *name, void *object)
 {
 	struct named **head = bucket(ps, which, name);
-	struct named *n = checked(calloc(1, sizeof(*n)));
+	struct named *n = mem_zalloc(1, sizeof(*n));
 
-	n->name = checked(strdup(name));
+	n->name = mem_strdup(name);
 	n->which = which;
 	n->object = object;
 	n->next = *head;

@@ -13,6 +13,7 @@
 #include "dml.h"
 #include "exchange.h"
 #include "log.h"
+#include "mem.h"
 #include "pipeline.h"
 #include "statement.h"
 
@@ -87,9 +88,7 @@ take_types(struct prepared *p, struct rd *r)
 	p->n_types = rd_u16(r);
 	if (r->bad || p->n_types > rd_left(r) / 4)
 		return false;
-	p->types = calloc(p->n_types + 1, sizeof(*p->types));
-	if (p->types == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	p->types = mem_zalloc(p->n_types + 1, sizeof(*p->types));
 	for (size_t i = 0; i < p->n_types; i++)
 		p->types[i] = rd_u32(r);
 	return true;
@@ -126,9 +125,7 @@ see_prepared(void *arg, const struct message *row)
 	if (!exchange_row_values(row, v, 2) || v[0].data == NULL ||
 	    v[1].data == NULL)
 		return false;
-	name = strndup((const char *)v[0].data, v[0].len);
-	if (name == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	name = mem_strndup((const char *)v[0].data, v[0].len);
 	p = portals_prepared(s->portals, name);
 	if (p != NULL && p->len == v[1].len &&
 	    memcmp(p->sql, v[1].data, p->len) == 0) {

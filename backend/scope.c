@@ -11,6 +11,7 @@
 
 #include "catalog_sql.h"
 #include "log.h"
+#include "mem.h"
 #include "txn.h"
 
 /* Tables that are read as a whole, before and after, take no more in all. */
@@ -126,23 +127,11 @@ struct extras {
 	size_t n_trusted;
 };
 
-static char *
-own_string(const char *s)
-{
-	char *copy = strdup(s);
-
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return copy;
-}
-
 static struct extras *
 extras_of(struct session *s)
 {
 	if (s->extras == NULL)
-		s->extras = calloc(1, sizeof(*s->extras));
-	if (s->extras == NULL)
-		log_fatal("out_of_memory", "out of memory");
+		s->extras = mem_zalloc(1, sizeof(*s->extras));
 	return s->extras;
 }
 
@@ -164,8 +153,8 @@ remember(struct session *s, const char *target, const char *name, bool write)
 	e = &x->list[x->n++ % MAX_TABLES];
 	free(e->target);
 	free(e->name);
-	e->target = own_string(target);
-	e->name = own_string(name);
+	e->target = mem_strdup(target);
+	e->name = mem_strdup(name);
 	e->write = write;
 }
 
@@ -460,10 +449,8 @@ note_beyond(struct checking *c, const struct exchange_value *v)
 	c->check->wider = true;
 	if (v[K_SCHEMA].data == NULL || v[K_NAME].data == NULL)
 		return; /* the next look at the catalog will find it */
-	schema = strndup((const char *)v[K_SCHEMA].data, v[K_SCHEMA].len);
-	table = strndup((const char *)v[K_NAME].data, v[K_NAME].len);
-	if (schema == NULL || table == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	schema = mem_strndup((const char *)v[K_SCHEMA].data, v[K_SCHEMA].len);
+	table = mem_strndup((const char *)v[K_NAME].data, v[K_NAME].len);
 	remember_table(c->s, c->scope->target, schema, table,
 	    letter(&v[K_WRITE]) == 't');
 	free(schema);

@@ -17,6 +17,7 @@
 #include <sys/random.h>
 
 #include "log.h"
+#include "mem.h"
 #include "merkle.h"
 
 #define MAX_ITERATIONS 10000000
@@ -421,10 +422,8 @@ scram_step(struct scram *s, const char *input, size_t len, struct buf *output)
 	if (len == 0 || len > SCRAM_MAX_MESSAGE ||
 	    memchr(input, '\0', len) != NULL || s->state == FINISHED)
 		return malformed(s);
-	copy = strndup(input, len);
-	original = strndup(input, len);
-	if (copy == NULL || original == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	copy = mem_strndup(input, len);
+	original = mem_strndup(input, len);
 	r = s->state == WANT_FIRST ? client_first(s, copy, output)
 				   : client_final(s, copy, original, output);
 	free(copy);

@@ -14,6 +14,7 @@
 #include "ioutil.h"
 #include "libpq.h"
 #include "log.h"
+#include "mem.h"
 #include "procsig.h"
 #include "tls.h"
 
@@ -241,16 +242,6 @@ session_parameter(const struct session *s, const char *name)
 	return "";
 }
 
-static char *
-copy(const char *v)
-{
-	char *c = strdup(v);
-
-	if (c == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return c;
-}
-
 /* What a literal that was read before may not mean any more. */
 static bool
 is_style(const char *name)
@@ -277,17 +268,15 @@ session_note_parameter(struct session *s, const struct message *m)
 		if (strcmp(s->parameters[i].name, name) == 0) {
 			s->styles += is_style(name);
 			free(s->parameters[i].value);
-			s->parameters[i].value = copy(value);
+			s->parameters[i].value = mem_strdup(value);
 			return;
 		}
 	if (s->n_parameters == MAX_PARAMETERS)
 		return;
-	s->parameters = realloc(
-	    s->parameters, (s->n_parameters + 1) * sizeof(*s->parameters));
-	if (s->parameters == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	s->parameters[s->n_parameters].name = copy(name);
-	s->parameters[s->n_parameters].value = copy(value);
+	s->parameters = mem_realloc(s->parameters, s->n_parameters + 1,
+	    sizeof(*s->parameters));
+	s->parameters[s->n_parameters].name = mem_strdup(name);
+	s->parameters[s->n_parameters].value = mem_strdup(value);
 	s->n_parameters++;
 }
 

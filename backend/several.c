@@ -36,6 +36,7 @@
 #include "dml.h"
 #include "exchange.h"
 #include "log.h"
+#include "mem.h"
 #include "rowtext.h"
 #include "txn.h"
 
@@ -210,15 +211,10 @@ forward(struct session *s, const struct message *part)
 static char **
 copy_parameters(const struct session *s)
 {
-	char **values = calloc(s->n_parameters + 1, sizeof(*values));
+	char **values = mem_zalloc(s->n_parameters + 1, sizeof(*values));
 
-	for (size_t i = 0; values != NULL && i < s->n_parameters; i++) {
-		values[i] = strdup(s->parameters[i].value);
-		if (values[i] == NULL)
-			values = NULL;
-	}
-	if (values == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	for (size_t i = 0; i < s->n_parameters; i++)
+		values[i] = mem_strdup(s->parameters[i].value);
 	return values;
 }
 
@@ -413,9 +409,7 @@ several_run(struct session *s, const struct message *m,
 	char **parameters = copy_parameters(s);
 	bool ok;
 
-	r.texts = calloc(r.n, sizeof(*r.texts));
-	if (r.texts == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	r.texts = mem_zalloc(r.n, sizeof(*r.texts));
 	for (size_t i = 0; i < r.n; i++)
 		r.texts[i] = a->statements[i].text;
 	s->setting_aside = s->one_answer = true;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "mem.h"
 #include "shape.h"
 
 #define LITERAL_MARK 1 /* not a character of SQL outside quotes */
@@ -31,10 +31,8 @@ void
 shape_init(struct shape *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->end = calloc(SHAPE_LITERALS, sizeof(*s->end));
-	s->shift = calloc(SHAPE_LITERALS + 1, sizeof(*s->shift));
-	if (s->end == NULL || s->shift == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	s->end = mem_zalloc(SHAPE_LITERALS, sizeof(*s->end));
+	s->shift = mem_zalloc(SHAPE_LITERALS + 1, sizeof(*s->shift));
 }
 
 void

@@ -11,12 +11,12 @@
 #include "startup.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "connect.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 #include "tls.h"
 
 #define TLS_FIRST_BYTE 0x16
@@ -189,11 +189,8 @@ static char *
 parameter_or(const struct buf *packet, const char *name, const char *other)
 {
 	const char *v = startup_parameter(packet, name);
-	char *copy = strdup(v != NULL ? v : other);
 
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return copy;
+	return mem_strdup(v != NULL ? v : other);
 }
 
 /* replication=true, on, yes, 1: a physical walsender, which takes no SQL. */
@@ -223,9 +220,9 @@ startup_message(
 			return bad_packet(s,
 			    "invalid startup packet layout: "
 			    "expected terminator as last byte");
-		s->user = strdup("");
-		s->database = strdup("");
-		s->application_name = strdup("");
+		s->user = mem_strdup("");
+		s->database = mem_strdup("");
+		s->application_name = mem_strdup("");
 		return true;
 	}
 	s->user = parameter_or(packet, "user", "");

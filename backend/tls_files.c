@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "mem.h"
 #include "tls_int.h"
 
 #define ALPN_BYTES ((unsigned)sizeof(TLS_ALPN) - 1)
@@ -315,10 +316,8 @@ struct tls_files *
 tls_files_load(const struct config *c, char *error, size_t error_size)
 {
 	struct load l = { c, error, error_size };
-	struct tls_files *f = calloc(1, sizeof(*f));
+	struct tls_files *f = mem_zalloc(1, sizeof(*f));
 
-	if (f == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	ERR_clear_error();
 	if (load_accept(&l, f) && load_connect(&l, f))
 		return f;

@@ -8,18 +8,15 @@
  */
 #include "txn.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "mem.h"
 
 struct txn *
 txn_new(size_t max_bytes)
 {
-	struct txn *t = calloc(1, sizeof(*t));
+	struct txn *t = mem_zalloc(1, sizeof(*t));
 
-	if (t == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	t->arena = arena_new(max_bytes);
 	txn_reset(t);
 	return t;

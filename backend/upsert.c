@@ -24,7 +24,7 @@
 #include "block.h"
 #include "capture_int.h"
 #include "counters.h"
-#include "log.h"
+#include "mem.h"
 #include "txn.h"
 
 static const char refused[] = "on_conflict";
@@ -183,11 +183,9 @@ compare_ids(const void *pa, const void *pb)
 static const struct rowenc_row **
 returned_by_id(const struct capture *c)
 {
-	const struct rowenc_row **by_id = calloc(
+	const struct rowenc_row **by_id = mem_zalloc(
 	    c->n_returned + 1, sizeof(const struct rowenc_row *));
 
-	if (by_id == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	for (size_t i = 0; i < c->n_returned; i++)
 		by_id[i] = &c->returned[i];
 	qsort(by_id, c->n_returned, sizeof(const struct rowenc_row *),

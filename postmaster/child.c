@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include "heritage.h"
 #include "ioutil.h"
 #include "killpoint.h"
+#include "mem.h"
 #include "procsig.h"
 #include "shcache.h"
 
@@ -65,12 +65,10 @@ child_lanes(const struct config *c)
 struct child_set *
 child_set_new(struct shmq *queue, int pid_file_fd)
 {
-	struct child_set *set = calloc(1, sizeof(*set));
+	struct child_set *set = mem_zalloc(1, sizeof(*set));
 	unsigned n = shmq_lanes(queue);
 
-	if (set == NULL ||
-	    (set->children = calloc(n, sizeof(*set->children))) == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	set->children = mem_zalloc(n, sizeof(*set->children));
 	set->sessions = mmap(NULL, n * sizeof(*set->sessions),
 	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (set->sessions == MAP_FAILED)

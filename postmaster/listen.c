@@ -23,6 +23,7 @@
 #include "ioutil.h"
 #include "listen.h"
 #include "log.h"
+#include "mem.h"
 
 static void
 listen_add(struct listen_set *set, int fd)
@@ -99,11 +100,9 @@ listen_host(struct listen_set *set, const char *host, int port)
 static void
 listen_tcp(struct listen_set *set, const char *addresses, int port)
 {
-	char *copy = strdup(addresses);
+	char *copy = mem_strdup(addresses);
 	char *rest = NULL;
 
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	for (char *host = strtok_r(copy, ", \t", &rest); host != NULL;
 	     host = strtok_r(NULL, ", \t", &rest))
 		listen_host(set, strcmp(host, "*") == 0 ? NULL : host, port);

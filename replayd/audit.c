@@ -25,6 +25,7 @@
 #include "jscan.h"
 #include "jsonx.h"
 #include "log.h"
+#include "mem.h"
 #include "rowenc.h"
 
 /* Names are the log's: one that makes up new ones must not fill memory. */
@@ -60,8 +61,8 @@ audit_init(struct audit *a, const char *log_dir)
 	a->verdicts = jsonx_object();
 	a->reasons = jsonx_object();
 	a->scan = jscan_new();
-	if (log_dir != NULL && (a->blob_dir = strdup(log_dir)) == NULL)
-		log_fatal("out_of_memory", "no memory for a path");
+	if (log_dir != NULL)
+		a->blob_dir = mem_strdup(log_dir);
 }
 
 void
@@ -160,10 +161,7 @@ root_follows(const struct jscan_fields *f, bool after)
 		&claimed))
 		return true;
 	if (f->n_tables > sizeof(few) / sizeof(*few))
-		list = calloc(f->n_tables, sizeof(*list));
-	if (list == NULL)
-		log_fatal(
-		    "out_of_memory", "no memory for %zu tables", f->n_tables);
+		list = mem_zalloc(f->n_tables, sizeof(*list));
 	if (table_roots(f, list, after)) {
 		ok = true;
 		for (size_t i = 0; i < f->n_tables && ok; i++)

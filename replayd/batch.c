@@ -28,6 +28,7 @@
 #include "job.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 #include "record.h"
 #include "schema.h"
 #include "session.h"
@@ -79,10 +80,8 @@ batch_new(const struct config *c, struct replay *p)
 	size_t limit = c->max_capture_bytes > 0
 			   ? (size_t)c->max_capture_bytes * ARENA_PER_CAPTURE
 			   : 0;
-	struct batch *b = calloc(1, sizeof(*b));
+	struct batch *b = mem_zalloc(1, sizeof(*b));
 
-	if (b == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	b->config = c;
 	b->replay = p;
 	b->large = arena_new(limit);

@@ -21,6 +21,7 @@
 #include "buf.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 #include "procsig.h"
 
 #define TIMEOUT_US (60 * (int64_t)1000000)
@@ -44,10 +45,9 @@ struct command {
 struct command *
 command_new(const char *log_dir, const char *command)
 {
-	struct command *c = calloc(1, sizeof(*c));
+	struct command *c = mem_zalloc(1, sizeof(*c));
 
-	if (c == NULL || (c->text = strdup(command)) == NULL)
-		log_fatal("out_of_memory", "no memory for a command");
+	c->text = mem_strdup(command);
 	io_path(c->dir, sizeof(c->dir), "%s", log_dir);
 	c->timeout_us = TIMEOUT_US;
 	c->backoff_us = c->backoff_min_us = BACKOFF_MIN_US;

@@ -21,21 +21,12 @@
 #include "drift.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 #include "query.h"
 #include "restored.h"
 #include "schema_sql.h"
 
 #define SERVER_MAJOR 15
-
-static char *
-copy_string(const char *s)
-{
-	char *copy = strdup(s);
-
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return copy;
-}
 
 /* --- connections --- */
 
@@ -155,19 +146,17 @@ read_tables(PGconn *conn, struct schema_copy *copy)
 	if (res == NULL)
 		return false;
 	n = (size_t)PQntuples(res);
-	copy->tables = calloc(n + 1, sizeof(*copy->tables));
-	if (copy->tables == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	copy->tables = mem_zalloc(n + 1, sizeof(*copy->tables));
 	for (size_t i = 0; i < n; i++) {
 		struct schema_table *t = &copy->tables[i];
 
 		t->oid = (uint32_t)strtoul(
 		    PQgetvalue(res, (int)i, 0), NULL, 10);
-		t->schema = copy_string(PQgetvalue(res, (int)i, 1));
-		t->table = copy_string(PQgetvalue(res, (int)i, 2));
+		t->schema = mem_strdup(PQgetvalue(res, (int)i, 1));
+		t->table = mem_strdup(PQgetvalue(res, (int)i, 2));
 		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s",
 		    PQgetvalue(res, (int)i, 3));
-		t->parts = copy_string(PQgetvalue(res, (int)i, 4));
+		t->parts = mem_strdup(PQgetvalue(res, (int)i, 4));
 	}
 	copy->n_tables = n;
 	PQclear(res);
@@ -218,10 +207,8 @@ insert_table(struct schema_copy *copy, const struct record_table *t)
 {
 	size_t at = 0;
 
-	copy->tables = realloc(
-	    copy->tables, (copy->n_tables + 1) * sizeof(*copy->tables));
-	if (copy->tables == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	copy->tables = mem_realloc(copy->tables, copy->n_tables + 1,
+	    sizeof(*copy->tables));
 	while (at < copy->n_tables && copy->tables[at].oid < t->oid)
 		at++;
 	memmove(&copy->tables[at + 1], &copy->tables[at],
@@ -229,8 +216,8 @@ insert_table(struct schema_copy *copy, const struct record_table *t)
 	copy->n_tables++;
 	memset(&copy->tables[at], 0, sizeof(*copy->tables));
 	copy->tables[at].oid = t->oid;
-	copy->tables[at].schema = copy_string(t->schema);
-	copy->tables[at].table = copy_string(t->table);
+	copy->tables[at].schema = mem_strdup(t->schema);
+	copy->tables[at].table = mem_strdup(t->table);
 	return &copy->tables[at];
 }
 
@@ -619,10 +606,8 @@ other_name(struct schema_copy *copy)
 static void
 set_aside(struct schema_copy *copy)
 {
-	struct schema_copy *older = malloc(sizeof(*older));
+	struct schema_copy *older = mem_zalloc(1, sizeof(*older));
 
-	if (older == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	copy_forget_older(copy);
 	*older = *copy;
 	older->drift = NULL;
@@ -729,16 +714,14 @@ compare_tables(const void *a, const void *b)
 static void
 take_tables(struct schema_copy *copy, const struct record *r)
 {
-	copy->tables = calloc(r->n_tables + 1, sizeof(*copy->tables));
-	if (copy->tables == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	copy->tables = mem_zalloc(r->n_tables + 1, sizeof(*copy->tables));
 	copy->n_tables = r->n_tables;
 	for (size_t i = 0; i < r->n_tables; i++) {
 		struct schema_table *t = &copy->tables[i];
 
 		t->oid = r->tables[i].oid;
-		t->schema = copy_string(r->tables[i].schema);
-		t->table = copy_string(r->tables[i].table);
+		t->schema = mem_strdup(r->tables[i].schema);
+		t->table = mem_strdup(r->tables[i].table);
 		snprintf(t->fingerprint, sizeof(t->fingerprint), "%s",
 		    r->tables[i].fingerprint);
 	}

@@ -21,6 +21,7 @@
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 #include "worker.h"
 
 #define READ_BYTES 65536
@@ -42,22 +43,12 @@ struct dispatch {
 	size_t waiting;
 };
 
-static void *
-zeroed(size_t n, size_t size)
-{
-	void *p = calloc(n, size);
-
-	if (p == NULL)
-		log_fatal("out_of_memory", "no memory for the queue of jobs");
-	return p;
-}
-
 struct dispatch *
 dispatch_new(const int *fds, unsigned n)
 {
-	struct dispatch *d = zeroed(1, sizeof(*d));
+	struct dispatch *d = mem_zalloc(1, sizeof(*d));
 
-	d->lanes = zeroed(n + 1u, sizeof(*d->lanes));
+	d->lanes = mem_zalloc(n + 1u, sizeof(*d->lanes));
 	d->n = n;
 	for (unsigned i = 0; i < n; i++) {
 		d->lanes[i].fd = fds[i];
@@ -72,7 +63,7 @@ static void
 grow(struct dispatch *d)
 {
 	size_t cap = d->cap == 0 ? 256 : d->cap * 2;
-	struct worker_job *jobs = zeroed(cap, sizeof(*jobs));
+	struct worker_job *jobs = mem_zalloc(cap, sizeof(*jobs));
 
 	for (size_t i = 0; i < d->waiting; i++)
 		jobs[i] = d->jobs[(d->head + i) & (d->cap - 1)];

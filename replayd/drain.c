@@ -28,6 +28,7 @@
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 #include "procsig.h"
 #include "record.h"
 #include "shmq.h"
@@ -564,10 +565,8 @@ open_spool(const char *data_dir)
 struct drain *
 drain_open(const char *data_dir, int queue_fd, struct recorder_shared *shared)
 {
-	struct drain *d = calloc(1, sizeof(*d));
+	struct drain *d = mem_zalloc(1, sizeof(*d));
 
-	if (d == NULL)
-		log_fatal("out_of_memory", "no memory for the drain");
 	d->shared = shared;
 	d->wake_fd = -1;
 	d->policy.boot_id = "";
@@ -576,9 +575,7 @@ drain_open(const char *data_dir, int queue_fd, struct recorder_shared *shared)
 		log_fatal("queue_attach",
 		    "cannot use descriptor %d as the queue: %s", queue_fd,
 		    strerror(errno));
-	d->taken = calloc(shmq_lanes(d->q), sizeof(*d->taken));
-	if (d->taken == NULL)
-		log_fatal("out_of_memory", "no memory for the drain");
+	d->taken = mem_zalloc(shmq_lanes(d->q), sizeof(*d->taken));
 	(void)take_over(d);
 	return d;
 }

@@ -16,7 +16,7 @@
 #include <strings.h>
 
 #include "definition.h"
-#include "log.h"
+#include "mem.h"
 #include "schemachange.h"
 
 /* More tables than that are no attack but another database. */
@@ -48,9 +48,7 @@ static struct drift *
 drift_of(struct schema_copy *copy)
 {
 	if (copy->drift == NULL)
-		copy->drift = calloc(1, sizeof(*copy->drift));
-	if (copy->drift == NULL)
-		log_fatal("out_of_memory", "out of memory");
+		copy->drift = mem_zalloc(1, sizeof(*copy->drift));
 	return copy->drift;
 }
 
@@ -80,16 +78,6 @@ drift_forget(struct schema_copy *copy)
 
 /* --- what differs --- */
 
-static char *
-own(const char *s)
-{
-	char *out = strdup(s);
-
-	if (out == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return out;
-}
-
 static bool
 same(const char *a, const char *b)
 {
@@ -108,8 +96,8 @@ compare(const struct config *c, struct schema_copy *copy, PGconn *conn,
 		free_table(out);
 		return false;
 	}
-	out->schema = own(t->schema);
-	out->table = own(t->table);
+	out->schema = mem_strdup(t->schema);
+	out->table = mem_strdup(t->table);
 	return true;
 }
 

@@ -31,6 +31,7 @@
 #include "jsonx.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 #include "reopen.h"
 #include "tiles.h"
 
@@ -155,10 +156,8 @@ evidence_open(const char *log_dir, const struct key_signer *signer,
     int64_t rotate_size, char *error, size_t error_size)
 {
 	struct complaint w = { error, error_size };
-	struct evidence *e = calloc(1, sizeof(*e));
+	struct evidence *e = mem_zalloc(1, sizeof(*e));
 
-	if (e == NULL)
-		log_fatal("out_of_memory", "no memory for the evidence log");
 	io_path(e->dir, sizeof(e->dir), "%s", log_dir);
 	e->signer = signer;
 	e->rotate_size = rotate_size;

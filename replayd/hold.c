@@ -7,11 +7,10 @@
  */
 #include "hold.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "ioutil.h"
-#include "log.h"
+#include "mem.h"
 
 struct held {
 	uint64_t tx_id; /* 0: DDL */
@@ -31,10 +30,8 @@ struct hold {
 struct hold *
 hold_new(struct dispatch *d)
 {
-	struct hold *h = calloc(1, sizeof(*h));
+	struct hold *h = mem_zalloc(1, sizeof(*h));
 
-	if (h == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	h->dispatch = d;
 	return h;
 }
@@ -44,9 +41,8 @@ put(struct hold *h, const struct held *item)
 {
 	if (h->n == h->cap) {
 		h->cap = h->cap == 0 ? 64 : 2 * h->cap;
-		h->items = realloc(h->items, h->cap * sizeof(*h->items));
-		if (h->items == NULL)
-			log_fatal("out_of_memory", "no memory for held jobs");
+		h->items = mem_realloc(
+		    h->items, h->cap, sizeof(*h->items));
 	}
 	h->items[h->n++] = *item;
 }

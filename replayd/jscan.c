@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "mem.h"
 
 #define MAX_DEPTH 2048  /* jansson's JSON_PARSER_MAX_DEPTH */
 #define FIRST_NAMES 256 /* slots; a power of two */
@@ -94,21 +94,10 @@ static const struct member_name {
 	[JSCAN_WITNESSED] = MEMBER("witnessed"),
 };
 
-static void *
-grown(void *old, size_t n, size_t size)
-{
-	void *p = reallocarray(old, n, size);
-
-	if (p == NULL)
-		log_fatal("out_of_memory", "no memory to read a line");
-	return p;
-}
-
 struct jscan *
 jscan_new(void)
 {
-	return memset(
-	    grown(NULL, 1, sizeof(struct jscan)), 0, sizeof(struct jscan));
+	return mem_zalloc(1, sizeof(struct jscan));
 }
 
 void
@@ -477,9 +466,7 @@ grow_names(struct jscan *s)
 	size_t n_old = s->n_slots;
 
 	s->n_slots = n_old == 0 ? FIRST_NAMES : n_old * 2;
-	s->names = calloc(s->n_slots, sizeof(*s->names));
-	if (s->names == NULL)
-		log_fatal("out_of_memory", "no memory to read a line");
+	s->names = mem_zalloc(s->n_slots, sizeof(*s->names));
 	for (size_t i = 0; i < n_old; i++)
 		if (old[i].line == s->line)
 			*slot_of(s, &old[i]) = old[i];
@@ -540,7 +527,8 @@ add_table(struct jscan *s)
 {
 	if (s->n_tables == s->max_tables) {
 		s->max_tables = s->max_tables * 2 + 8;
-		s->tables = grown(s->tables, s->max_tables, sizeof(*s->tables));
+		s->tables = mem_realloc(
+		    s->tables, s->max_tables, sizeof(*s->tables));
 	}
 	memset(&s->tables[s->n_tables++], 0, sizeof(*s->tables));
 }
@@ -561,7 +549,8 @@ add_blob(struct jscan *s, const struct blob_members *m)
 	ref.bytes = jscan_count(&m->bytes);
 	if (s->n_blobs == s->max_blobs) {
 		s->max_blobs = s->max_blobs * 2 + 8;
-		s->blobs = grown(s->blobs, s->max_blobs, sizeof(*s->blobs));
+		s->blobs = mem_realloc(
+		    s->blobs, s->max_blobs, sizeof(*s->blobs));
 	}
 	s->blobs[s->n_blobs++] = ref;
 }
@@ -727,7 +716,7 @@ begin(struct jscan *s, const char *text, size_t len, struct jscan_fields *out)
 	s->out = out;
 	if (s->scratch_size < len + 2) {
 		s->scratch_size = len + 2;
-		s->scratch = grown(s->scratch, s->scratch_size, 1);
+		s->scratch = mem_realloc(s->scratch, s->scratch_size, 1);
 	}
 }
 

@@ -19,6 +19,7 @@
 #include "jsonw.h"
 #include "jsonx.h"
 #include "log.h"
+#include "mem.h"
 #include "scrub.h"
 #include "version.h"
 
@@ -347,12 +348,10 @@ one_row(const struct rowenc_shape *s, const struct rowenc_row *row,
 static json_t *
 rows_of(const struct rowenc_shape *s, const struct record_row *rows, size_t n)
 {
-	struct rowenc_value *values = calloc(
+	struct rowenc_value *values = mem_zalloc(
 	    s->n_columns + 1u, sizeof(*values));
 	json_t *list = jsonx_array();
 
-	if (values == NULL)
-		log_fatal("out_of_memory", "no memory for a row");
 	for (size_t i = 0; i < n; i++)
 		jsonx_append(list, one_row(s, &rows[i].row, values));
 	free(values);

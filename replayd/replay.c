@@ -22,7 +22,7 @@
 #include "ddltext.h"
 #include "ioutil.h"
 #include "job.h"
-#include "log.h"
+#include "mem.h"
 #include "procsig.h"
 #include "schema.h"
 #include "session.h"
@@ -39,10 +39,8 @@ struct replay {
 struct replay *
 replay_new(const struct config *c, unsigned index)
 {
-	struct replay *p = calloc(1, sizeof(*p));
+	struct replay *p = mem_zalloc(1, sizeof(*p));
 
-	if (p == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	p->config = c;
 	p->schema = schema_new(c, index);
 	return p;

@@ -39,6 +39,7 @@
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 #include "procsig.h"
 
 #define BACKOFF_MIN_MS 100
@@ -90,10 +91,8 @@ take_request(struct resolver *r)
 		_exit(0);
 	if (r->n == r->cap) {
 		r->cap = r->cap == 0 ? 64 : r->cap * 2;
-		r->asked = realloc(r->asked, r->cap * sizeof(*r->asked));
-		if (r->asked == NULL)
-			log_fatal("out_of_memory",
-			    "no memory for transactions in doubt");
+		r->asked = mem_realloc(
+		    r->asked, r->cap, sizeof(*r->asked));
 	}
 	if (q.timeline == 0)
 		q.timeline = r->timeline;

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "mem.h"
 #include "query.h"
 #include "schema_sql.h"
 
@@ -34,11 +35,9 @@ by_name(const void *a, const void *b)
 static struct schema_table **
 sorted(struct schema_copy *copy)
 {
-	struct schema_table **list = calloc(
+	struct schema_table **list = mem_zalloc(
 	    copy->n_tables + 1, sizeof(struct schema_table *));
 
-	if (list == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	for (size_t i = 0; i < copy->n_tables; i++)
 		list[i] = &copy->tables[i];
 	qsort(list, copy->n_tables, sizeof(struct schema_table *), by_name);

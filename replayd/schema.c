@@ -20,6 +20,7 @@
 #include "drift.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 #include "merkle.h"
 #include "procsig.h"
 #include "query.h"
@@ -49,10 +50,8 @@ struct schema {
 struct schema *
 schema_new(const struct config *c, unsigned index)
 {
-	struct schema *s = calloc(1, sizeof(*s));
+	struct schema *s = mem_zalloc(1, sizeof(*s));
 
-	if (s == NULL)
-		log_fatal("out_of_memory", "out of memory");
 	s->index = index;
 	s->maker.config = c;
 	dump_init(&s->maker.dump, c, index);
@@ -75,16 +74,6 @@ schema_free(struct schema *s)
 	free(s);
 }
 
-static char *
-copy_string(const char *s)
-{
-	char *copy = strdup(s);
-
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	return copy;
-}
-
 /* Asked for each job, mostly for the same user: remembers the last answer. */
 bool
 schema_has_namespace(struct schema_copy *copy, const char *name)
@@ -92,7 +81,7 @@ schema_has_namespace(struct schema_copy *copy, const char *name)
 	if (copy->user != NULL && strcmp(copy->user, name) == 0)
 		return copy->user_has_schema;
 	free(copy->user);
-	copy->user = copy_string(name);
+	copy->user = mem_strdup(name);
 	copy->user_has_schema = false;
 	for (size_t i = 0; i < copy->n_tables; i++) {
 		if (strcmp(copy->tables[i].schema, name) == 0)
@@ -113,10 +102,8 @@ copy_of(struct schema *s, const char *database)
 		if (strcmp(copy->database, database) == 0)
 			return copy;
 	}
-	copy = calloc(1, sizeof(*copy));
-	if (copy == NULL)
-		log_fatal("out_of_memory", "out of memory");
-	copy->database = copy_string(database);
+	copy = mem_zalloc(1, sizeof(*copy));
+	copy->database = mem_strdup(database);
 	merkle_sha256(&part, 1, &hash);
 	snprintf(copy->name, sizeof(copy->name), "pgwitness_w%u_%.16s",
 	    s->index, merkle_hex(&hash, hex));

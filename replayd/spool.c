@@ -23,6 +23,7 @@
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 
 #ifdef PGW_KILLPOINTS /* so that a run of some minutes begins many */
 #define SEGMENT_BYTES ((uint64_t)256 << 10)
@@ -114,8 +115,7 @@ make_lanes(struct state *s, size_t n)
 
 	if (n <= s->n_lanes)
 		return;
-	if ((l = realloc(s->lanes, n * sizeof(*l))) == NULL)
-		log_fatal("out_of_memory", "no memory for %zu lanes", n);
+	l = mem_realloc(s->lanes, n, sizeof(*l));
 	memset(l + s->n_lanes, 0, (n - s->n_lanes) * sizeof(*l));
 	s->lanes = l;
 	s->n_lanes = n;

@@ -26,7 +26,7 @@
 #include "buf.h"
 #include "ioutil.h"
 #include "jsonx.h"
-#include "log.h"
+#include "mem.h"
 
 #define MAGIC "PGWSTAT3"
 #define MAGIC_BYTES 8
@@ -182,9 +182,8 @@ get_txn(struct rd *r, struct txtable *t)
 	x->may_be_lost = (flags & FLAG_MAY_BE_LOST) != 0;
 	x->reused = (flags & FLAG_REUSED) != 0;
 	reason = rd_lp(r, &n);
-	if (reason != NULL && n > 0 &&
-	    (x->unverifiable = strndup((const char *)reason, n)) == NULL)
-		log_fatal("out_of_memory", "no memory for a transaction");
+	if (reason != NULL && n > 0)
+		x->unverifiable = mem_strndup((const char *)reason, n);
 	get_hash(r, &x->pre_root);
 	get_hash(r, &x->post_root);
 }
@@ -200,9 +199,7 @@ get_table(struct rd *r, struct txtable *t)
 		r->bad = true;
 		return;
 	}
-	t->skipped = calloc((size_t)n + 1, sizeof(*t->skipped));
-	if (t->skipped == NULL)
-		log_fatal("out_of_memory", "no memory for %u gaps", n);
+	t->skipped = mem_zalloc((size_t)n + 1, sizeof(*t->skipped));
 	t->n_skipped = n;
 	for (uint32_t i = 0; i < n; i++) {
 		t->skipped[i].from = rd_u64(r);

@@ -24,6 +24,7 @@
 #include "buf.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 #include "tiles.h"
 
 #define MAX_GROUPS 7 /* of three digits */
@@ -360,10 +361,8 @@ tilecheck_new(
     const char *log_dir, uint64_t signed_size, tilecheck_say *to, void *context)
 {
 	static const struct place top;
-	struct tilecheck *t = calloc(1, sizeof(*t));
+	struct tilecheck *t = mem_zalloc(1, sizeof(*t));
 
-	if (t == NULL)
-		log_fatal("out_of_memory", "no memory for tiles");
 	io_path(t->dir, sizeof(t->dir), "%s", log_dir);
 	t->signed_size = signed_size;
 	t->say = to;

@@ -23,6 +23,7 @@
 #include "buf.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 
 #define TILE_HEIGHT 8
 #define TILE_BYTES (TILES_WIDTH * MERKLE_HASH_BYTES)
@@ -119,10 +120,8 @@ root_of_run(const struct merkle_hash *h, size_t n)
 struct tiles *
 tiles_open(const char *log_dir, uint64_t size)
 {
-	struct tiles *t = calloc(1, sizeof(*t));
+	struct tiles *t = mem_zalloc(1, sizeof(*t));
 
-	if (t == NULL)
-		log_fatal("out_of_memory", "no memory for tiles");
 	io_path(t->dir, sizeof(t->dir), "%s", log_dir);
 	t->size = size;
 	return t;
@@ -337,11 +336,9 @@ struct tiles_writer *
 tiles_writer_open(
     const char *log_dir, uint64_t size, char *error, size_t error_size)
 {
-	struct tiles_writer *w = calloc(1, sizeof(*w));
+	struct tiles_writer *w = mem_zalloc(1, sizeof(*w));
 	uint64_t n;
 
-	if (w == NULL)
-		log_fatal("out_of_memory", "no memory for tiles");
 	io_path(w->dir, sizeof(w->dir), "%s", log_dir);
 	w->size = size;
 	for (unsigned i = 0; i < TILES_LEVELS; i++) {

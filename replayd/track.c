@@ -25,6 +25,7 @@
 #include "jsonx.h"
 #include "killpoint.h"
 #include "log.h"
+#include "mem.h"
 #include "reason.h"
 #include "replay.h"
 #include "schemachange.h"
@@ -361,9 +362,8 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 	x->post_root = r->post_root;
 	free(x->unverifiable);
 	x->unverifiable = NULL;
-	if (reason != REASON_NONE &&
-	    (x->unverifiable = strdup(reason_name(reason))) == NULL)
-		log_fatal("out_of_memory", "no memory for a transaction");
+	if (reason != REASON_NONE)
+		x->unverifiable = mem_strdup(reason_name(reason));
 }
 
 /* Ids below it of which neither record nor intent was seen. */

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "log.h"
+#include "mem.h"
 
 #define FIRST_SLOTS 64
 
@@ -59,10 +59,7 @@ grow(struct txtable *t)
 	struct txtable old = *t;
 
 	t->n_slots = old.n_slots == 0 ? FIRST_SLOTS : old.n_slots * 2;
-	t->slots = calloc(t->n_slots, sizeof(*t->slots));
-	if (t->slots == NULL)
-		log_fatal("out_of_memory", "no memory for %zu transactions",
-		    t->n_slots);
+	t->slots = mem_zalloc(t->n_slots, sizeof(*t->slots));
 	for (size_t i = 0; i < old.n_slots; i++)
 		if (old.slots[i].tx_id != 0)
 			*free_slot(t, old.slots[i].tx_id) = old.slots[i];
@@ -126,12 +123,9 @@ range_of(const struct txtable *t, uint64_t tx_id)
 static void
 insert_range(struct txtable *t, size_t at, struct txtable_range r)
 {
-	struct txtable_range *list = realloc(
-	    t->skipped, (t->n_skipped + 1) * sizeof(*list));
+	struct txtable_range *list = mem_realloc(
+	    t->skipped, t->n_skipped + 1, sizeof(*list));
 
-	if (list == NULL)
-		log_fatal("out_of_memory", "no memory for %zu gaps",
-		    t->n_skipped + 1);
 	memmove(list + at + 1, list + at, (t->n_skipped - at) * sizeof(*list));
 	list[at] = r;
 	t->skipped = list;

@@ -18,6 +18,7 @@
 #include "cluster.h"
 #include "ioutil.h"
 #include "log.h"
+#include "mem.h"
 #include "procsig.h"
 #include "worker.h"
 
@@ -206,9 +207,7 @@ verifier_main(const struct config *config, const int *job_fds, unsigned n)
 	procsig_catch(SIGTERM);
 	procsig_catch(SIGHUP);
 	procsig_catch(SIGCHLD);
-	v.workers = calloc(n, sizeof(*v.workers));
-	if (v.workers == NULL)
-		log_fatal("out_of_memory", "no memory for %u workers", n);
+	v.workers = mem_zalloc(n, sizeof(*v.workers));
 	if (start_cluster(&v)) {
 		fine = start_workers(&v, job_fds);
 		while (fine && !wait_for_stop(-1))

@@ -29,6 +29,7 @@
 #include "jscan.h"
 #include "jsonx.h"
 #include "log.h"
+#include "mem.h"
 #include "proof.h"
 #include "tilecheck.h"
 #include "tiles.h"
@@ -135,9 +136,7 @@ load_mark(struct verify *v, const char *path)
 static void
 load_marks(struct verify *v)
 {
-	v->marks = calloc(v->o->n_old + 1, sizeof(*v->marks));
-	if (v->marks == NULL)
-		log_fatal("out_of_memory", "no memory for checkpoints");
+	v->marks = mem_zalloc(v->o->n_old + 1, sizeof(*v->marks));
 	io_path(v->log_checkpoint, sizeof(v->log_checkpoint), "%s/checkpoint",
 	    v->o->log_dir);
 	load_mark(v, v->log_checkpoint);

@@ -22,6 +22,7 @@
 #include "jsonx.h"
 #include "line.h"
 #include "log.h"
+#include "mem.h"
 #include "procsig.h"
 #include "record.h"
 #include "replay.h"
@@ -68,9 +69,7 @@ static void
 put(char **field, const char *value)
 {
 	free(*field);
-	*field = strdup(value != NULL ? value : "");
-	if (*field == NULL)
-		log_fatal("out_of_memory", "out of memory");
+	*field = mem_strdup(value != NULL ? value : "");
 }
 
 /*
