@@ -559,6 +559,8 @@ execute(struct session *s, const struct message *m, bool sync_follows)
 	uint32_t max_rows = rd_u32(&r);
 	const struct portal *portal = r.bad ? NULL
 					    : portals_portal(s->portals, name);
+	enum extended_answer answer;
+	struct prepared *p;
 
 	if (s->bare || r.bad || (portal == NULL && !s->portals_unknown)) {
 		run(s, m, NULL); /* the server knows no such, or a cursor */
@@ -566,7 +568,11 @@ execute(struct session *s, const struct message *m, bool sync_follows)
 	}
 	if (must_wait(s, portal))
 		return EXTENDED_WAIT;
-	return execute_portal(s, m, name, max_rows, sync_follows);
+	/* It stays though its own Parse or Bind turns out to have failed. */
+	p = portal != NULL ? prepared_keep(portal->prepared) : NULL;
+	answer = execute_portal(s, m, name, max_rows, sync_follows);
+	prepared_release(p);
+	return answer;
 }
 
 /* --- Sync --- */

@@ -49,6 +49,14 @@ prepared_new(const char *sql, size_t len)
 	return p;
 }
 
+struct prepared *
+prepared_keep(struct prepared *p)
+{
+	if (p != NULL)
+		p->refs++;
+	return p;
+}
+
 void
 prepared_release(struct prepared *p)
 {
@@ -64,9 +72,7 @@ portal_new(struct prepared *p)
 {
 	struct portal *portal = mem_zalloc(1, sizeof(*portal));
 
-	portal->prepared = p;
-	if (p != NULL)
-		p->refs++;
+	portal->prepared = prepared_keep(p);
 	return portal;
 }
 

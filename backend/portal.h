@@ -87,8 +87,10 @@ void portals_filter_prepared(struct portals *ps,
 	void *arg);
 bool portals_has_prepared(const struct portals *ps);
 
-/* One reference each; release frees with the last. */
+/* One reference each; keep is one more (p may be NULL, and is returned), and
+ * release frees with the last. */
 struct prepared *prepared_new(const char *sql, size_t len);
+struct prepared *prepared_keep(struct prepared *p);
 void prepared_release(struct prepared *p);
 struct portal *portal_new(struct prepared *p);
 
