@@ -53,6 +53,10 @@ my %work = (
 my %share = ('tpcb' => 0.5, map { $_ => 0.5 / (keys(%work) - 1) }
 	grep { $_ ne 'tpcb' } keys %work);
 my @modes = qw(simple extended prepared);
+my $round = 5000;
+my $directly = 10; # one of so many is also run without the proxy
+my $refill = 'delete from pool; insert into pool select i, 1 + i % 8, 0, '
+	. "'v' || i from generate_series(1, 80) i";
 
 # tx: transactions in all; clients; level: evidence.commit; say.
 sub new
@@ -73,14 +77,29 @@ sub wrong
 
 # --- the load ---
 
-# All kinds of work at once, as one pgbench per kind and protocol; what they
-# failed with, by kind of failure.
+# In rounds, at whose beginning the pool is what it was at first: some kinds of
+# work are done sooner than others, and what they leave would grow, until all
+# the rest meets in the same rows.  What failed, by kind of failure.
 sub load
 {
 	my ($self, $endpoint, $tx) = @_;
-	my $dir = new_dir('load');
-	my (%running, %failed);
 	my $begin = time;
+	my %failed;
+	for (my $left = $tx; $left > 0; $left -= $round) {
+		$endpoint->safe_psql($refill) if $left < $tx;
+		$self->load_round($endpoint, $left < $round ? $left : $round, \%failed);
+		$self->say(sprintf '%d of %d after %d s', $tx - $left + $round, $tx,
+			time - $begin) if $tx > $round;
+	}
+	return { %failed, seconds => time - $begin };
+}
+
+# All kinds of work at once, as one pgbench per kind and protocol.
+sub load_round
+{
+	my ($self, $endpoint, $tx, $failed) = @_;
+	my $dir = new_dir('load');
+	my %running;
 	for my $kind (sort keys %work) {
 		my $file = "$dir/" . $kind =~ s/\W+/_/gr;
 		spew($file, $work{$kind}) if defined $work{$kind};
@@ -105,11 +124,10 @@ sub load
 		my $text = slurp($running{$pid});
 		$self->wrong("pgbench: $rc\n$text") if !defined $rc || $rc;
 		while ($text =~ /number of (\w+) failures: (\d+)/g) {
-			$failed{$1} += $2;
-			$failed{of}{"$1: $name"} += $2 if $2;
+			$failed->{$1} += $2;
+			$failed->{of}{"$1: $name"} += $2 if $2;
 		}
 	}
-	return { %failed, seconds => time - $begin };
 }
 
 # --- the truth ---
@@ -313,8 +331,8 @@ sub run
 		. "max_connections = 120\nshared_buffers = 64MB");
 	my ($rc, undef, $err) = $c->pgbench('-i', '-q', '-s', 1);
 	croak $err if $rc;
-	# The same load without us, for what it fails with by itself.
-	my $direct = $self->load($c, $self->{tx});
+	# Some of the same load without us, for what it fails with by itself.
+	my $direct = $self->load($c, int($self->{tx} / $directly) || 1);
 	my $p = PGW::Proxy->new($c, conf => { log => { row_data => 'on' },
 		evidence => { commit => $self->{level} } });
 	$c->safe_psql('truncate pgbench_history; update pgbench_accounts set '
