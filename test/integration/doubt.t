@@ -67,52 +67,40 @@ my $family = q{
 $c->safe_psql($family =~ s/PRE/dumped_/gr);
 my $p = PGW::Proxy->new($c);
 
-# wants: 'verified', or reasons that it may be unverifiable for.
-sub outcome
-{
-	my ($name, $sql, @wants) = @_;
-	my @tx = $p->witness($sql);
-	is(@tx, 1, "$name: one record") or return;
-	is($tx[0]{record}{capture}, 'exact', "$name: exact");
-	my $v = $tx[0]{verdict} // {};
-	my $is = $v->{verdict} eq 'verified' ? 'verified' : $v->{reason};
-	ok((grep { $_ eq $is } @wants), "$name: @wants") or diag(describe_tx($tx[0]));
-}
-
 # --- OIDs ---
 
-outcome('enums in hash partitions', "insert into moods select m, 'x' from "
+comes_out($p, 'enums in hash partitions', "insert into moods select m, 'x' from "
 	. 'unnest(enum_range(null::mood)) m', 'unpinned_expression');
-outcome('one of them', "insert into moods values ('c', 'y')",
+comes_out($p, 'one of them', "insert into moods values ('c', 'y')",
 	'unpinned_expression');
-outcome('ranges in hash partitions', "insert into ranges values ('[1,2)', 'y')",
+comes_out($p, 'ranges in hash partitions', "insert into ranges values ('[1,2)', 'y')",
 	'verified');
-outcome('texts in hash partitions', "insert into texts values ('b', 'y')",
+comes_out($p, 'texts in hash partitions', "insert into texts values ('b', 'y')",
 	'verified');
-outcome('the hash of an enum', 'update t set n = hashenum(m) where id = 1',
+comes_out($p, 'the hash of an enum', 'update t set n = hashenum(m) where id = 1',
 	'environment');
-outcome('the hash of an array', 'update t set n = hash_array(array[m]) '
+comes_out($p, 'the hash of an array', 'update t set n = hash_array(array[m]) '
 	. 'where id = 1', 'environment');
-outcome('the hash of a text', 'update t set n = hashtext(v) where id = 1',
+comes_out($p, 'the hash of a text', 'update t set n = hashtext(v) where id = 1',
 	'verified');
-outcome("TG_RELID, $_", "update $_ set n = 2 where id = 1",
+comes_out($p, "TG_RELID, $_", "update $_ set n = 2 where id = 1",
 	'unpinned_expression') for qw(number letters);
-outcome('an OID assigned', 'update assigned set n = 2 where id = 1', 'environment');
-outcome('PG_CONTEXT', 'update context set n = 2 where id = 1', 'verified');
+comes_out($p, 'an OID assigned', 'update assigned set n = 2 where id = 1', 'environment');
+comes_out($p, 'PG_CONTEXT', 'update context set n = 2 where id = 1', 'verified');
 
 # --- what a dump does not keep, and what DDL in a copy cannot do ---
 
 $p->warm;
 is_named($_, 'rows of before') for $p->witness($family =~ s/PRE/seen_/gr);
 for my $as ('dumped', 'seen') {
-	outcome("foreign keys that do not act, $as", $_, 'schema_not_restored',
+	comes_out($p, "foreign keys that do not act, $as", $_, 'schema_not_restored',
 		'schema_changed') for "delete from ${as}_parent where id = 1",
 		"update ${as}_parent set id = 99 where id = 2",
 		"delete from ${as}_parent where id between 3 and 4",
 		"delete from ${as}_boss where id = 1";
-	outcome("foreign keys that do not check, $as", "insert into ${as}_staff "
+	comes_out($p, "foreign keys that do not check, $as", "insert into ${as}_staff "
 		. 'values (100, 100)', 'verified');
-	outcome("columns in another order, $as", "insert into ${as}_heir values "
+	comes_out($p, "columns in another order, $as", "insert into ${as}_heir values "
 		. '(1, 2, 3)', 'schema_not_restored', 'schema_changed', 'verified');
 }
 
@@ -121,23 +109,23 @@ for my $as ('dumped', 'seen') {
 my $holder = $c->session;
 $holder->safe($_) for 'begin', 'select from job where id in (1, 2, 3) for update';
 my $free = "select id from job where state = 'new' and id < 9 for update skip locked";
-outcome('SKIP LOCKED', "update job set state = 'x' where id in ($free)", 'order');
-outcome('SKIP LOCKED, INSERT', 'insert into copies select id, state from job for '
+comes_out($p, 'SKIP LOCKED', "update job set state = 'x' where id in ($free)", 'order');
+comes_out($p, 'SKIP LOCKED, INSERT', 'insert into copies select id, state from job for '
 	. 'update skip locked', 'order');
-outcome('SKIP LOCKED, DELETE', "delete from job where id in (select id from job "
+comes_out($p, 'SKIP LOCKED, DELETE', "delete from job where id in (select id from job "
 	. 'where id between 3 and 9 for update skip locked)', 'order');
 $holder->safe('rollback');
 $holder->close;
-outcome('no lock', "update job set state = 'y' where id in (select id from job "
+comes_out($p, 'no lock', "update job set state = 'y' where id in (select id from job "
 	. 'where id < 3 for update)', 'verified');
 
 # --- the order of rows, which a copy need not have ---
 
-outcome('ARRAY()', 'update t set v = array(select id from t)::text where id = 2',
+comes_out($p, 'ARRAY()', 'update t set v = array(select id from t)::text where id = 2',
 	'order', 'verified');
-outcome('string_agg, equal keys', 'update t set v = (select string_agg(id::text, '
+comes_out($p, 'string_agg, equal keys', 'update t set v = (select string_agg(id::text, '
 	. "',' order by n) from t) where id = 4", 'order', 'verified');
-outcome("$_ of floats", "update t set v = (select $_ from t)::text where id = 6",
+comes_out($p, "$_ of floats", "update t set v = (select $_ from t)::text where id = 6",
 	'order', 'verified') for 'regr_slope(n, id)', 'sum(n::float8 / 7)',
 	'avg(sqrt(id))', 'corr(n, id)', 'stddev(n / 7::real)';
 for (['one after the other', 'update up set u = u + 1'],
@@ -152,13 +140,13 @@ for (['one after the other', 'update up set u = u + 1'],
 	$p->safe_psql('begin; truncate up; insert into up select i, i, $$v$$ from '
 		. 'generate_series(9, 1, -1) i; commit');
 	$p->settled;
-	outcome("unique keys, $name", $sql, 'order', 'verified');
+	comes_out($p, "unique keys, $name", $sql, 'order', 'verified');
 }
-outcome("equal ones, $_", "insert into sink select 1, x::text from ($_) q",
+comes_out($p, "equal ones, $_", "insert into sink select 1, x::text from ($_) q",
 	'order', 'verified') for 'select distinct x from scaled',
 	'select x from scaled group by x', 'select max(x) as x from scaled',
 	'select x from scaled union select x from scaled';
-outcome('a sum of integers', 'update t set n = (select sum(n) from t) where id = 7',
+comes_out($p, 'a sum of integers', 'update t set n = (select sum(n) from t) where id = 7',
 	'verified');
 no_mismatches($p);
 is($p->stop, 0, 'stops');

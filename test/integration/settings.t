@@ -37,18 +37,6 @@ my $c = PGW::Cluster->new(sql => q{
 });
 my $p = PGW::Proxy->new($c);
 
-sub outcome
-{
-	my ($name, $sql, $want) = @_;
-	my @tx = $p->witness($sql);
-	is(@tx, 1, "$name: one record") or return;
-	return is_verified($tx[0], $name) if $want eq 'verified';
-	my ($r, $v) = @{ $tx[0] }{qw(record verdict)};
-	is(join(' ', $v->{verdict}, $r->{capture} eq 'exact' ? $v->{reason}
-		: "$r->{capture}:$r->{capture_reason}"), "unverifiable $want",
-		"$name: $want") or diag(describe_tx($tx[0]));
-}
-
 # The setting, a statement that depends on it, what becomes of it.
 my $id = 0;
 for (['search_path', 'public', "v = lower('ABC')", 'verified'],
@@ -76,24 +64,24 @@ for (['search_path', 'public', "v = lower('ABC')", 'verified'],
 	for my $in ('', ', in a transaction') {
 		$id++;
 		my $update = "update t set $set where id = $id";
-		outcome("$setting = $value$in", $in
+		comes_out($p, "$setting = $value$in", $in
 			? "begin; set local $setting = '$value'; $update; commit"
 			: "set $setting = '$value'; $update", $want);
-		outcome("$setting as it was$in", $in ? "begin; $update; commit"
+		comes_out($p, "$setting as it was$in", $in ? "begin; $update; commit"
 			: $update, $want eq 'environment' ? $want : 'verified')
 			unless $setting eq 'a.b';
 	}
 }
-outcome('set by a function', "select set_config('array_nulls', 'off', false); "
+comes_out($p, 'set by a function', "select set_config('array_nulls', 'off', false); "
 	. "update t set a = '{NULL}' where id = 90", 'verified');
 $p->safe_psql("alter role postgres set transform_null_equals = on");
-outcome('set for the role', "update t set v = coalesce((n = null)::text, 'null') "
+comes_out($p, 'set for the role', "update t set v = coalesce((n = null)::text, 'null') "
 	. 'where id = 91', 'verified');
 $p->safe_psql("alter role postgres reset transform_null_equals");
-outcome('set in between', "begin; update t set v = 'a' where id = 92; "
+comes_out($p, 'set in between', "begin; update t set v = 'a' where id = 92; "
 	. "set local array_nulls = off; update t set a = '{NULL}' where id = 92; "
 	. 'commit', 'incomplete:settings');
-outcome('set in between by a function', "begin; update t set v = 'a' where id = "
+comes_out($p, 'set in between by a function', "begin; update t set v = 'a' where id = "
 	. "93; select set_config('array_nulls', 'off', true); update t set a = "
 	. "'{NULL}' where id = 93; commit", 'incomplete:settings');
 
@@ -118,18 +106,18 @@ for (['a trigger', 'update fired set n = 1 where id = 1'],
 	['a rule', "update ruled set v = 'z' where id = 1"],
 	['nothing else', "update t set v = 'r' where id = 94"]) {
 	my ($name, $sql) = @$_;
-	outcome("replica: $name", "set session_replication_role = replica; $sql",
+	comes_out($p, "replica: $name", "set session_replication_role = replica; $sql",
 		'environment');
 }
-outcome('local is as origin', 'set session_replication_role = local; '
+comes_out($p, 'local is as origin', 'set session_replication_role = local; '
 	. 'update fired set n = 2 where id = 2', 'verified');
-outcome('plpgsql.variable_conflict', 'set plpgsql.variable_conflict = '
+comes_out($p, 'plpgsql.variable_conflict', 'set plpgsql.variable_conflict = '
 	. 'use_column; update asked set n = 1 where id = 1', 'replay_error');
 
 # Who one is, where it is a column by itself.
-outcome('SET ROLE', "set role limited; update t set v = current_user where id = 95",
+comes_out($p, 'SET ROLE', "set role limited; update t set v = current_user where id = 95",
 	'verified');
-outcome('SESSION AUTHORIZATION', 'set session authorization limited; update t set '
+comes_out($p, 'SESSION AUTHORIZATION', 'set session authorization limited; update t set '
 	. 'v = session_user where id = 96', 'verified');
 no_mismatches($p);
 is($p->stop, 0, 'stops');

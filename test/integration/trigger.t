@@ -77,18 +77,6 @@ my $c = PGW::Cluster->new(sql => join '',
 	. trigger('quiet', 'stm', 'after update', 'return null;'));
 my $p = PGW::Proxy->new($c);
 
-sub outcome
-{
-	my ($name, $sql, $want) = @_;
-	my @tx = $p->witness($sql);
-	is(@tx, 1, "$name: one record") or return;
-	return is_verified($tx[0], $name) if $want eq 'verified';
-	my ($r, $v) = @{ $tx[0] }{qw(record verdict)};
-	is(join(' ', $v->{verdict}, $r->{capture} eq 'exact' ? $v->{reason}
-		: "$r->{capture} $r->{capture_reason}"), "unverifiable $want",
-		"$name: unverifiable, and why") or diag(describe_tx($tx[0]));
-}
-
 for my $in ('', 'transaction') {
 	my ($begin, $end) = $in ? ('begin; update quiet set n = n + 1 where id = 9; ',
 		'; update touch set n = n + 1 where id = 9; commit') : ('', '');
@@ -96,7 +84,7 @@ for my $in ('', 'transaction') {
 	my $id = $in ? 200 : 100;
 	my $run = sub {
 		my ($name, $sql, $want) = @_;
-		outcome("$name$as", $begin . ($sql =~ s/ID/$id/gr) . $end, $want);
+		comes_out($p, "$name$as", $begin . ($sql =~ s/ID/$id/gr) . $end, $want);
 	};
 	$run->('INSERT', "insert into touch (id, v) values (ID, 'a')", 'verified');
 	$run->('several rows', "insert into touch (id, v) values (ID + 1, 'a'), "
@@ -126,11 +114,11 @@ for my $in ('', 'transaction') {
 		'verified');
 	# Of these one statement is run again, with all rows of the tables.
 	$run->('writes to its own table', 'update itself set n = 1 where id = 1',
-		$in ? 'incomplete triggers' : 'verified');
+		$in ? 'incomplete:triggers' : 'verified');
 	$run->('updates another table', "update counted set v = 'c' where id = 1",
-		$in ? 'incomplete triggers' : 'verified');
+		$in ? 'incomplete:triggers' : 'verified');
 	$run->('... of a set', "update counted set v = 'c' where id < 6",
-		$in ? 'incomplete triggers' : 'verified');
+		$in ? 'incomplete:triggers' : 'verified');
 	$run->('deletes elsewhere', 'delete from counted where id = 5 + ID / 100',
 		$in ? 'read_set' : 'verified');
 	$run->('reads another table', "update reads set v = 'r' where id = 1",
@@ -138,7 +126,7 @@ for my $in ('', 'transaction') {
 	$run->('reads what is too large', "update vast set v = 'r' where id = 1",
 		'read_set');
 	$run->('updates what is too large', "delete from vast where id = 5 + ID / 100",
-		'incomplete triggers');
+		'incomplete:triggers');
 	$run->('a clock', "update clock set v = 'c' where id = 1",
 		'volatile_function');
 	$run->('changes what was recorded', "insert into moves (id) values (ID)",
@@ -157,16 +145,16 @@ $s->safe($_) for 'truncate log', map({ "update elsewhere set n = $_ where id = 1
 $s->close;
 is_verified($_, 'in one session') for $p->settled;
 
-outcome('notifies', 'update notifies set n = 1 where id = 1', 'verified');
+comes_out($p, 'notifies', 'update notifies set n = 1 where id = 1', 'verified');
 
 # Errors that handlers take are others in replay, where something may be missing.
-outcome('a handled error', 'update divides set n = 1 where id = 1', 'verified');
-outcome('an error of replay alone', 'update absent set n = 1 where id = 1',
+comes_out($p, 'a handled error', 'update divides set n = 1 where id = 1', 'verified');
+comes_out($p, 'an error of replay alone', 'update absent set n = 1 where id = 1',
 	'caught_error');
 
 # Rows that lie in another order than replay's: so are the serials of the audit.
-outcome('one row moved', 'update audited set n = 1 where id = 1', 'verified');
-outcome('in the order of rows', 'update audited set n = n + 1 where n >= 0', 'order');
+comes_out($p, 'one row moved', 'update audited set n = 1 where id = 1', 'verified');
+comes_out($p, 'in the order of rows', 'update audited set n = n + 1 where n >= 0', 'order');
 
 # In a transaction they are captured with all that is known of them by then.
 $s = $p->session;
@@ -193,11 +181,11 @@ is($twice[2]{record}{capture_reason}, 'no_primary_key', 'then it is known, but '
 # --- COPY ---
 
 for my $t (['touch', 'verified'], ['elsewhere', 'verified'], ['audited',
-	'verified'], ['counted', 'incomplete triggers'], ['drops', 'verified']) {
+	'verified'], ['counted', 'incomplete:triggers'], ['drops', 'verified']) {
 	my ($table, $want) = @$t;
 	for my $in ('', 'transaction') {
 		my $id = $in ? 600 : 500;
-		outcome("COPY into $table" . ($in && ', in a transaction'), ($in &&
+		comes_out($p, "COPY into $table" . ($in && ', in a transaction'), ($in &&
 			"begin; update elsewhere set n = n + 1 where id = 1;\n")
 			. "copy $table (id, v, s) from stdin;\n$id\ta\t1\n" . ($id + 1)
 			. "\tno\t2\n\\.\n" . ($in && 'commit'), $want);
@@ -208,14 +196,14 @@ for my $t (['touch', 'verified'], ['elsewhere', 'verified'], ['audited',
 
 $p->safe_psql("create or replace function touch_0() returns trigger language "
 	. "plpgsql as \$f\$begin new.n := new.n + 100; return new; end\$f\$");
-outcome('a function replaced', "update touch set v = 'z' where id = 5",
+comes_out($p, 'a function replaced', "update touch set v = 'z' where id = 5",
 	'verified');
 $c->safe_psql("create or replace function touch_0() returns trigger language "
 	. "plpgsql as \$f\$begin new.n := new.n + 7; return new; end\$f\$");
-outcome('replaced behind the proxy', "update touch set v = 'z' where id = 6",
+comes_out($p, 'replaced behind the proxy', "update touch set v = 'z' where id = 6",
 	'verified');
 $p->safe_psql('alter table touch disable trigger touch_0');
-outcome('disabled', "update touch set v = 'z' where id = 7", 'verified');
+comes_out($p, 'disabled', "update touch set v = 'z' where id = 7", 'verified');
 
 no_mismatches($p);
 one_outcome_and_verdict($p);

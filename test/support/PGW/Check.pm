@@ -8,7 +8,7 @@ use Exporter 'import';
 use Test::More;
 binmode Test::More->builder->$_, ":utf8" for qw(output failure_output todo_output);
 
-our @EXPORT = qw(is_verified is_named no_mismatches one_outcome_and_verdict
+our @EXPORT = qw(is_verified is_named comes_out no_mismatches one_outcome_and_verdict
 	table_of describe_tx);
 
 # One line for a failed test.
@@ -57,6 +57,22 @@ sub is_verified
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	ok($ok, "$name: verified") or diag(describe_tx($t));
 	return $ok;
+}
+
+# Runs sql through the proxy $p: one record, which comes out as one of @wants:
+# verified, a reason to be unverifiable, or capture:capture_reason.
+sub comes_out
+{
+	my ($p, $name, $sql, @wants) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @tx = $p->witness($sql);
+	is(@tx, 1, "$name: one record") or return;
+	my ($r, $v) = map { $_ // {} } @{ $tx[0] }{qw(record verdict)};
+	my $is = $r->{capture} ne 'exact' ? "$r->{capture}:$r->{capture_reason}"
+		: $v->{verdict} eq 'verified' ? 'verified' : $v->{reason} // '';
+	return is_verified($tx[0], $name) if "$is @wants" eq 'verified verified';
+	return ok((grep { $_ eq $is } @wants), "$name: @wants")
+		|| diag("it is $is: " . describe_tx($tx[0]));
 }
 
 # Committed and named as what could not be captured or verified; or captured
