@@ -27,6 +27,8 @@ run_as_postgres() {
 	local dir=${DIR:-/var/lib/pgwitness-run}
 	dir=$(realpath -m "$dir")
 	local bin=$dir-bin
+	# Not under our umask: postgres goes through what is above.
+	(umask 022 && mkdir -p "$(dirname "$dir")")
 	mkdir -p "$dir" "$bin"
 	chmod 755 "$bin"
 	cp -rf "$BUILD/pgwitness" "$BUILD/replayd" "$BUILD/witnessctl" \
