@@ -12,7 +12,7 @@ use PGW::Proxy;
 
 my $transactions = $ENV{MIXED} || 1200;
 my $clients = 4;
-my $round = 10000;	# that many in one run of pgbench
+my $round = 2500;	# that many in one run of pgbench, which has 120 s
 # Weights as pgbench takes them; the built-in script is TPC-B.
 my %weight = (order => 6, ship => 3, pay => 5, profile => 5, signup => 2,
 	restock => 2, shrink => 2);
