@@ -48,9 +48,7 @@ struct pack {
 struct analyze_cache *
 analyze_cache_new(void)
 {
-	struct analyze_cache *c = mem_zalloc(1, sizeof(*c));
-
-	return c;
+	return mem_zalloc(1, sizeof(struct analyze_cache));
 }
 
 static void

@@ -18,8 +18,8 @@
 #include "txn.h"
 #include "upsert.h"
 
-static bool
-in_list(const char *const *list, size_t n, const char *name)
+bool
+capture_names(const char *const *list, size_t n, const char *name)
 {
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(list[i], name) == 0)
@@ -36,7 +36,7 @@ is_key_equality(
 	if (sh->n_key == 0 || stmt->n_equal_columns != sh->n_key)
 		return false;
 	for (unsigned i = 0; i < sh->n_key; i++)
-		if (!in_list(stmt->equal_columns, stmt->n_equal_columns,
+		if (!capture_names(stmt->equal_columns, stmt->n_equal_columns,
 			sh->columns[sh->key[i]].name))
 			return false;
 	return true;
@@ -48,7 +48,7 @@ may_change(const struct catalog_table *t, const struct analyzed_statement *stmt,
     unsigned column)
 {
 	return t->shape.columns[column].generated != 0 ||
-	       in_list(stmt->columns, stmt->n_columns,
+	       capture_names(stmt->columns, stmt->n_columns,
 		   t->shape.columns[column].name);
 }
 
@@ -296,7 +296,8 @@ is_shown_by_whole(const char *reason)
 		"inheritance", "no_primary_key", "cascade", "privileges",
 		"view", "rules" };
 
-	return in_list(reasons, sizeof(reasons) / sizeof(*reasons), reason);
+	return capture_names(
+	    reasons, sizeof(reasons) / sizeof(*reasons), reason);
 }
 
 static bool
@@ -548,12 +549,7 @@ apply_deleted(struct txn *t, const struct capture *c, uint32_t statement)
 static int
 compare_ids(const void *pa, const void *pb)
 {
-	const struct rowenc_row *a = pa;
-	const struct rowenc_row *b = pb;
-	size_t n = a->id_len < b->id_len ? a->id_len : b->id_len;
-	int c = n > 0 ? memcmp(a->id, b->id, n) : 0;
-
-	return c != 0 ? c : (a->id_len > b->id_len) - (a->id_len < b->id_len);
+	return rowenc_compare_ids(pa, pb);
 }
 
 /*

@@ -10,6 +10,10 @@
 
 /* --- capture.c --- */
 
+/* The list has that name. */
+PGW_MUSTCHECK bool capture_names(
+    const char *const *list, size_t n, const char *name);
+
 /* "UPDATE 3": what the server says it did. */
 size_t capture_tag_rows(const struct capture *c);
 

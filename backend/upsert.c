@@ -90,15 +90,6 @@ upsert_finds_rows(const struct capture *c)
 	return true;
 }
 
-static bool
-is_in(const char *const *list, size_t n, const char *name)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(list[i], name) == 0)
-			return true;
-	return false;
-}
-
 /* DO UPDATE moves no row to another key, and nothing follows from it. */
 static bool
 updates_in_place(const struct capture *c)
@@ -109,7 +100,7 @@ updates_in_place(const struct capture *c)
 	for (unsigned i = 0; i < sh->n_columns; i++)
 		if ((sh->columns[i].key != 0 || c->table->columns[i].cascades) &&
 		    (sh->columns[i].generated != 0 ||
-			is_in(st->conflict_sets, st->n_conflict_sets,
+			capture_names(st->conflict_sets, st->n_conflict_sets,
 			    sh->columns[i].name)))
 			return false;
 	return true;
@@ -171,12 +162,8 @@ upsert_mark_params(const struct capture *c, bool *used)
 static int
 compare_ids(const void *pa, const void *pb)
 {
-	const struct rowenc_row *a = *(const struct rowenc_row *const *)pa;
-	const struct rowenc_row *b = *(const struct rowenc_row *const *)pb;
-	size_t n = a->id_len < b->id_len ? a->id_len : b->id_len;
-	int c = n > 0 ? memcmp(a->id, b->id, n) : 0;
-
-	return c != 0 ? c : (a->id_len > b->id_len) - (a->id_len < b->id_len);
+	return rowenc_compare_ids(*(const struct rowenc_row *const *)pa,
+	    *(const struct rowenc_row *const *)pb);
 }
 
 /* The returned rows by their keys. */

@@ -202,9 +202,15 @@ compare_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 }
 
 int
+rowenc_compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
+{
+	return compare_bytes(a->id, a->id_len, b->id, b->id_len);
+}
+
+int
 rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b)
 {
-	int c = compare_bytes(a->id, a->id_len, b->id, b->id_len);
+	int c = rowenc_compare_ids(a, b);
 
 	if (c != 0)
 		return c;
