@@ -30,20 +30,16 @@ my $other = $p->wire;
 sub undisturbed
 {
 	my ($name) = @_;
-	my $start = time;
 	my @m = $other->ask(Query('select 1'));
-	my $took = time - $start;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	ok(join('', map { $_->[0] } @m) eq 'TDCZ' && $took < 5,
-		"$name: nobody else is disturbed") or diag("$took s");
+	is(join('', map { $_->[0] } @m), 'TDCZ', "$name: nobody else is disturbed");
 }
 
-# What the client got as messages, and whether it was closed in time.
+# What the client got as messages, and whether it was closed.
 sub ends
 {
 	my ($name, $w, %o) = @_;
-	my $start = time;
-	local $w->{seconds} = $timeout + 15;
+	local $w->{seconds} = 60;
 	my @m = eval { $w->read_all };
 	my $error = $@;
 	my ($e) = grep { $_->[0] eq 'E' } reverse @m;
@@ -97,6 +93,8 @@ for (['HTTP request', "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", '08P01'],
 	ends('second SSLRequest', $w, sqlstate => '08P01');
 	undisturbed('first packets');
 }
+my $patient = PGW::Proxy->new($c,
+	conf => { proxy => { authentication_timeout => '600s' } });
 for (['half a startup packet', substr $startup, 0, 20],
 	['one byte', "\0"], ['nothing', '']) {
 	my ($name, $bytes) = @$_;
@@ -104,15 +102,12 @@ for (['half a startup packet', substr $startup, 0, 20],
 	my $start = time;
 	$w->send($bytes);
 	ends("$name, then silence", $w);
-	my $took = time - $start;
-	ok($took >= $timeout - 1 && $took < $timeout + 10,
-		"$name: until authentication_timeout") or diag($took);
-	$w = raw();
+	cmp_ok(time - $start, '>=', $timeout - 1,
+		"$name: not before authentication_timeout");
+	$w = $patient->wire(raw => 1);
 	$w->send($bytes);
 	shutdown $w->{sock}, 1;
-	$start = time;
-	ends("$name, then the end", $w);
-	cmp_ok(time - $start, '<', $timeout - 0.5, "$name: at once");
+	ends("$name, then the end, which nobody waits behind", $w);
 }
 {
 	my $w = raw();
@@ -151,10 +146,8 @@ for (['Query before the login', Query('select 1'), '08P01'],
 }
 {
 	my $w = asked();
-	my $start = time;
 	$w->send('p' . pack('N', 0x3fffffff) . 'x' x 100_000);
-	my %f = ends('an endless password', $w);
-	cmp_ok(time - $start, '<', $timeout + 10, 'an endless password: cut off');
+	ends('an endless password', $w);
 	cmp_ok($census->peak_kb, '<', 60_000, 'and takes little memory');
 	undisturbed('passwords');
 }

@@ -232,8 +232,10 @@ ended('at the end');
 is_deeply([map { slurp("/proc/$_/cmdline") =~ tr/\0/ /r } $p->leftovers], [],
 	'nothing runs for this data directory');
 ok(!-e "$dir/pgwitness.pid", 'no pid file after a clean stop');
-is($c->safe_psql('select count(*) from pg_stat_activity where backend_type = '
-	. "'client backend'"), 1, 'no session is left on the server');
+ok(eval { wait_until('the sessions to end', sub {
+	$c->safe_psql("select count(*) from pg_stat_activity where backend_type = "
+		. "'client backend'") == 1 }); 1 },
+	'no session is left on the server') or diag($@);
 ok(!glob('/dev/shm/*pgwitness*'), 'no shared memory is left')
 	unless processes_elsewhere();
 
