@@ -72,7 +72,7 @@ for program in "$build"/test/test_*; do
 	[ -z "$T" ] || [ "$name" = "$stem" ] || continue
 	[ -z "$TESTS" ] || continue
 	matched=1
-	timeout -k 10 300 "$program" >"$PGW_RUN/out" 2>"$PGW_RUN/err" \
+	timeout -k 10 900 "$program" >"$PGW_RUN/out" 2>"$PGW_RUN/err" \
 		</dev/null
 	status=$?
 	ok=$(grep -c '^\[       OK \]' "$PGW_RUN/out")
@@ -98,7 +98,7 @@ for program in "$build"/test/fuzz_*; do
 	[ -z "$TESTS" ] || continue
 	[ -z "$T" ] || [ "$stem" = fuzz ] || [ "$stem" = "$name" ] || continue
 	matched=1
-	timeout -k 10 120 "$program" "$src/test/fuzz/corpus/${name#fuzz_}" \
+	timeout -k 10 900 "$program" "$src/test/fuzz/corpus/${name#fuzz_}" \
 		>"$PGW_RUN/out" 2>"$PGW_RUN/err" </dev/null
 	status=$?
 	ok=$(grep -c '^ok ' "$PGW_RUN/out")

@@ -40,9 +40,7 @@
 /* Each of the programs uses what it needs. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-#ifndef FIXTURE_TIMEOUT
 #define FIXTURE_TIMEOUT "3s"
-#endif
 #define MAX_TABLES 8
 #define MAX_STATEMENTS 8
 

@@ -29,6 +29,7 @@
 #include "shmq.h"
 
 #define LANE_BYTES ((size_t)128 * 1024)
+#define NEVER_MS 600000
 
 static char dir[64];
 static struct recorder_shared *shared;
@@ -186,17 +187,15 @@ outcomes_alone_become_durable_soon(void **state)
 	struct drain *d = drain_open(dir, shmq_fd(q), shared);
 	unsigned lane = shmq_lane_take(q);
 	struct shmq_producer *p = shmq_producer_join(q, lane);
-	int64_t start;
 	uint64_t s;
 
 	(void)state;
 	send(p, RECORD_TRANSACTION, "x");
 	drain_all(d);
 	s = send(p, RECORD_OUTCOME, "y");
-	start = io_monotonic_us();
+	/* with nothing more to come, not at the end of a step's wait */
 	while (!shmq_wait_acked(p, s, always, NULL))
-		assert_true(drain_step(d, 1000));
-	assert_true(io_monotonic_us() - start < 500000);
+		assert_true(drain_step(d, NEVER_MS));
 	assert_int_equal(drain_counts(d).syncs, 2);
 	drain_close(d);
 	shmq_producer_close(p);
@@ -442,7 +441,7 @@ drain_until(struct drain *d, bool stuck)
 
 	while (drain_is_stuck(d) != stuck) {
 		(void)drain_step(d, 50);
-		assert_true(io_monotonic_us() - since < 10000000);
+		assert_true(io_monotonic_us() - since < 180000000);
 	}
 }
 

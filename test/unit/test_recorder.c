@@ -36,7 +36,7 @@
 #include "../../replayd/worker.h"
 #include "scratch.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 180000
 
 static char dir[SCRATCH_BYTES];
 static char log_dir[96];
