@@ -83,7 +83,7 @@ sub run_script
 
 my $marker = $proxy->wire;
 my @played;	# through the proxy: [name, script, xids]
-my ($wire, $twin_wire) = map { $_->wire(seconds => 120) } $server, $twin;
+my ($wire, $twin_wire) = map { $_->wire } $server, $twin;
 for my $script (@scripts) {
 	# Those with megabytes in many messages: only once.
 	my $once = $script->word('once') || !$script->is_pipeline;
@@ -106,7 +106,7 @@ for my $script (@scripts) {
 	}
 }
 
-$proxy->settled(seconds => 240);
+$proxy->settled(seconds => 600);
 my %classes;
 for ($proxy->transactions) {
 	my ($r, $v) = ($_->{record}, $_->{verdict} // {});

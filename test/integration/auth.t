@@ -143,19 +143,27 @@ is($p->stop('TERM'), 0, 'stops');
 # --- the deadline, in passthrough ---
 
 $p = PGW::Proxy->new($c, conf => {
-	proxy => { authentication_timeout => '1s' } });
-$w = $p->wire(raw => 1);
-$w->send(Startup(0x30000, user => 'alice', database => 'postgres'));
-is($w->read_message->[0], 'R', 'the server asks');
-is(join(' ', @{ fields(($w->read_all)[0]) }{qw(C M)}),
-	'57014 canceling authentication due to timeout', 'authentication_timeout');
-$w = $p->wire(raw => 1);
-is(scalar(() = $w->read_all), 0, 'and for a client that says nothing');
+	proxy => { authentication_timeout => '600s' } });
 $w = $p->wire(raw => 1);
 $w->send(Startup(0x30000, user => 'carol', database => 'postgres'));
-$w->read_message;
+is($w->read_message->[0], 'R', 'the server asks');
 $w->send("p\x03\xff\xff\xff");
 is(join(' ', @{ fields(($w->read_all)[0]) }{qw(C M)}),
 	'08P01 invalid message length', 'a password of 64 MB is not waited for');
+# Long enough for the server to ask first.
+for my $limit (1, 10, 60) {
+	$p->stop;
+	$p->write_conf({ proxy => { authentication_timeout => "${limit}s" } });
+	$p->start;
+	$w = $p->wire(raw => 1);
+	$w->send(Startup(0x30000, user => 'alice', database => 'postgres'));
+	@m = $w->read_all;
+	last if $m[0][0] eq 'R';
+}
+is(join('', map { $_->[0] } @m), 'RE', 'the server asks, in vain');
+is(join(' ', @{ fields($m[-1]) }{qw(C M)}),
+	'57014 canceling authentication due to timeout', 'authentication_timeout');
+$w = $p->wire(raw => 1);
+is(scalar(() = $w->read_all), 0, 'and for a client that says nothing');
 is($p->stop('TERM'), 0, 'stops');
 done_testing;

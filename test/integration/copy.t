@@ -470,6 +470,9 @@ sub blind
 	}
 	my $said = said($w->send(@messages, PGW::Wire::Terminate())->read_all);
 	like($said, qr/E:22P02/, "$name: the error");
+	# What the server has of it may still run.
+	wait_until('the server session to end', sub { $c->safe_psql(
+		"select count(*) from pg_stat_activity where pid = $w->{pid}") == 0 });
 	my $ran = $c->safe_psql('select v from t where id = 10') eq 'blind';
 	my @tx = grep { $_->{record}{query_sequence}[-1]{sql} eq $update
 		&& $_->{outcome}{outcome} eq 'committed' } $p->settled;

@@ -6,7 +6,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(wait_until new_dir spew slurp children);
+use PGW::Util qw(wait_until new_dir spew);
 
 my $shim = "$ENV{PGW_BUILD}/test/faultdisk.so";
 plan skip_all => "no $shim" unless -e $shim;
@@ -33,6 +33,14 @@ my %fault = (
 		. "open 30 /spool/\nftruncate 30 /spool/\nfsync 30 /spool\n",
 );
 
+# All of them at once.
+sub faults
+{
+	my ($text) = @_;
+	spew("$faults.new", $text);
+	rename "$faults.new", $faults or die "$faults: $!";
+}
+
 sub lines
 {
 	my ($p, $event) = @_;
@@ -47,7 +55,7 @@ sub writers_wait
 		lines($p, 'spool_resumed'));
 	my @writers = map { $p->session } 1 .. 3;
 	my $reader = $p->session;
-	spew($faults, $fault{$name});
+	faults($fault{$name});
 	$writers[$_]->send("update acct set v = '$name' where id = " . ($_ + 1))
 		for 0 .. $#writers;
 	wait_until("$name to be noticed", sub {
@@ -59,7 +67,7 @@ sub writers_wait
 		"$name: nothing is committed meanwhile");
 	unlink $faults or die "$faults: $!";
 	for (@writers) {
-		$_->finish_query(20);
+		$_->finish_query;
 		is($_->err, '', "$name: a writer goes on");
 	}
 	is($c->safe_psql("select count(*) from acct where v = '$name'"), '3',
@@ -78,11 +86,10 @@ my $p = proxy('wait');
 writers_wait($p, $_) for sort keys %fault;
 
 # --- the disk of the evidence log alone: the recorder ends, the drain does not
-my ($replayd) = grep { (eval { slurp("/proc/$_/comm") } // '') =~ /^replayd/ }
-	children($p->pid);
+my $replayd = $p->replayd;
 $p->mark;
 my $client = $p->session;
-spew($faults, "write 28 /log/evidence\nfdatasync 28 /log/evidence\n");
+faults("write 28 /log/evidence\nfdatasync 28 /log/evidence\n");
 $client->safe("update acct set v = 'spooled' where id = 60");
 wait_until('the recorder to end', sub { lines($p, 'recorder_ended') });
 $client->safe("update acct set v = 'spooled' where id = 61");
@@ -100,7 +107,7 @@ $p->stop('TERM');
 $p = proxy('reject');
 $p->mark;
 my $writer = $p->session;
-spew($faults, $fault{'full disk'});
+faults($fault{'full disk'});
 $writer->send("update acct set v = 'refused' where id = 50");
 wait_until('the full disk to be noticed', sub { lines($p, 'spool_stalled') });
 $writer->finish_query;

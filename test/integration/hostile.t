@@ -16,7 +16,7 @@ my $c = PGW::Cluster->new(sql => q{
 	create table other (id int primary key, v text);
 	insert into t select i, 'v' || i from generate_series(1, 99) i;
 });
-my $p = PGW::Proxy->new($c, conf => { replay => { statement_timeout => '2s' } });
+my $p = PGW::Proxy->new($c, conf => { replay => { statement_timeout => '5s' } });
 my $id = 0;
 
 # Bodies of functions, run for real on the server, whose superuser may do all

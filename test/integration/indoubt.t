@@ -9,7 +9,7 @@ use PGW::Cluster;
 use PGW::Liar;
 use PGW::Proxy;
 use PGW::Wire;
-use PGW::Util qw(wait_until children new_dir pg_bin run slurp spew);
+use PGW::Util qw(wait_until children comm new_dir pg_bin run spew);
 
 my $c = PGW::Cluster->new(conf => "max_prepared_transactions = 5\n",
 	sql => q{
@@ -19,6 +19,8 @@ my $c = PGW::Cluster->new(conf => "max_prepared_transactions = 5\n",
 my $liar = PGW::Liar->new($c);
 my $p = PGW::Proxy->new($liar);
 my $id = 0;
+# The verifier has all of its children from then on.
+$p->settled;
 
 sub outcomes
 {
@@ -36,7 +38,7 @@ sub final
 
 sub backends
 {
-	return grep { (eval { slurp("/proc/$_/comm") } // "") !~ /^replayd/ } children($p->pid);
+	return grep { comm($_) !~ /^replayd/ } children($p->pid);
 }
 
 # A transaction whose record is durable and whose COMMIT waits at the liar.
@@ -63,7 +65,7 @@ sub hold_commit
 sub is_final
 {
 	my ($tx, $outcome, $row, $value, $name) = @_;
-	my $o = wait_until("an outcome: $name", sub { final($tx) }, 60);
+	my $o = wait_until("an outcome: $name", sub { final($tx) });
 	like($o->{outcome}, qr/^$outcome$/, "$name: outcome");
 	is($o->{resolved_by}, 'pg_xact_status', "$name: the server was asked");
 	is($c->safe_psql("select v from acct where id = $row"), $value,
@@ -75,7 +77,7 @@ my ($client, $tx, $row) = hold_commit();
 kill KILL => backends();
 $client->kill;
 # The liar still holds the COMMIT.
-$c->safe_psql(q{select pg_terminate_backend(pid, 10000) from pg_stat_activity
+$c->safe_psql(q{select pg_terminate_backend(pid, 180000) from pg_stat_activity
 	where state = 'idle in transaction'});
 $liar->clear;
 is_final($tx, 'aborted', $row, 'old', 'a child killed before the commit');
@@ -96,10 +98,8 @@ is_final($tx, 'committed', $row, 'new', 'a child killed after the commit');
 # The recorder's only child; the verifier has workers and a PostgreSQL.
 sub resolver
 {
-	my ($replayd) = grep { (eval { slurp("/proc/$_/comm") } // "") =~ /^replayd/ }
-		grep { children($_) } children($p->pid);
 	my ($only) = grep { @$_ == 1 } map { [children($_)] }
-		children($replayd // return);
+		children($p->replayd // return);
 	return $only ? $only->[0] : undef;
 }
 my $resolver = wait_until('the resolver', \&resolver);
@@ -170,7 +170,7 @@ $client->close;
 is(final($record->{tx_id}), undef, 'and that is not final');
 $c->safe_psql("commit prepared 'later'");
 my $o = wait_until('the end of the prepared transaction', sub {
-	final($record->{tx_id}) }, 60);
+	final($record->{tx_id}) });
 is($o->{outcome}, 'committed', 'COMMIT PREPARED ends it');
 
 $p->settled;
@@ -191,7 +191,7 @@ $c->{dir} = $backup;
 $c->append_conf("restore_command = 'false'");
 spew("$backup/recovery.signal", '');
 $c->start;
-$o = wait_until('an outcome after the restore', sub { final($tx) }, 60);
+$o = wait_until('an outcome after the restore', sub { final($tx) });
 is($o->{outcome}, 'unknown', 'restored: nobody can know');
 is($o->{reason}, 'other_timeline', 'and why');
 is(scalar $p->operator_log(event => 'server_changed', level => 'error'), 1,

@@ -7,7 +7,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(wait_until children slurp);
+use PGW::Util qw(wait_until children comm);
 
 my $c = PGW::Cluster->new(sql => q{
 	create table t (id int primary key, v text);
@@ -19,7 +19,7 @@ my $p = PGW::Proxy->new($c, conf => { evidence => { commit => 'async' } });
 sub called
 {
 	my ($re) = @_;
-	return grep { slurp("/proc/$_/comm") =~ $re } children($p->pid);
+	return grep { comm($_) =~ $re } children($p->pid);
 }
 
 # The postmaster does not get to start another replayd in between.
@@ -88,5 +88,5 @@ for my $killed ('', '^replayd') {
 	is($tx->{verdict}{verdict}, 'verified', 'in a whole record');
 }
 is($p->stop('INT'), 0, 'stops');
-is(scalar(my @left = $p->leftovers), 0, 'and leaves nobody behind');
+is_deeply([$p->what_stays], [], 'and leaves nobody behind');
 done_testing;

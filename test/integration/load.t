@@ -22,7 +22,7 @@ for my $mode (qw(simple prepared)) {
 		- $before;
 	$before += $history;
 	cmp_ok($history, '>', 0, 'there were transactions');
-	my @tx = $p->settled(seconds => 180);
+	my @tx = $p->settled(seconds => 600);
 	is(@tx, $history, "$mode: one record per transaction");
 	is((grep { $_->{outcome}{outcome} eq 'committed' } @tx), $history,
 		'one outcome committed each');

@@ -6,7 +6,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(wait_until children slurp);
+use PGW::Util qw(wait_until);
 
 my $c = PGW::Cluster->new(sql => q{
 	create table busy (id int primary key, v text);
@@ -15,13 +15,6 @@ my $c = PGW::Cluster->new(sql => q{
 # So that /proc shows which process is which (include/procsig.h).
 my $p = PGW::Proxy->new($c, env => { PGWITNESS_DEBUGGER => 1 });
 my $n = 0;
-
-sub replayd
-{
-	my ($pid) = grep { (eval { slurp("/proc/$_/comm") } // "") =~ /^replayd/ }
-		children($p->pid);
-	return $pid;
-}
 
 # A job that needs new definitions of all tables, and is not begun yet.
 sub put_job
@@ -47,7 +40,7 @@ sub both_go_on
 		. ' from pg_locks where not granted') > 0 });
 	$meanwhile->($client) if $meanwhile;
 	$client->send('commit');
-	$client->finish_query(20);
+	$client->finish_query;
 	is($client->err, '', "$name: the commit is acknowledged");
 	$client->close;
 	my %t = map { $_->{query} => $_ } $p->settled;
@@ -61,9 +54,10 @@ $p->witness("insert into other values (0, 'x')");
 # VACUUM FULL of a catalog would wait for it, and pg_dump, as it connects,
 # behind that.
 both_go_on('a table that pg_dump wants', 'alter table busy add column c int',
-	sub { is($c->safe_psql('select count(*) from pg_locks join '
+	sub { ok(eval { wait_until('replayd to hold nothing', sub {
+		$c->safe_psql('select count(*) from pg_locks join '
 		. "pg_stat_activity using (pid) where usename = 'pgwitness' and "
-		. "state = 'idle in transaction' and locktype = 'relation'"), 0,
+		. "state = 'idle in transaction' and locktype = 'relation'") == 0 }) },
 		'replayd holds nothing while pg_dump waits') });
 # pg_dump locks them in the order of their making: it is the one that gives up.
 both_go_on('tables in another order than pg_dump\'s',
@@ -72,9 +66,9 @@ both_go_on('tables in another order than pg_dump\'s',
 my $all = 'lock table pg_catalog.pg_class in access exclusive mode';
 both_go_on('the catalog', $all);
 both_go_on('the catalog, and replayd starts', $all, sub {
-	my $killed = replayd();
+	my $killed = $p->replayd;
 	kill KILL => $killed;
-	wait_until('the next replayd', sub { (replayd() // $killed) != $killed });
+	wait_until('the next replayd', sub { ($p->replayd // $killed) != $killed });
 });
 is($p->stop('INT'), 0, 'stops');
 done_testing;

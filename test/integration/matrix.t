@@ -655,7 +655,7 @@ is_deeply(\%total, \%changed, 'nothing else changed in the database');
 # --- what is recorded ---
 
 my $expected = PGW::Matrix->table("$ENV{PGW_SRC}/test/README");
-my @tx = $p->settled(seconds => 300);
+my @tx = $p->settled(seconds => 900);
 my %classes;
 for my $run ($matrix->runs) {
 	my $case = $run->{case}{name};

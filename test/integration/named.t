@@ -186,7 +186,7 @@ for (@cases) {
 		: $p->psql($sql, user => $o{user} // 'postgres');
 	is($rc, 0, "$name: works through the proxy") or diag($err);
 	my @tx = grep { ($_->{query} // '') !~ $preparation }
-		eval { $p->settled(seconds => 30) };
+		eval { $p->settled };
 	is($@, '', "$name: settles");
 	cmp_ok(scalar @tx, '>', 0, "$name: has a record") unless $o{none};
 	for my $t (@tx) {
@@ -239,7 +239,7 @@ for my $mode (qw(simple extended prepared)) {
 		'-f', $script);
 	is($rc, 0, "pgbench -M $mode") or diag($err);
 	like($out, qr/failed transactions: 0/, 'no failed transactions');
-	my @tx = $p->settled(seconds => 120);
+	my @tx = $p->settled;
 	cmp_ok(scalar @tx, '>=', 80, "pgbench -M $mode: a record per transaction");
 	my @bad = grep { !($_->{outcome}{outcome} eq 'committed'
 		&& ($_->{verdict}{verdict} eq 'unverifiable'

@@ -7,23 +7,24 @@ use IO::Socket::INET;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(run slurp spew program wait_until alive descendants free_port
+use PGW::Util qw(run slurp spew program wait_until alive born cmdline free_port
 	reap);
+use PGW::Wire;
 
 my $c = PGW::Cluster->new(sql => 'create table t (id int primary key, v text);'
 	. " insert into t select i, 'v' from generate_series(1, 100) i");
 # So that /proc shows which process serves whom (include/procsig.h).
 my $p = PGW::Proxy->new($c, env => { PGWITNESS_DEBUGGER => 1 });
 my $dir = $p->dir;
-my %ever;			# every pid that we saw
-sub look { $ever{$_} = 1 for $p->processes }
+my %ever;			# every pid that we saw, and when it was born
+sub look { $ever{$_} = born($_) // 0 for $p->processes }
 
 # --- what cannot start says why in one line, and exits 2 ---
 
 sub refused
 {
 	my ($name, $re, @args) = @_;
-	my ($rc, $out, $err) = run([program('pgwitness'), @args], seconds => 30);
+	my ($rc, $out, $err) = run([program('pgwitness'), @args]);
 	is($rc, 2, "$name: exit status 2") or diag("$out$err");
 	like($err, $re, "$name: says what is wrong");
 	my @l = $err =~ /^.+$/mg;
@@ -76,12 +77,10 @@ $p->write_conf({ log => { level => 'info' } });
 
 # --- a killed child harms nobody else ---
 
-my ($one, $two) = ($p->session, $p->session);
-$one->safe('begin');
-$one->safe("update t set v = 'lost' where id = 1");
+my ($one, $two) = ($p->wire, $p->session);
+$one->ask(Query($_)) for 'begin', "update t set v = 'lost' where id = 1";
 $two->safe("update t set v = 'kept' where id = 2");
-my $child = child_of($one);
-ok($child, 'the child of a session is found');
+my $child = $p->child_of($one->{sock}->sockport);
 look();
 kill KILL => $child;
 is($two->query("update t set v = 'kept' where id = 3"), '',
@@ -93,49 +92,24 @@ is($c->safe_psql('select v from t where id = 1'), 'v', 'its transaction is gone'
 my @tx = $p->settled;
 is((grep { $_->{outcome}{outcome} eq 'committed' } @tx), 2,
 	'only what committed is claimed');
-$_->kill for $one, $two;
-
-# The proxy child that serves a psql, by the two ends of its TCP connection.
-sub child_of
-{
-	my ($session) = @_;
-	my %inode;
-	for my $l (split /\n/, slurp('/proc/net/tcp')) {
-		my @f = split ' ', $l;
-		next unless ($f[3] // '') eq '01';
-		my ($from, $to) = map { hex((split /:/)[1]) } @f[1, 2];
-		$inode{"$from-$to"} = $f[9];
-	}
-	for my $fd (glob '/proc/' . $session->pid . '/fd/*') {
-		my ($i) = (readlink($fd) // '') =~ /^socket:\[(\d+)\]/ or next;
-		my ($pair) = grep { $inode{$_} == $i } keys %inode or next;
-		my ($from, $to) = split /-/, $pair;
-		my $peer = $inode{"$to-$from"} // next;
-		for my $pid ($p->processes) {
-			return $pid if grep { (readlink($_) // '') eq
-				"socket:[$peer]" } glob "/proc/$pid/fd/*";
-		}
-	}
-	return;
-}
+$one->close;
+$two->close;
 
 # --- replayd killed: writers wait, then go on; nothing is lost ---
 
 my $writer = $p->session;
 $writer->safe("update t set v = 'before' where id = 10");
 for my $round (1 .. 3) {
-	my ($replayd) = grep { slurp("/proc/$_/cmdline") =~ /replayd/ }
-		PGW::Util::children($p->pid);
+	my $replayd = $p->replayd;
 	ok($replayd, "replayd runs (round $round)");
 	look();
 	kill KILL => $replayd;
 	$writer->safe("update t set v = 'round $round' where id = $_")
 		for 11 .. 15;
-	wait_until('replayd to be restarted', sub { grep {
-		(eval { slurp("/proc/$_/cmdline") } // '') =~ /replayd/
-		&& $_ != $replayd } PGW::Util::children($p->pid) });
+	wait_until('replayd to be restarted', sub {
+		($p->replayd // $replayd) != $replayd });
 }
-@tx = $p->settled(seconds => 120);
+@tx = $p->settled;
 is((grep { $_->{query} =~ /round|before/ } @tx), 16, 'nothing lost');
 is((grep { $_->{query} =~ /round/ && $_->{outcome}{outcome} eq 'committed' }
 	@tx), 15, 'all decided');
@@ -150,13 +124,13 @@ $doubt->safe('begin');
 $doubt->safe("update t set v = 'doubt' where id = 20");
 $c->kill9;
 $doubt->send('commit');
-eval { $doubt->finish_query(20) };
+eval { $doubt->finish_query };
 like($doubt->err, qr/closed|terminat|FATAL/i, 'the client is told');
 $doubt->kill;
 $c->start;
 wait_until('the proxy to reach the server', sub {
 	eval { $p->safe_psql('select 1') } });
-@tx = $p->settled(seconds => 120);
+@tx = $p->settled;
 ok(!(grep { $_->{query} =~ /doubt/ && $_->{outcome}{outcome} eq 'committed' }
 	@tx), 'what the server lost is not claimed');
 
@@ -190,9 +164,9 @@ $p->start;
 
 $w = $p->wire;
 look();
-my $status = $p->stop('QUIT', 20);
+my $status = $p->stop('QUIT');
 ok(defined $status, 'immediate shutdown ends');
-ok($w->closed(10), 'clients are cut off');
+ok($w->closed, 'clients are cut off');
 ended('after SIGQUIT');
 $p->start;
 
@@ -203,15 +177,15 @@ $writer->safe("update t set v = 'acknowledged' where id = 40");
 look();
 my @all = $p->processes;
 kill KILL => $p->pid;
-is(reap($p->pid, 10), 137, 'the postmaster is killed');
+is(reap($p->pid, $PGW::Util::patience), 137, 'the postmaster is killed');
 delete $p->{pid};
-wait_until('all its processes to go', sub { !grep { alive($_) } @all }, 30);
+wait_until('all its processes to go', sub { !grep { alive($_) } @all });
 pass('kill -9 of the postmaster: everything goes away');
 ok(-e "$dir/pgwitness.pid", 'its pid file is stale');
 $writer->kill;
 $p->start;
 is($p->safe_psql('select 3'), '3', 'it starts again');
-@tx = $p->settled(seconds => 120);
+@tx = $p->settled;
 ok((grep { $_->{query} =~ /acknowledged/
 	&& $_->{outcome}{outcome} eq 'committed' } $p->transactions),
 	'what was acknowledged is there');
@@ -221,25 +195,22 @@ is($rc, 0, 'and the log verifies') or diag("$out$err");
 sub ended
 {
 	my ($when) = @_;
-	eval { wait_until('processes to end', sub { !grep { alive($_) }
-		keys %ever }, 20) };
-	is_deeply([map { slurp("/proc/$_/cmdline") =~ tr/\0/ /r }
-		grep { alive($_) } keys %ever], [], "$when: no process is left");
+	my @left;
+	eval { wait_until('processes to end', sub { !(@left = grep {
+		(born($_) // -1) == $ever{$_} } keys %ever) }) };
+	is_deeply([map { cmdline($_) } @left], [], "$when: no process is left");
 }
 look();
 is($p->stop('INT'), 0, 'stops');
 ended('at the end');
-is_deeply([map { slurp("/proc/$_/cmdline") =~ tr/\0/ /r } $p->leftovers], [],
-	'nothing runs for this data directory');
+is_deeply([$p->what_stays], [], 'nothing runs for this data directory');
 ok(!-e "$dir/pgwitness.pid", 'no pid file after a clean stop');
 ok(eval { wait_until('the sessions to end', sub {
 	$c->safe_psql("select count(*) from pg_stat_activity where backend_type = "
 		. "'client backend'") == 1 }); 1 },
 	'no session is left on the server') or diag($@);
-ok(!glob('/dev/shm/*pgwitness*'), 'no shared memory is left')
-	unless processes_elsewhere();
-
-sub processes_elsewhere { return PGW::Util::processes_naming('pgwitness -D') }
+is_deeply([map { glob "/dev/shm/pgwitness.$_.*" } keys %ever], [],
+	'no shared memory is left');
 
 # --- the init script ---
 
@@ -250,8 +221,8 @@ SKIP: {
 	$text =~ s/\@SBINDIR\@/$ENV{PGW_BUILD}/;
 	$text =~ s/^PGWITNESS_DIR=.*/PGWITNESS_DIR=$dir/m;
 	spew("$dir/init", $text);
-	my $init = sub { my ($rc, $o, $e) = run(['sh', "$dir/init", $_[0]],
-		seconds => 90); note("$_[0]: $rc $o$e"); $rc };
+	my $init = sub { my ($rc, $o, $e) = run(['sh', "$dir/init", $_[0]]);
+		note("$_[0]: $rc $o$e"); $rc };
 	is($init->('status'), 3, 'init script: status of a stopped one is 3');
 	is($init->('reload'), 7, 'reload of a stopped one is 7');
 	is($init->('start'), 0, 'start');
@@ -267,6 +238,6 @@ SKIP: {
 	spew("$dir/pgwitness.pid", "999999\n");
 	is($init->('status'), 1, 'dead with a pid file: 1');
 	is($init->('frobnicate'), 2, 'an unknown action: 2');
-	is_deeply([$p->leftovers], [], 'nothing is left');
+	is_deeply([$p->what_stays], [], 'nothing is left');
 }
 done_testing;

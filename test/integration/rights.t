@@ -6,7 +6,7 @@ no warnings 'portable';	# addresses of 64 bits
 use Test::More;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(wait_until slurp children descendants);
+use PGW::Util qw(wait_until slurp cmdline);
 use PGW::Wire;
 
 my $c = PGW::Cluster->new;
@@ -15,8 +15,6 @@ my $p = PGW::Proxy->new($c, env => { PGWITNESS_DEBUGGER => 1 });
 $p->settled;
 
 sub field { my ($pid, $f) = @_; return (slurp("/proc/$pid/status") =~ /^$f:\s+(\S+)/m)[0] }
-sub backends { return grep { (eval { slurp("/proc/$_/comm") } // '') =~ /^pgwitness/ }
-	children($p->pid) }
 sub targets { my ($pid) = @_; return map { readlink($_) // () } glob "/proc/$pid/fd/*" }
 
 # Bytes of the lanes' segment that a process has mapped.
@@ -47,25 +45,20 @@ sub inherited
 		glob "/proc/$pid/fdinfo/*";
 }
 
-my %before = map { $_ => 1 } backends();
 my $w = $p->wire(raw => 1);
-my ($pid) = grep { $before{$_} } backends();
-wait_until('a child to take the connection', sub {
-	($pid) = grep { my $x = $_; field($x, 'NoNewPrivs')
-		|| !grep { /socket/ } targets($x) } backends();
-	$pid;
-});
-my $landlock = field($pid, 'NoNewPrivs');
+my $pid = $p->child_of($w->{sock}->sockport);
 SKIP: {
 	skip 'the kernel has no Landlock', 1
 		if $p->operator_log(event => qr/^no_landlock/);
-	is($landlock, 1, 'files are given up before the first byte');
+	ok(eval { wait_until('the rest to be given up', sub {
+		field($pid, 'NoNewPrivs') }) },
+		'files are given up before the first byte');
 }
 cmp_ok(mapped($pid), '>', 0, 'its own lane is mapped');
 cmp_ok(mapped($pid), '<', mapped($p->pid) / 20, 'the others\' are not');
 my @fds = targets($pid);
 ok(!(grep { m{/dev/shm/} } @fds), 'nor is their segment open');
-is_deeply([sort grep { m{^/} && !m{^/dev/null|stderr\.log$} } @fds],
+is_deeply([sort grep { m{^/} && !m{stderr\.log$} && !$ours{$_} } @fds],
 	[sort "$p->{dir}/log/pgwitness.log", "$p->{dir}/pgwitness.pid"],
 	'of the data directory it has the log and the pid file open')
 	or diag(explain(\@fds));
@@ -88,7 +81,7 @@ SKIP: {
 	my $q = PGW::Proxy->new($c);
 	my $session = $q->wire;
 	$q->settled;
-	my @open = map { "$_ " . slurp("/proc/$_/cmdline") =~ tr/\0/ /r }
+	my @open = map { "$_ " . cmdline($_) }
 		grep { ((stat "/proc/$_/environ")[4] // 0) == $> }
 		grep { (readlink("/proc/$_/exe") // '')
 			!~ m{/postgresql/} } $q->processes;

@@ -115,8 +115,6 @@ sub relay
 sub babble
 {
 	my ($sock, $name) = @_;
-	# Who is held hangs on us alone.
-	alarm 10;
 	if (exists $login{$name}) {
 		print $sock $login{$name};
 		exit if $name eq 'close';

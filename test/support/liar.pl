@@ -137,8 +137,8 @@ sub lie
 
 sub release
 {
-	for (values %end) {
-		next unless $_->{held};
+	my @held = grep { $_->{held} } values %end;
+	for (@held) {
 		$_->{held} = 0;
 		# The held message itself may match another pause rule: it
 		# was counted, so let this one through.
@@ -220,5 +220,7 @@ for (;;) {
 		drop($e) if !$e->{gone} && $e->{eof} && !$e->{held}
 			&& !length $e->{peer}{out};
 	}
-	for (values %end) { flush_out($_) if !$_->{gone} && length $_->{out} }
+	# One that goes takes its peer along.
+	my @left = values %end;
+	for (@left) { flush_out($_) if !$_->{gone} && length $_->{out} }
 }

@@ -12,7 +12,7 @@ use TAP::Harness;
 my ($count_file, @tests) = @ARGV;
 my $support = dirname(__FILE__);
 my $harness = TAP::Harness->new({
-	exec => ['timeout', '-k', '20', $ENV{TEST_TIMEOUT} // 600, $^X,
+	exec => ['timeout', '-k', '20', $ENV{TEST_TIMEOUT} // 1800, $^X,
 		"-I$support"],
 	jobs => $ENV{JOBS} // 2, timer => 1, verbosity => $ENV{V} ? 1 : 0, failures => 1 });
 my ($passed, $failed) = (0, 0);

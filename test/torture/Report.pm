@@ -19,7 +19,7 @@ sub _may_end
 		|| $t - $e->{t} > $SOON || $e->{t} < $since - 1;
 	return 1 if $ends_all{$e->{kind}} || ($e->{client} // '') eq $id;
 	return ($e->{kind} eq 'spare' || ($e->{client} // '-') eq '')
-		&& $t - $e->{t} < 2;
+		&& $t - $e->{t} < $SOON / 2;
 }
 
 sub undisturbed

@@ -273,7 +273,7 @@ sub _revive_server
 			map { m{(\d+)$} } glob '/proc/[0-9]*';
 		kill KILL => @left if time >= $harder;
 		return !@left;
-	}, 60);
+	});
 	unlink $c->dir . '/postmaster.pid';
 	$c->start;
 }
@@ -461,7 +461,7 @@ sub _settle
 		unless $ok;
 	$self->{settled} = time - $from;
 	my $last = $c->safe_psql('select pg_current_xact_id()') - 1;
-	$p->stop('INT', 60) // $j->wrong('pgwitness does not stop');
+	$p->stop('INT') // $j->wrong('pgwitness does not stop');
 	$j->compare(first => $self->{first}, last => $last);
 	Report::undisturbed($self);
 	Report::recovery($self);

@@ -4,13 +4,12 @@
 package Victims;
 use strict;
 use warnings;
-use PGW::Util qw(slurp children descendants alive);
+use PGW::Util qw(slurp comm children descendants alive);
 
 # dir: where Writer.pm keeps its sessions; proxy, cluster.
 sub new { my ($class, %o) = @_; return bless {%o}, $class }
 
 sub _links { return map { readlink($_) // () } glob "/proc/$_[0]/fd/*" }
-sub _comm { return (eval { slurp("/proc/$_[0]/comm") } // '') =~ s/\n//r }
 
 # {client's port => [client's number, its server process]}
 sub sessions
@@ -63,7 +62,7 @@ sub look
 	my $postmaster = $v->{proxy}->pid // return {};
 	push @{ $k{postmaster} }, $postmaster;
 	for my $pid (children($postmaster)) {
-		if (_comm($pid) eq 'replayd') {
+		if (comm($pid) eq 'replayd') {
 			$v->_look_at_replayd($pid, \%k);
 			next;
 		}
@@ -88,10 +87,10 @@ sub _look_at_replayd
 			: $files =~ m{/recorder\.lock} ? 'recorder' : 'starting';
 		push @{ $k->{$kind} }, $pid;
 		for my $below (children($pid)) {
-			if (_comm($below) eq 'replayd') {
+			if (comm($below) eq 'replayd') {
 				push @{ $k->{$kind eq 'recorder' ? 'resolver'
 					: 'worker'} }, $below;
-			} elsif (_comm($below) eq 'postgres') {
+			} elsif (comm($below) eq 'postgres') {
 				push @{ $k->{verification_postmaster} }, $below;
 				push @{ $k->{verification_backend} },
 					children($below);

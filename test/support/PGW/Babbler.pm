@@ -46,6 +46,9 @@ sub names
 	return split /\n/, $out;
 }
 
+# Ends all sessions; who waits for an answer hangs on us alone.
+sub hang_up { my ($self) = @_; kill KILL => PGW::Util::children($self->{pid}) }
+
 sub last_words { return "# --- babbler\n" . tail("$_[0]{dir}/babbler.log", 10) }
 
 sub destroy

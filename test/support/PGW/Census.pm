@@ -13,7 +13,7 @@ use strict;
 use warnings;
 use Carp qw(croak);
 use Test::More;
-use PGW::Util qw(wait_until slurp children);
+use PGW::Util qw(wait_until slurp comm children zombies);
 
 sub new
 {
@@ -24,31 +24,21 @@ sub new
 	return $self;
 }
 
-sub _name { my ($pid) = @_; return eval { slurp("/proc/$pid/comm") } // '' }
-
 # Backend children, spare ones too.
 sub backends
 {
 	my ($self) = @_;
-	return grep { _name($_) =~ /^pgwitness/ } children($self->{proxy}->pid);
+	return grep { comm($_) =~ /^pgwitness/ } children($self->{proxy}->pid);
 }
 
 sub _fds { my ($pid) = @_; my @l = glob "/proc/$pid/fd/*"; return scalar @l }
-
-# Dead children that nobody has reaped.
-sub _zombies
-{
-	my ($pid) = @_;
-	return scalar grep { (eval { slurp($_) } // '') =~ /\) Z $pid / }
-		glob '/proc/[0-9]*/stat';
-}
 
 sub count
 {
 	my ($self) = @_;
 	my $pid = $self->{proxy}->pid;
 	return { backends => scalar($self->backends), fds => _fds($pid),
-		zombies => _zombies($pid) };
+		zombies => scalar(zombies($pid)) };
 }
 
 # The largest peak of memory among the backends, in kB.
@@ -66,12 +56,12 @@ sub peak_kb
 
 sub is_as_before
 {
-	my ($self, $name, $seconds) = @_;
+	my ($self, $name) = @_;
 	my $now;
 	eval { wait_until('all to be given back', sub {
 		$now = $self->count;
 		!grep { $now->{$_} != $self->{before}{$_} } keys %$now;
-	}, $seconds // 15) };
+	}) };
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return is_deeply($now, $self->{before}, $name);
 }

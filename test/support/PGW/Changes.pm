@@ -17,7 +17,7 @@ our @EXPORT_OK = qw(unwitnessed);
 sub new
 {
 	my ($class, $cluster) = @_;
-	my $self = bless { wire => $cluster->wire(seconds => 300) }, $class;
+	my $self = bless { wire => $cluster->wire }, $class;
 	$self->_ask("select pg_create_logical_replication_slot('changes', "
 		. "'test_decoding')");
 	return $self;

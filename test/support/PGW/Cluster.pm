@@ -95,7 +95,7 @@ sub start
 		alive($self->{pid}) or croak 'server: ' . $self->last_words;
 		-e "$dir/postmaster.pid"
 			&& slurp("$dir/postmaster.pid") =~ /^ready/m;
-	}, 60);
+	});
 	return $self;
 }
 
@@ -111,7 +111,8 @@ sub _end
 	return;
 }
 
-sub stop { my ($self, $signal) = @_; return $self->_end($signal // 'INT', 60) }
+sub stop { my ($self, $signal) = @_; return $self->_end($signal // 'INT',
+	$PGW::Util::patience) }
 sub restart { my ($self) = @_; $self->stop; return $self->start }
 
 # As after a crash of the server: all its processes at once.
@@ -123,7 +124,7 @@ sub kill9
 	kill KILL => @all;
 	waitpid $pid, 0;
 	wait_until('server processes to go away', sub {
-		!grep { alive($_) } @all }, 20);
+		!grep { alive($_) } @all });
 	unlink "$self->{dir}/postmaster.pid";
 }
 

@@ -41,7 +41,7 @@ sub psql_command
 sub _env
 {
 	my (%o) = @_;
-	return { PGCONNECT_TIMEOUT => 20, %{ $o{env} // {} },
+	return { PGCONNECT_TIMEOUT => $PGW::Util::patience, %{ $o{env} // {} },
 		(defined $o{password} ? (PGPASSWORD => $o{password}) : ()) };
 }
 

@@ -91,7 +91,7 @@ sub wait_paused
 {
 	my ($self, $seconds) = @_;
 	return wait_until('the liar to hold a message',
-		sub { $self->paused }, $seconds // 20);
+		sub { $self->paused }, $seconds);
 }
 
 sub last_words

@@ -11,7 +11,7 @@ use strict;
 use warnings;
 use Carp qw(croak);
 use JSON::PP ();
-use PGW::Util qw(slurp);
+use PGW::Util qw(wait_until slurp);
 use PGW::Wire;
 
 my $json = JSON::PP->new->utf8->canonical->allow_nonref;
@@ -101,13 +101,18 @@ sub dump_rows
 {
 	my ($self, $schemas) = @_;
 	my %lines;
-	$self->{look} //= $self->{cluster}->wire(seconds => 120, startup => {
-		options => $canonical, client_encoding => 'UTF8' });
-	for ($self->{look}->ask(Query("select pgw_matrix.dump('$schemas')"))) {
-		croak fields($_)->{M} if $_->[0] eq 'E';
-		$lines{ (columns($_))[0] }++ if $_->[0] eq 'D';
-	}
+	$lines{$_}++ for $self->_look("select pgw_matrix.dump('$schemas')");
 	return \%lines;
+}
+
+# The first column of what the server says to that.
+sub _look
+{
+	my ($self, $sql) = @_;
+	my $w = $self->{look} //= $self->{cluster}->wire(startup => {
+		options => $canonical, client_encoding => 'UTF8' });
+	return map { croak fields($_)->{M} if $_->[0] eq 'E';
+		$_->[0] eq 'D' ? (columns($_))[0] : () } $w->ask(Query($sql));
 }
 
 sub _count
@@ -172,7 +177,7 @@ sub _masked
 sub _play
 {
 	my ($self, $endpoint, $database, $run) = @_;
-	my $w = $endpoint->wire(seconds => 120, startup => {
+	my $w = $endpoint->wire(startup => {
 		user => $run->{case}{user} // 'postgres', database => $database,
 		application_name => $run->{schema}, options => '-c search_path='
 			. "$run->{schema},public $run->{case}{options}" });
@@ -185,6 +190,10 @@ sub _play
 	$w->send(Terminate);
 	push @seen, map { _masked($_) } $w->read_all;
 	$w->close;
+	# Its last transaction, which drops its temporary tables, is another one
+	# beside the next case.
+	wait_until('the session to end', sub { !$self->_look(
+		"select 1 from pg_stat_activity where pid = $w->{pid}") });
 	return \@seen;
 }
 

@@ -17,7 +17,8 @@ use Encode qw(decode);
 use IO::Socket::INET;
 use JSON::PP ();
 use PGW::Util qw(wait_until nap slurp spew new_dir free_port run spawn reap
-	alive children descendants processes_naming tail program keep_for_end);
+	alive comm cmdline children descendants processes_naming tail program
+	keep_for_end);
 
 my $json = JSON::PP->new->utf8->allow_nonref;
 
@@ -33,7 +34,8 @@ sub new
 	my $dir = new_dir('px');
 	my $self = bless { dir => "$dir/data", backend => $backend,
 		host => '127.0.0.1', port => free_port(), user => 'postgres',
-		mark => 0, lines => [], tx => {}, read => {}, env => $o{env} }, $class;
+		mark => 0, lines => [], tx => {}, read => {}, last => {},
+		env => $o{env} }, $class;
 	keep_for_end($self);
 	my ($rc, $out, $err) = run([program('pgwitness'), '--init', '-D',
 		$self->{dir}]);
@@ -102,7 +104,7 @@ sub start
 		alive($self->{pid}) or croak "pgwitness ended:\n"
 			. $self->last_words;
 		$self->accepts;
-	}, 60);
+	});
 	return $self;
 }
 
@@ -127,7 +129,7 @@ sub stop
 	my ($self, $signal, $seconds) = @_;
 	return unless $self->{pid};
 	kill $signal // 'INT', $self->{pid} if ($signal // '') ne 'none';
-	my $rc = reap($self->{pid}, $seconds // 60);
+	my $rc = reap($self->{pid}, $seconds // $PGW::Util::patience);
 	delete $self->{pid} if defined $rc;
 	return $rc;
 }
@@ -149,10 +151,12 @@ sub processes { my ($self) = @_; return ($self->{pid}, descendants($self->{pid})
 sub processes_called
 {
 	my ($self, $re) = @_;
-	return grep { (eval { slurp("/proc/$_/comm") } // '') =~ $re
-		|| (eval { slurp("/proc/$_/cmdline") } // '') =~ $re }
+	return grep { comm($_) =~ $re || cmdline($_) =~ $re }
 		descendants($self->{pid});
 }
+
+# The replayd that takes the records from the children; undef while there is none.
+sub replayd { my ($self) = @_; return (grep { comm($_) =~ /^replayd/ } children($self->{pid}))[0] }
 
 # The replay workers: children of the one that holds verifier.lock.
 sub replay_workers
@@ -161,12 +165,40 @@ sub replay_workers
 	my ($verifier) = grep { my $pid = $_;
 		grep { (readlink($_) // '') =~ m{/verifier\.lock} }
 		glob "/proc/$pid/fd/*" } map { children($_) } children($self->{pid});
-	return grep { (eval { slurp("/proc/$_/comm") } // '') =~ /^replayd/ }
-		children($verifier);
+	return grep { comm($_) =~ /^replayd/ } children($verifier);
 }
 
 # Everything that still runs for this data directory, whoever its parent is.
 sub leftovers { my ($self) = @_; return processes_naming($self->{dir}) }
+
+# The command lines of what does not end, though it was stopped or killed.
+sub what_stays
+{
+	my ($self) = @_;
+	my @left;
+	eval { wait_until('all to end', sub { !(@left = $self->leftovers) }) };
+	return map { cmdline($_) } @left;
+}
+
+# The child that serves the client whose own port this is; of a proxy with
+# env => { PGWITNESS_DEBUGGER => 1 }.
+sub child_of
+{
+	my ($self, $port) = @_;
+	return wait_until("a child for port $port", sub {
+		my %socket;
+		for (split /\n/, slurp('/proc/net/tcp')) {
+			my @f = split ' ';
+			next if ($f[3] // '') ne '01';
+			my ($here, $there) = map { hex((split /:/)[1]) } @f[1, 2];
+			$socket{"socket:[$f[9]]"} = 1
+				if $here == $self->port && $there == $port;
+		}
+		my @serving = grep { grep { $socket{readlink($_) // ''} }
+			glob "/proc/$_/fd/*" } children($self->{pid});
+		return $serving[0];
+	});
+}
 
 sub witnessctl
 {
@@ -201,22 +233,35 @@ sub _read_on
 {
 	my ($self) = @_;
 	my @files = $self->evidence_files;
-	if (grep { ($self->{read}{$_} // 0) > -s $_ } @files) {
-		@$self{qw(lines tx read)} = ([], {}, {});
-	}
+	@$self{qw(lines tx read last)} = ([], {}, {}, {})
+		if grep { $self->_was_cut($_) } @files;
 	for my $path (@files) {
 		my $from = $self->{read}{$path} // 0;
 		next if -s $path == $from;
 		open my $f, '<:raw', $path or croak "$path: $!";
 		seek $f, $from, 0;
 		my $text = do { local $/; <$f> } // '';
+		my ($last) = $text =~ /([^\n]*\n)[^\n]*\z/ or next;
 		$self->{read}{$path} = $from + 1 + rindex $text, "\n";
+		$self->{last}{$path} = $last;
 		for ($text =~ /^(.*)\n/mg) {
 			my $line = $json->decode($_);
 			push @{ $self->{lines} }, $line;
 			$self->_add_line($line) if defined $line->{tx_id};
 		}
 	}
+}
+
+# True if the last line read of a file is not there any more.
+sub _was_cut
+{
+	my ($self, $path) = @_;
+	my $end = $self->{read}{$path} or return 0;
+	my $last = $self->{last}{$path};
+	open my $f, '<:raw', $path or return 1;
+	seek $f, $end - length $last, 0;
+	read $f, my $is, length $last;
+	return $is ne $last;
 }
 
 sub _add_line
@@ -268,8 +313,7 @@ sub operator_log
 sub wait_for_lines
 {
 	my ($self, $what, $code, $seconds) = @_;
-	return wait_until($what, sub { $code->($self->evidence) },
-		$seconds // 60);
+	return wait_until($what, sub { $code->($self->evidence) }, $seconds);
 }
 
 # --- transactions ---
@@ -321,7 +365,7 @@ sub settled
 				&& is_settled($_) } @new;
 			return !grep { !is_settled($_) && !($o{open}
 				&& !$_->{outcome}) } @new;
-		}, $o{seconds} // 60);
+		}, $o{seconds});
 		1;
 	};
 	if (!$done) {
@@ -345,8 +389,9 @@ sub warm
 	my $workers = $self->{conf}{replay}{workers} // 2;
 	$self->safe_psql('create schema pgw_warm; drop schema pgw_warm');
 	wait_until('the workers to have their copies', sub {
-		$self->operator_log(event => 'schema_copied') >= $workers },
-		120);
+		my %made = map { $_->{pid} => 1 }
+			$self->operator_log(event => 'schema_copied');
+		$workers <= grep { comm($_) =~ /^replayd/ } keys %made });
 	return $self->mark;
 }
 

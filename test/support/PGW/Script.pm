@@ -144,8 +144,8 @@ sub is_pipeline
 sub play
 {
 	my ($self, %o) = @_;
-	my $play = bless { %o, session => {}, now => 1, script => $self,
-		seconds => $o{seconds} // 30 }, 'PGW::Script::Play';
+	my $play = bless { %o, session => {}, now => 1, script => $self },
+		'PGW::Script::Play';
 	my $ok = eval {
 		$play->steps($self->{steps}, '');
 		$play->finish;
@@ -195,8 +195,8 @@ sub at
 	my ($self, $n, %startup) = @_;
 	$n //= $self->{now};
 	return $self->{session}{$n} //= do {
-		my $wire = $self->{on}->wire(seconds => $self->{seconds},
-			startup => { application_name => 'script', %startup });
+		my $wire = $self->{on}->wire(startup => {
+			application_name => 'script', %startup });
 		my $s = { wire => $wire, out => [], seen => [] };
 		$self->{pids}{ $wire->{pid} } = $n;
 		push @{ $s->{seen} }, $self->masked($_) for @{ $wire->{start} };

@@ -20,7 +20,7 @@ sub new
 {
 	my ($class, $endpoint, %o) = @_;
 	my $self = bless { out => '', err => '', n => 0 }, $class;
-	local %ENV = (%ENV, PGCONNECT_TIMEOUT => 20,
+	local %ENV = (%ENV, PGCONNECT_TIMEOUT => $PGW::Util::patience,
 		(defined $o{password} ? (PGPASSWORD => $o{password}) : ()));
 	my $err = gensym;
 	$self->{pid} = open3(my $in, my $out, $err,
@@ -63,7 +63,7 @@ sub _pump
 sub wait_for
 {
 	my ($self, $what, $code, $seconds) = @_;
-	my $end = time + ($seconds // 60);
+	my $end = time + ($seconds // $PGW::Util::patience);
 	until ($code->($self)) {
 		croak "psql ended before $what: $self->{err}"
 			unless $self->_pump(0.1) || $code->($self);
@@ -72,6 +72,9 @@ sub wait_for
 	}
 	return $self;
 }
+
+# All that came since send(), without waiting.
+sub read_now { my ($self) = @_; $self->_pump(0); return "$self->{out}\n$self->{err}" }
 
 sub read_until
 {
@@ -126,7 +129,7 @@ sub close
 	my ($self) = @_;
 	return undef unless $self->{pid};
 	CORE::close $self->{in} if $self->{in};
-	my $end = time + 30;
+	my $end = time + $PGW::Util::patience;
 	1 while time < $end && $self->_pump(0.05);
 	my $rc = reap($self->{pid}, 10);
 	$self->kill unless defined $rc;

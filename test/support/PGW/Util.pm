@@ -15,8 +15,12 @@ use POSIX qw(WNOHANG);
 use Time::HiRes qw(time);
 
 our @EXPORT_OK = qw(wait_until nap free_port slurp spew run_dir new_dir run
-	spawn reap alive children descendants processes_naming tail pg_bin
-	program keep_for_end);
+	spawn reap alive born comm cmdline children descendants zombies
+	processes_naming tail pg_bin program keep_for_end);
+
+# Seconds that what must come is waited for.  Nothing is measured by it: it ends
+# a test that would hang, on a machine however slow.
+our $patience = $ENV{PATIENCE} // 180;
 
 # A hung test is ended by timeout(1) with SIGTERM: let END blocks clean up.
 $SIG{TERM} = $SIG{INT} = sub { exit 143 };
@@ -34,7 +38,7 @@ sub nap { select(undef, undef, undef, $_[0] // 0.02) }
 sub wait_until
 {
 	my ($what, $code, $seconds) = @_;
-	my $end = time + ($seconds // 30);
+	my $end = time + ($seconds // $patience);
 
 	for (;;) {
 		my $got = $code->();
@@ -130,11 +134,12 @@ sub run
 	seek $in, 0, 0;
 	my $pid = spawn($cmd, stdin => $in, stdout => $out, stderr => $err,
 		env => $o{env}, chdir => $o{chdir});
-	my $status = reap($pid, $o{seconds} // 120);
+	my $seconds = $o{seconds} // 3 * $patience;
+	my $status = reap($pid, $seconds);
 	if (!defined $status) {
 		kill KILL => $pid;
 		waitpid $pid, 0;
-		croak "@$cmd: did not end within " . ($o{seconds} // 120) . ' s';
+		croak "@$cmd: did not end within $seconds s";
 	}
 	my @text = map { seek $_, 0, 0; local $/; scalar(<$_>) // '' } $out, $err;
 	return ($status, @text);
@@ -175,12 +180,24 @@ sub reap
 	return $? & 127 ? 128 + ($? & 127) : $? >> 8;
 }
 
+# State, parent and birth (in ticks since the machine's) of a process.
 sub _stat
 {
 	my ($pid) = @_;
 	open my $f, '<', "/proc/$pid/stat" or return;
-	my ($state, $parent) = (<$f> // '') =~ /\) (\S) (\d+)/ or return;
-	return ($state, $parent);
+	my @f = (<$f> // '') =~ /\) (\S) (\d+)((?: \S+)*)/ or return;
+	return (@f[0, 1], (split ' ', $f[2])[17]);
+}
+
+# Name and command line of a process, '' if it is gone.
+sub comm { return (eval { slurp("/proc/$_[0]/comm") } // '') =~ s/\n//r }
+sub cmdline { return (eval { slurp("/proc/$_[0]/cmdline") } // '') =~ tr/\0/ /r }
+
+# When it was, if it is alive: who has the same pid later was born later.
+sub born
+{
+	my ($state, undef, $birth) = _stat($_[0]);
+	return defined $state && $state ne 'Z' ? $birth : undef;
 }
 
 # Zombies are not alive.
@@ -190,17 +207,19 @@ sub alive
 	return defined $state && $state ne 'Z';
 }
 
-sub children
+sub _children
 {
-	my ($pid) = @_;
-	my @found;
-	for (map { m{(\d+)$} } glob '/proc/[0-9]*') {
-		my ($state, $parent) = _stat($_);
-		push @found, $_ if defined $state && $parent == $pid
-			&& $state ne 'Z';
-	}
-	return @found;
+	my ($pid, $state) = @_;
+	return grep {
+		my ($is, $parent) = _stat($_);
+		defined $is && $parent == $pid && $is =~ $state;
+	} map { m{(\d+)$} } glob '/proc/[0-9]*';
 }
+
+sub children { return _children($_[0], qr/[^Z]/) }
+
+# Dead children that nobody has reaped.
+sub zombies { return _children($_[0], qr/Z/) }
 
 sub descendants { return map { ($_, descendants($_)) } children($_[0]) }
 
@@ -208,10 +227,8 @@ sub descendants { return map { ($_, descendants($_)) } children($_[0]) }
 sub processes_naming
 {
 	my ($text) = @_;
-	return grep {
-		my $cmd = eval { slurp("/proc/$_/cmdline") } // '';
-		$_ != $$ && index($cmd, $text) >= 0 && alive($_);
-	} map { m{(\d+)$} } glob '/proc/[0-9]*';
+	return grep { $_ != $$ && index(cmdline($_), $text) >= 0 && alive($_) }
+		map { m{(\d+)$} } glob '/proc/[0-9]*';
 }
 
 # $object->destroy is called at the end, the youngest first.

@@ -20,6 +20,7 @@ use IO::Socket::INET;
 use IO::Socket::UNIX;
 use Socket qw(SOCK_STREAM);
 use Time::HiRes qw(time);
+use PGW::Util ();
 
 our @EXPORT = qw(Message Startup SSLRequest GSSENCRequest CancelRequest Query
 	Parse Bind Describe Execute Close Sync Flush Terminate CopyData CopyDone
@@ -94,7 +95,8 @@ sub new
 {
 	my ($class, $endpoint, %o) = @_;
 	my $host = $o{host} // $endpoint->host;
-	my $self = bless { in => '', seconds => $o{seconds} // 30 }, $class;
+	my $self = bless { in => '', seconds => $o{seconds}
+		// $PGW::Util::patience }, $class;
 
 	$self->{sock} = ($host =~ m{^/}
 		? IO::Socket::UNIX->new(Type => SOCK_STREAM,
