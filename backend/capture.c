@@ -424,29 +424,6 @@ capture_prepare(struct session *s, struct capture *c,
 	return reason;
 }
 
-static bool
-has_row(const struct rowenc_row *rows, size_t n, const struct rowenc_row *row)
-{
-	for (size_t i = 0; i < n; i++)
-		if (rows[i].id_len == row->id_len &&
-		    memcmp(rows[i].id, row->id, row->id_len) == 0)
-			return true;
-	return false;
-}
-
-/* Rows that the predicate finds after a DELETE, but not those it deleted
- * from: they came in between and are not this transaction's. */
-static size_t
-still_there(const struct capture *c, struct rowenc_row *out)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < c->n_post; i++)
-		if (has_row(c->pre, c->n_pre, &c->post[i]))
-			out[n++] = c->post[i];
-	return n;
-}
-
 size_t
 capture_tag_rows(const struct capture *c)
 {
@@ -530,26 +507,31 @@ narrow_race(const struct capture *c)
 		   : NULL;
 }
 
-/* Rows that it says it deleted, and that were not found before. */
-static bool
+/*
+ * Of a DELETE: rows that it says it deleted, and that were not found before.
+ * How many of the rows that the predicate finds after it are still there, which
+ * come first then: the others came in between and are not this transaction's.
+ */
+static size_t
 apply_deleted(struct txn *t, const struct capture *c, uint32_t statement)
 {
+	struct rowenc_ids found = rowenc_ids_of(c->pre, c->n_pre);
 	struct rowenc_row *more = arena_alloc(
 	    t->arena, (c->n_returned + 1) * sizeof(*more));
-	size_t n = 0;
+	size_t n = 0, n_left = 0;
 
 	for (size_t i = 0; more != NULL && i < c->n_returned; i++)
-		if (!has_row(c->pre, c->n_pre, &c->returned[i]))
+		if (!rowenc_ids_have(&found, &c->returned[i]))
 			more[n++] = c->returned[i];
+	for (size_t i = 0; i < c->n_post; i++)
+		if (rowenc_ids_have(&found, &c->post[i]))
+			c->post[n_left++] = c->post[i];
+	rowenc_ids_free(&found);
 	if (n > 0)
 		txn_apply(t, c->table, statement, more, n, NULL, 0, false);
-	return more != NULL;
-}
-
-static int
-compare_ids(const void *pa, const void *pb)
-{
-	return rowenc_compare_ids(pa, pb);
+	if (more == NULL)
+		txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
+	return n_left;
 }
 
 /*
@@ -562,18 +544,18 @@ with_left_out(struct txn *t, const struct capture *c)
 {
 	struct rowenc_row *all = arena_alloc(
 	    t->arena, (c->n_pre + c->n_post + 1) * sizeof(*all));
+	struct rowenc_ids returned;
 	size_t n = c->n_post;
 
 	if (all == NULL || c->key_changes)
 		return NULL;
-	if (n > 0) {
+	if (n > 0)
 		memcpy(all, c->post, n * sizeof(*all));
-		qsort(all, n, sizeof(*all), compare_ids);
-	}
+	returned = rowenc_ids_of(c->post, c->n_post);
 	for (size_t i = 0; i < c->n_pre; i++)
-		if (bsearch(&c->pre[i], all, c->n_post, sizeof(*all),
-			compare_ids) == NULL)
+		if (!rowenc_ids_have(&returned, &c->pre[i]))
 			all[n++] = c->pre[i];
+	rowenc_ids_free(&returned);
 	return n == c->n_pre ? all : NULL;
 }
 
@@ -588,10 +570,11 @@ is_ordered(const struct capture *c)
 static void
 apply_upsert(struct session *s, const struct capture *c, uint32_t statement)
 {
+	struct rowenc_ids returned = rowenc_ids_of(c->returned, c->n_returned);
 	size_t n = 0;
-	struct rowenc_row *left = upsert_left(s, c, &n);
+	struct rowenc_row *left = upsert_left(s, c, &returned, &n);
 
-	switch (upsert_judge(c)) {
+	switch (upsert_judge(c, &returned)) {
 	case UPSERT_EXPLAINED:
 		break;
 	case UPSERT_MOVED:
@@ -601,6 +584,7 @@ apply_upsert(struct session *s, const struct capture *c, uint32_t statement)
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "on_conflict");
 		break;
 	}
+	rowenc_ids_free(&returned);
 	if (left == NULL)
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "max_capture_bytes");
 	txn_apply(
@@ -625,9 +609,7 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 	if (!c->undecodable)
 		inputs_take(s, c, statement);
 	if (c->stmt->kind == STMT_DELETE) {
-		n_post = still_there(c, c->post);
-		if (!apply_deleted(t, c, statement))
-			txn_degrade(t, CAPTURE_INCOMPLETE, "max_capture_bytes");
+		n_post = apply_deleted(t, c, statement);
 	} else if (c->stmt->kind == STMT_UPDATE && c->counted &&
 		   n_post < c->n_pre) {
 		post = with_left_out(t, c);

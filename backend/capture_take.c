@@ -353,8 +353,10 @@ read_asides(struct session *s, struct capture *c)
 static void
 judge_upsert(struct session *s, struct capture *c)
 {
-	enum upsert_end end = upsert_judge(c);
+	struct rowenc_ids returned = rowenc_ids_of(c->returned, c->n_returned);
+	enum upsert_end end = upsert_judge(c, &returned);
 
+	rowenc_ids_free(&returned);
 	c->moved = end == UPSERT_MOVED;
 	if (end != UPSERT_UNEXPLAINED || !c->explains)
 		return;

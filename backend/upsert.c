@@ -18,13 +18,11 @@
  */
 #include "upsert.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "block.h"
 #include "capture_int.h"
 #include "counters.h"
-#include "mem.h"
 #include "txn.h"
 
 static const char refused[] = "on_conflict";
@@ -159,44 +157,13 @@ upsert_mark_params(const struct capture *c, bool *used)
 
 /* --- after --- */
 
-static int
-compare_ids(const void *pa, const void *pb)
-{
-	return rowenc_compare_ids(*(const struct rowenc_row *const *)pa,
-	    *(const struct rowenc_row *const *)pb);
-}
-
-/* The returned rows by their keys. */
-static const struct rowenc_row **
-returned_by_id(const struct capture *c)
-{
-	const struct rowenc_row **by_id = mem_zalloc(
-	    c->n_returned + 1, sizeof(const struct rowenc_row *));
-
-	for (size_t i = 0; i < c->n_returned; i++)
-		by_id[i] = &c->returned[i];
-	qsort(by_id, c->n_returned, sizeof(const struct rowenc_row *),
-	    compare_ids);
-	return by_id;
-}
-
-static bool
-came_back(const struct rowenc_row *const *by_id, const struct capture *c,
-    const struct rowenc_row *row)
-{
-	return bsearch(&row, by_id, c->n_returned,
-		   sizeof(const struct rowenc_row *), compare_ids) != NULL;
-}
-
 enum upsert_end
-upsert_judge(const struct capture *c)
+upsert_judge(const struct capture *c, const struct rowenc_ids *returned)
 {
-	const struct rowenc_row **by_id = returned_by_id(c);
 	size_t rows = c->stmt->n_rows, found = 0, inserted, updated;
 
 	for (size_t i = 0; i < c->n_pre; i++)
-		found += came_back(by_id, c, &c->pre[i]);
-	free(by_id);
+		found += rowenc_ids_have(returned, &c->pre[i]);
 	if (c->n_returned > rows || capture_tag_rows(c) != c->n_returned ||
 	    !counters_upserted(&c->before, &c->after, c->table->oid, &inserted,
 		&updated) ||
@@ -214,18 +181,17 @@ upsert_judge(const struct capture *c)
 }
 
 struct rowenc_row *
-upsert_left(struct session *s, const struct capture *c, size_t *n)
+upsert_left(struct session *s, const struct capture *c,
+    const struct rowenc_ids *returned, size_t *n)
 {
 	struct rowenc_row *left = arena_alloc(s->txn->arena,
 	    (c->n_pre + c->n_returned + 1) * sizeof(*left));
-	const struct rowenc_row **by_id = returned_by_id(c);
 
 	*n = 0;
 	for (size_t i = 0; left != NULL && i < c->n_returned; i++)
 		left[(*n)++] = c->returned[i];
 	for (size_t i = 0; left != NULL && i < c->n_pre; i++)
-		if (!came_back(by_id, c, &c->pre[i]))
+		if (!rowenc_ids_have(returned, &c->pre[i]))
 			left[(*n)++] = c->pre[i];
-	free(by_id);
 	return left;
 }

@@ -41,14 +41,16 @@ enum upsert_end {
 	/* It met rows that were not looked for. */
 	UPSERT_UNEXPLAINED
 };
-/* All of it is answered. */
-PGW_MUSTCHECK enum upsert_end upsert_judge(const struct capture *c);
+/* All of it is answered; returned: the ids of what came back. */
+PGW_MUSTCHECK enum upsert_end upsert_judge(
+	const struct capture *c, const struct rowenc_ids *returned);
 
 /*
  * The rows that it left: those that came back, and of those that were found
  * the others, as they were.  NULL: arena limit.
  */
 PGW_MUSTCHECK struct rowenc_row *upsert_left(
-	struct session *s, const struct capture *c, size_t *n);
+	struct session *s, const struct capture *c,
+	const struct rowenc_ids *returned, size_t *n);
 
 #endif

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mem.h"
+
 #define LP_BYTES 4 /* the length in front of lp() */
 
 /* --- the shape of a table --- */
@@ -201,8 +203,8 @@ compare_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 	return (a_len > b_len) - (a_len < b_len);
 }
 
-int
-rowenc_compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
+static int
+compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
 {
 	return compare_bytes(a->id, a->id_len, b->id, b->id_len);
 }
@@ -210,7 +212,7 @@ rowenc_compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
 int
 rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b)
 {
-	int c = rowenc_compare_ids(a, b);
+	int c = compare_ids(a, b);
 
 	if (c != 0)
 		return c;
@@ -238,6 +240,41 @@ rowenc_sort(struct rowenc_row *rows, size_t n)
 {
 	if (!is_sorted(rows, n))
 		qsort(rows, n, sizeof(*rows), compare_rows);
+}
+
+static int
+compare_ids_of(const void *pa, const void *pb)
+{
+	return compare_ids(*(const struct rowenc_row *const *)pa,
+	    *(const struct rowenc_row *const *)pb);
+}
+
+struct rowenc_ids
+rowenc_ids_of(const struct rowenc_row *rows, size_t n)
+{
+	struct rowenc_ids ids = {
+		mem_zalloc(n + 1, sizeof(const struct rowenc_row *)), n
+	};
+
+	for (size_t i = 0; i < n; i++)
+		ids.sorted[i] = &rows[i];
+	qsort(ids.sorted, n, sizeof(*ids.sorted), compare_ids_of);
+	return ids;
+}
+
+bool
+rowenc_ids_have(const struct rowenc_ids *ids, const struct rowenc_row *row)
+{
+	return bsearch(&row, ids->sorted, ids->n, sizeof(*ids->sorted),
+		   compare_ids_of) != NULL;
+}
+
+void
+rowenc_ids_free(struct rowenc_ids *ids)
+{
+	free(ids->sorted);
+	ids->sorted = NULL;
+	ids->n = 0;
 }
 
 void

@@ -67,14 +67,24 @@ PGW_MUSTCHECK bool rowenc_encode(const struct rowenc_shape *s,
 PGW_MUSTCHECK bool rowenc_decode(const struct rowenc_shape *s,
 	const struct rowenc_row *row, struct rowenc_value *values);
 
-/* Orders by row_id, bytewise. */
-int rowenc_compare_ids(const struct rowenc_row *a, const struct rowenc_row *b);
-
 /* Orders by (row_id, row_bytes), bytewise. */
 int rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b);
 
 /* By rowenc_compare(), in place. */
 void rowenc_sort(struct rowenc_row *rows, size_t n);
+
+/*
+ * Which ids are among many rows, where looking at each would take long.  The
+ * rows stay where they are; to be freed by rowenc_ids_free().
+ */
+struct rowenc_ids {
+	const struct rowenc_row **sorted;
+	size_t n;
+};
+struct rowenc_ids rowenc_ids_of(const struct rowenc_row *rows, size_t n);
+PGW_MUSTCHECK bool rowenc_ids_have(
+	const struct rowenc_ids *ids, const struct rowenc_row *row);
+void rowenc_ids_free(struct rowenc_ids *ids);
 
 /* Sorts rows in place and gives the table's root. */
 void rowenc_table_root(struct rowenc_row *rows, size_t n,

@@ -242,6 +242,34 @@ different_values_give_different_rows(void **state)
 }
 
 static void
+ids_are_found_among_many(void **state)
+{
+	enum { ROWS = 100 };
+	struct rowenc_row rows[ROWS], other = text_row(3, "no", "k", "v");
+	struct rowenc_ids ids;
+
+	(void)state;
+	for (int i = 0; i < ROWS; i++) {
+		char key[8];
+
+		snprintf(key, sizeof(key), "%d", i * 37 % ROWS);
+		rows[i] = text_row(3, key, "k", "v");
+	}
+	ids = rowenc_ids_of(rows, ROWS);
+	for (int i = 0; i < ROWS; i++)
+		assert_true(rowenc_ids_have(&ids, &rows[i]));
+	assert_false(rowenc_ids_have(&ids, &other));
+	rowenc_ids_free(&ids);
+	other = text_row(3, "5", "k", "another value");
+	ids = rowenc_ids_of(rows, ROWS);
+	assert_true(rowenc_ids_have(&ids, &other));
+	rowenc_ids_free(&ids);
+	ids = rowenc_ids_of(NULL, 0);
+	assert_false(rowenc_ids_have(&ids, &other));
+	rowenc_ids_free(&ids);
+}
+
+static void
 key_order_is_that_of_the_key_not_of_the_columns(void **state)
 {
 	struct rowenc_row row = text_row(3, "2nd", "1st", "x");
@@ -398,6 +426,7 @@ main(void)
 		cmocka_unit_test(
 		    key_order_is_that_of_the_key_not_of_the_columns),
 		cmocka_unit_test(a_null_in_the_key_is_refused),
+		cmocka_unit_test(ids_are_found_among_many),
 		cmocka_unit_test(key_places_must_be_a_sequence),
 		cmocka_unit_test(rows_of_another_shape_are_refused),
 		cmocka_unit_test(
