@@ -52,14 +52,6 @@ make_key(const struct session *s, const char *written, struct merkle_hash *key)
 /* --- writing --- */
 
 static void
-put_maybe(struct buf *b, const char *text)
-{
-	buf_put_u8(b, text != NULL);
-	if (text != NULL)
-		buf_put_cstr(b, text);
-}
-
-static void
 put_column(struct buf *b, const struct rowenc_column *col,
     const struct catalog_column *more)
 {
@@ -72,8 +64,8 @@ put_column(struct buf *b, const struct rowenc_column *col,
 	buf_put_u8(b, (more->has_default ? COLUMN_HAS_DEFAULT : 0) |
 			  (more->cascades ? COLUMN_CASCADES : 0));
 	buf_put_u8(b, (uint8_t)more->default_class);
-	put_maybe(b, more->default_function);
-	put_maybe(b, more->default_call);
+	buf_put_maybe(b, more->default_function);
+	buf_put_maybe(b, more->default_call);
 }
 
 static void
@@ -83,16 +75,16 @@ put_table(struct buf *b, const struct catalog_table *t)
 	buf_put_cstr(b, t->schema);
 	buf_put_cstr(b, t->name);
 	buf_put_cstr(b, t->fingerprint);
-	put_maybe(b, t->definition);
-	put_maybe(b, t->quick);
+	buf_put_maybe(b, t->definition);
+	buf_put_maybe(b, t->quick);
 	buf_put_u8(b, (t->triggers ? TABLE_TRIGGERS : 0) |
 			  (t->may_lock ? TABLE_MAY_LOCK : 0) |
 			  (t->cascades ? TABLE_CASCADES : 0) |
 			  (t->user_code ? TABLE_USER_CODE : 0) |
 			  (t->deferred ? TABLE_DEFERRED : 0) |
 			  (t->rules ? TABLE_RULES : 0));
-	put_maybe(b, t->unsupported);
-	put_maybe(b, t->unreadable);
+	buf_put_maybe(b, t->unsupported);
+	buf_put_maybe(b, t->unreadable);
 	buf_put_u32(b, t->shape.n_columns);
 	for (unsigned i = 0; i < t->shape.n_columns; i++)
 		put_column(b, &t->shape.columns[i], &t->columns[i]);
@@ -124,7 +116,9 @@ take_string(struct rd *r, struct arena *a)
 static const char *
 take_maybe(struct rd *r, struct arena *a)
 {
-	return rd_u8(r) != 0 ? take_string(r, a) : NULL;
+	const char *text = rd_maybe(r);
+
+	return text == NULL ? NULL : arena_strdup(a, text);
 }
 
 static void

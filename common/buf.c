@@ -101,6 +101,14 @@ buf_put_cstr(struct buf *b, const char *s)
 }
 
 void
+buf_put_maybe(struct buf *b, const char *s)
+{
+	buf_put_u8(b, s != NULL);
+	if (s != NULL)
+		buf_put_cstr(b, s);
+}
+
+void
 buf_put_lp(struct buf *b, const void *p, size_t n)
 {
 	if (n > UINT32_MAX)
@@ -202,6 +210,16 @@ rd_cstr(struct rd *r)
 	}
 	r->p = nul + 1;
 	return (const char *)start;
+}
+
+const char *
+rd_maybe(struct rd *r)
+{
+	uint8_t there = rd_u8(r);
+
+	if (there > 1)
+		r->bad = true;
+	return there == 1 ? rd_cstr(r) : NULL;
 }
 
 const uint8_t *

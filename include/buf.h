@@ -62,6 +62,7 @@ void buf_put_u32(struct buf *b, uint32_t v);
 void buf_put_u64(struct buf *b, uint64_t v);
 void buf_put_str(struct buf *b, const char *s);		/* no NUL */
 void buf_put_cstr(struct buf *b, const char *s);	/* with its NUL */
+void buf_put_maybe(struct buf *b, const char *s);	/* s or NULL */
 void buf_put_lp(struct buf *b, const void *p, size_t n); /* u32 n, bytes */
 void buf_printf(struct buf *b, const char *fmt, ...) PGW_PRINTF(2, 3);
 
@@ -98,6 +99,8 @@ uint64_t rd_u64(struct rd *r);
 const uint8_t *rd_bytes(struct rd *r, size_t n);
 /* A NUL-terminated string inside the input; NULL and bad without a NUL. */
 const char *rd_cstr(struct rd *r);
+/* What buf_put_maybe wrote. */
+const char *rd_maybe(struct rd *r);
 /* What buf_put_lp wrote. */
 const uint8_t *rd_lp(struct rd *r, size_t *n);
 

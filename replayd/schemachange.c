@@ -79,14 +79,6 @@ schemachange_witnessed(
 
 /* --- what a worker found --- */
 
-static void
-put_text(struct buf *out, const char *s)
-{
-	buf_put_u8(out, s != NULL);
-	if (s != NULL)
-		buf_put_cstr(out, s);
-}
-
 void
 schemachange_encode(const struct schemachange *c, struct buf *out)
 {
@@ -98,19 +90,9 @@ schemachange_encode(const struct schemachange *c, struct buf *out)
 	buf_put_cstr(out, c->schema);
 	buf_put_cstr(out, c->table);
 	buf_put_cstr(out, c->reason);
-	put_text(out, c->old);
-	put_text(out, c->new);
+	buf_put_maybe(out, c->old);
+	buf_put_maybe(out, c->new);
 	buf_set_u32(out, at, (uint32_t)(out->len - at - 4));
-}
-
-static const char *
-take_text(struct rd *r)
-{
-	uint8_t there = rd_u8(r);
-
-	if (there > 1)
-		r->bad = true;
-	return there == 1 ? rd_cstr(r) : NULL;
 }
 
 static bool
@@ -124,8 +106,8 @@ decode(const uint8_t *bytes, size_t n, struct schemachange *c)
 	c->schema = rd_cstr(&r);
 	c->table = rd_cstr(&r);
 	c->reason = rd_cstr(&r);
-	c->old = take_text(&r);
-	c->new = take_text(&r);
+	c->old = rd_maybe(&r);
+	c->new = rd_maybe(&r);
 	return !r.bad && rd_left(&r) == 0;
 }
 

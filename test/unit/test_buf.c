@@ -68,12 +68,16 @@ strings_and_lengths_come_back(void **state)
 	buf_put_cstr(&b, "name");
 	buf_put_lp(&b, "value", 5);
 	buf_put_lp(&b, NULL, 0);
+	buf_put_maybe(&b, "");
+	buf_put_maybe(&b, NULL);
 	r = rd_init(b.data, b.len);
 	assert_string_equal(rd_cstr(&r), "name");
 	assert_memory_equal(rd_lp(&r, &n), "value", 5);
 	assert_int_equal(n, 5);
 	assert_non_null(rd_lp(&r, &n));
 	assert_int_equal(n, 0);
+	assert_string_equal(rd_maybe(&r), "");
+	assert_null(rd_maybe(&r));
 	assert_false(r.bad);
 	buf_set_u32(&b, 5, 4);
 	assert_int_equal(get_u32(b.data + 5), 4);
@@ -109,6 +113,9 @@ a_string_without_its_end_is_bad(void **state)
 	assert_true(r.bad);
 	r = rd_init("", 0);
 	assert_null(rd_cstr(&r));
+	assert_true(r.bad);
+	r = rd_init("\2abc", 5);
+	assert_null(rd_maybe(&r));
 	assert_true(r.bad);
 }
 
