@@ -32,7 +32,6 @@
 #include "counters.h"
 #include "exchange.h"
 #include "pipeline.h"
-#include "refusal.h"
 #include "rowtext.h"
 #include "txn.h"
 #include "weigh.h"
@@ -378,12 +377,9 @@ copy_run(struct session *s, const struct message *m, const char *text,
 		return STATEMENT_STOP;
 	if (s->skipping)
 		return STATEMENT_FORWARD;
-	if (s->config->on_unverifiable == POLICY_REJECT &&
-	    s->txn->unverifiable[0] != '\0')
-		return refusal_feature(
-			   s, "it could not be verified", s->txn->unverifiable)
-			   ? STATEMENT_DONE
-			   : STATEMENT_STOP;
+	step = statement_refuse_unverifiable(s);
+	if (step != STATEMENT_FORWARD)
+		return step;
 	c.statement = statement_add(
 	    s, text + st->text.at, st->text.len, st->type, st->kind);
 	step = run(&c, m);

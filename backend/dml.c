@@ -143,15 +143,7 @@ announce(struct session *s, const struct capture *c)
 {
 	if (c->hold || !c->autocommit || s->txn->intent)
 		return STATEMENT_FORWARD;
-	switch (commit_announce(s)) {
-	case PUBLISH_STOP:
-		return STATEMENT_STOP;
-	case PUBLISH_REFUSED:
-		return refusal_disk(s) ? STATEMENT_DONE : STATEMENT_STOP;
-	case PUBLISH_DONE:
-		break;
-	}
-	return STATEMENT_FORWARD;
+	return statement_published(s, commit_announce(s));
 }
 
 /* The client's own Bind, say, has failed: the server ran nothing of ours. */
@@ -293,12 +285,9 @@ run_once(struct session *s, struct dml *d)
 		return STATEMENT_STOP;
 	if (s->skipping || s->lookup_error.len > 0)
 		return STATEMENT_FORWARD;
-	if (s->config->on_unverifiable == POLICY_REJECT &&
-	    s->txn->unverifiable[0] != '\0')
-		return refusal_feature(
-			   s, "it could not be verified", s->txn->unverifiable)
-			   ? STATEMENT_DONE
-			   : STATEMENT_STOP;
+	step = statement_refuse_unverifiable(s);
+	if (step != STATEMENT_FORWARD)
+		return step;
 	step = capture(s, d, &c);
 	session_end_aside(s);
 	capture_free(&c);

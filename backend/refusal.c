@@ -53,6 +53,16 @@ fail_batch(struct session *s, bool end_block)
 	return true;
 }
 
+/* An error ends a block or the implicit transaction; or sql does. */
+static bool
+fail_transaction(struct session *s, const char *sql)
+{
+	exchange_put(s, sql, NULL, 0);
+	exchange_put_sync(s);
+	return exchange_read(s, NULL, NULL, NULL, NULL) != EXCHANGE_LOST &&
+	       exchange_read_ready(s, NULL, NULL) != EXCHANGE_LOST;
+}
+
 static bool
 statement(
     struct session *s, const char *sqlstate, const char *text, const char *hint)
@@ -64,12 +74,8 @@ statement(
 			return true; /* it would not have run anyway */
 		if (!fail_batch(s, false))
 			return false;
-	} else if (s->status != PQ_IDLE) {
-		exchange_put(s, UNPARSABLE, NULL, 0);
-		exchange_put_sync(s);
-		if (exchange_read(s, NULL, NULL, NULL, NULL) == EXCHANGE_LOST ||
-		    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
-			return false;
+	} else if (s->status != PQ_IDLE && !fail_transaction(s, UNPARSABLE)) {
+		return false;
 	}
 	return answer(s, sqlstate, text, hint);
 }
@@ -102,14 +108,9 @@ take_back(
 			return false;
 		return answer(s, sqlstate, text, hint);
 	}
-	/* Without a block an error ends the implicit transaction. */
-	exchange_put(s, s->status == PQ_IDLE ? UNPARSABLE : "ROLLBACK", NULL,
-	    0);
-	exchange_put_sync(s);
-	if (exchange_read(s, NULL, NULL, NULL, NULL) == EXCHANGE_LOST ||
-	    exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
-		return false;
-	return answer(s, sqlstate, text, hint);
+	return fail_transaction(
+		   s, s->status == PQ_IDLE ? UNPARSABLE : "ROLLBACK") &&
+	       answer(s, sqlstate, text, hint);
 }
 
 bool

@@ -273,7 +273,25 @@ statement_record_unsupported(struct session *s, const char *reason, bool now)
 	txn_degrade(s->txn, CAPTURE_UNSUPPORTED, reason);
 	if (!now)
 		return STATEMENT_FORWARD;
-	switch (commit_intent(s)) {
+	return statement_published(s, commit_intent(s));
+}
+
+enum statement_step
+statement_refuse_unverifiable(struct session *s)
+{
+	if (s->config->on_unverifiable != POLICY_REJECT ||
+	    s->txn->unverifiable[0] == '\0')
+		return STATEMENT_FORWARD;
+	return refusal_feature(
+		   s, "it could not be verified", s->txn->unverifiable)
+		   ? STATEMENT_DONE
+		   : STATEMENT_STOP;
+}
+
+enum statement_step
+statement_published(struct session *s, enum publish end)
+{
+	switch (end) {
 	case PUBLISH_STOP:
 		return STATEMENT_STOP;
 	case PUBLISH_REFUSED:

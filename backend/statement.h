@@ -13,6 +13,7 @@
 
 #include "analyze.h"
 #include "attr.h"
+#include "publish.h"
 #include "session.h"
 
 /* What is to be done with the message that holds the statement. */
@@ -72,5 +73,14 @@ PGW_MUSTCHECK enum statement_step statement_refuse_unsupported(
  */
 PGW_MUSTCHECK enum statement_step statement_record_unsupported(
 	struct session *s, const char *reason, bool now);
+
+/* By features.on_unverifiable it is refused, if its transaction is already known
+ * to be such. */
+PGW_MUSTCHECK enum statement_step statement_refuse_unverifiable(
+	struct session *s);
+
+/* What is to be done with it when that has come of its announcement. */
+PGW_MUSTCHECK enum statement_step statement_published(
+	struct session *s, enum publish end);
 
 #endif
