@@ -1,6 +1,6 @@
 /*
- * catalog.c: tables and functions of the server's catalog, cached per child,
- * and tables for the others, too (share.c).
+ * catalog.c: tables of the server's catalog, cached per child, and for the
+ * others, too (share.c).
  *
  * Every name, type and operator in the SQL here is qualified: it runs under
  * the client's search_path (CVE-2025-12819).
@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "arena.h"
+#include "catalog_int.h"
 #include "catalog_sql.h"
 #include "definition_sql.h"
 #include "exchange.h"
@@ -22,11 +23,8 @@
 #include "share.h"
 #include "shcache.h"
 
-#define MAX_TABLES 512
-#define MAX_FUNCTIONS 1024
 /* SQL, broken where it reads. */
 /* clang-format off */
-#define TEXT(e) "CAST(" e " AS pg_catalog.text)"
 #define ACTS(col)                                                            \
 	"k." col " OPERATOR(pg_catalog.=) ANY (CAST('{c,n,d}' AS "            \
 	"pg_catalog.\"char\"[]))"
@@ -159,44 +157,7 @@ enum { C_NAME, C_TYPE, C_KEY, C_IDENTITY, C_GENERATED, C_DEFAULT, C_BASE,
 static const char definition_sql[] = DEFINITION_QUERY(
 	"pg_catalog.md5(" DEFINITION ")",
 	"c.oid" CATALOG_EQ "CAST($1 AS pg_catalog.oid)");
-
-static const char function_sql[] =
-	"SELECT pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 'v'),"
-	" pg_catalog.bool_or(p.provolatile OPERATOR(pg_catalog.=) 's'),"
-	" pg_catalog.bool_or(" TEXT("n.nspname") " OPERATOR(pg_catalog.<>)"
-	" 'pg_catalog')"
-	" FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n"
-	" ON n.oid" CATALOG_EQ "p.pronamespace"
-	" WHERE " TEXT("p.proname") CATALOG_EQ TEXT("$1")
-	" AND CASE WHEN " TEXT("$2") " IS NULL THEN pg_catalog.pg_function_is_visible("
-	"p.oid) ELSE " TEXT("n.nspname") CATALOG_EQ TEXT("$2") " END";
 /* clang-format on */
-
-struct cached_function {
-	const char *schema; /* NULL: as found by search_path */
-	const char *name;
-	enum function_class class;
-};
-
-struct cached_table {
-	const char *schema;
-	const char *name;
-	struct catalog_table *table;
-};
-
-struct catalog {
-	struct arena *arena;
-	struct analyzer *analyzer; /* of default expressions */
-	bool stale;                /* arena holds what nobody finds */
-	/* Names, rights or definitions may be others than a new session's of
-	 * the same startup packet: nothing is shared. */
-	bool strange;
-	bool changed; /* definitions, in this transaction */
-	struct cached_table tables[MAX_TABLES];
-	size_t n_tables;
-	struct cached_function functions[MAX_FUNCTIONS];
-	size_t n_functions;
-};
 
 struct catalog *
 catalog_new(size_t max_parse_bytes)
@@ -300,12 +261,6 @@ keep(struct catalog *c, const struct exchange_value *v)
 	    c->arena, v->data != NULL ? v->data : (const uint8_t *)"", v->len);
 }
 
-static bool
-is_true(const struct exchange_value *v)
-{
-	return v->data != NULL && v->len == 1 && v->data[0] == 't';
-}
-
 static char
 first(const struct exchange_value *v)
 {
@@ -344,9 +299,9 @@ unreadable_reason(const struct exchange_value *v)
 		return "not_a_table";
 	if (first(&v[T_PERSISTENCE]) == 't')
 		return "temporary_table";
-	if (is_true(&v[T_RLS]))
+	if (catalog_is_true(&v[T_RLS]))
 		return "row_security";
-	return is_true(&v[T_SELECT]) ? NULL : "privileges";
+	return catalog_is_true(&v[T_SELECT]) ? NULL : "privileges";
 }
 
 static const char *
@@ -356,14 +311,14 @@ unsupported_reason(const struct exchange_value *v, const char *unreadable)
 		return unreadable;
 	if (first(&v[T_KIND]) == 'p')
 		return "partitioned_table";
-	if (is_true(&v[T_INHERITS]))
+	if (catalog_is_true(&v[T_INHERITS]))
 		return "inheritance";
-	if (is_true(&v[T_RULES]))
+	if (catalog_is_true(&v[T_RULES]))
 		return "rules";
 	/* What they do at the commit nobody sees. */
-	if (is_true(&v[T_DEFERRED]))
+	if (catalog_is_true(&v[T_DEFERRED]))
 		return "triggers";
-	return is_true(&v[T_UPDATE]) ? NULL : "privileges";
+	return catalog_is_true(&v[T_UPDATE]) ? NULL : "privileges";
 }
 
 static bool
@@ -379,17 +334,18 @@ table_row(void *arg, const struct message *row)
 	l->t->schema = keep(c, &v[T_SCHEMA]);
 	l->t->name = keep(c, &v[T_NAME]);
 	l->t->fingerprint = keep(c, &v[T_FINGERPRINT]);
-	l->t->quick = is_true(&v[T_PLAIN]) ? keep(c, &v[T_QUICK]) : NULL;
-	l->t->cascades = is_true(&v[T_CASCADES]);
-	l->t->user_code = is_true(&v[T_USER_CODE]);
-	l->t->triggers = is_true(&v[T_TRIGGERS]);
-	l->t->rules = is_true(&v[T_RULES]);
-	l->t->deferred = is_true(&v[T_DEFERRED]);
-	l->t->may_lock = is_true(&v[T_UPDATE]);
+	l->t->quick = catalog_is_true(&v[T_PLAIN]) ? keep(c, &v[T_QUICK])
+						   : NULL;
+	l->t->cascades = catalog_is_true(&v[T_CASCADES]);
+	l->t->user_code = catalog_is_true(&v[T_USER_CODE]);
+	l->t->triggers = catalog_is_true(&v[T_TRIGGERS]);
+	l->t->rules = catalog_is_true(&v[T_RULES]);
+	l->t->deferred = catalog_is_true(&v[T_DEFERRED]);
+	l->t->may_lock = catalog_is_true(&v[T_UPDATE]);
 	l->t->unreadable = unreadable_reason(v);
 	l->t->unsupported = unsupported_reason(v, l->t->unreadable);
 	l->t->definition = "";
-	l->young = is_true(&v[T_YOUNG]);
+	l->young = catalog_is_true(&v[T_YOUNG]);
 	l->found = true;
 	return true;
 }
@@ -444,7 +400,7 @@ column_row(void *arg, const struct message *row)
 	memset(more, 0, sizeof(*more));
 	more->sensitive = sensitivity_of_type(keep(c, &v[C_BASE]));
 	l->t->sensitive |= more->sensitive;
-	more->cascades = is_true(&v[C_CASCADES]);
+	more->cascades = catalog_is_true(&v[C_CASCADES]);
 	l->defaults[i] = v[C_DEFAULT].data != NULL ? keep(c, &v[C_DEFAULT])
 						   : NULL;
 	l->t->shape.n_columns++;
@@ -586,12 +542,6 @@ find_or_look_up(struct session *s, const char *written)
 	return t;
 }
 
-static bool
-same(const char *a, const char *b)
-{
-	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
-}
-
 const struct catalog_table *
 catalog_table(struct session *s, const char *schema, const char *name)
 {
@@ -600,7 +550,7 @@ catalog_table(struct session *s, const char *schema, const char *name)
 	struct buf written = { 0 };
 
 	for (size_t i = 0; i < c->n_tables; i++)
-		if (same(c->tables[i].schema, schema) &&
+		if (catalog_same(c->tables[i].schema, schema) &&
 		    strcmp(c->tables[i].name, name) == 0)
 			return c->tables[i].table;
 	if (c->n_tables == MAX_TABLES)
@@ -617,206 +567,4 @@ catalog_table(struct session *s, const char *schema, const char *name)
 	c->tables[c->n_tables].name = arena_strdup(c->arena, name);
 	c->tables[c->n_tables++].table = t;
 	return t;
-}
-
-static const struct {
-	const char *name;
-	enum function_class class;
-} builtin[] = {
-	/* SQLValueFunction: syntax, not in pg_proc */
-	{ "current_date", FUNCTION_TIME },
-	{ "current_time", FUNCTION_TIME },
-	{ "current_timestamp", FUNCTION_TIME },
-	{ "localtime", FUNCTION_TIME },
-	{ "localtimestamp", FUNCTION_TIME },
-	{ "current_role", FUNCTION_ENVIRONMENT },
-	{ "current_user", FUNCTION_ENVIRONMENT },
-	{ "user", FUNCTION_ENVIRONMENT },
-	{ "session_user", FUNCTION_ENVIRONMENT },
-	{ "current_catalog", FUNCTION_ENVIRONMENT },
-	{ "current_schema", FUNCTION_ENVIRONMENT },
-};
-
-/* Built in, and not as their volatility alone would say. */
-static const struct {
-	const char *name;
-	enum function_class class;
-} listed[] = {
-	{ "now", FUNCTION_TIME },
-	{ "transaction_timestamp", FUNCTION_TIME },
-	{ "nextval", FUNCTION_SEQUENCE },
-	{ "setval", FUNCTION_SEQUENCE },
-	{ "currval", FUNCTION_SEQUENCE },
-	{ "lastval", FUNCTION_SEQUENCE },
-	{ "set_config", FUNCTION_SETTINGS },
-	/* Not immutable for settings that travel with the record, or for
-	 * definitions: replayd/pin/function.c has them, too. */
-	{ "age", FUNCTION_PURE },
-	{ "array_to_json", FUNCTION_PURE },
-	{ "array_to_string", FUNCTION_PURE },
-	{ "concat", FUNCTION_PURE },
-	{ "concat_ws", FUNCTION_PURE },
-	{ "convert", FUNCTION_PURE },
-	{ "convert_from", FUNCTION_PURE },
-	{ "convert_to", FUNCTION_PURE },
-	{ "date", FUNCTION_PURE },
-	{ "date_part", FUNCTION_PURE },
-	{ "date_trunc", FUNCTION_PURE },
-	{ "enum_first", FUNCTION_PURE },
-	{ "enum_last", FUNCTION_PURE },
-	{ "enum_range", FUNCTION_PURE },
-	{ "extract", FUNCTION_PURE },
-	{ "format", FUNCTION_PURE },
-	{ "generate_series", FUNCTION_PURE },
-	{ "get_current_ts_config", FUNCTION_PURE },
-	{ "json_agg", FUNCTION_PURE },
-	{ "json_build_array", FUNCTION_PURE },
-	{ "json_build_object", FUNCTION_PURE },
-	{ "json_object_agg", FUNCTION_PURE },
-	{ "json_populate_record", FUNCTION_PURE },
-	{ "json_populate_recordset", FUNCTION_PURE },
-	{ "json_to_record", FUNCTION_PURE },
-	{ "json_to_recordset", FUNCTION_PURE },
-	{ "json_to_tsvector", FUNCTION_PURE },
-	{ "jsonb_agg", FUNCTION_PURE },
-	{ "jsonb_build_array", FUNCTION_PURE },
-	{ "jsonb_build_object", FUNCTION_PURE },
-	{ "jsonb_object_agg", FUNCTION_PURE },
-	{ "jsonb_path_exists_tz", FUNCTION_PURE },
-	{ "jsonb_path_match_tz", FUNCTION_PURE },
-	{ "jsonb_path_query_array_tz", FUNCTION_PURE },
-	{ "jsonb_path_query_first_tz", FUNCTION_PURE },
-	{ "jsonb_path_query_tz", FUNCTION_PURE },
-	{ "jsonb_populate_record", FUNCTION_PURE },
-	{ "jsonb_populate_recordset", FUNCTION_PURE },
-	{ "jsonb_to_record", FUNCTION_PURE },
-	{ "jsonb_to_recordset", FUNCTION_PURE },
-	{ "jsonb_to_tsvector", FUNCTION_PURE },
-	{ "length", FUNCTION_PURE },
-	{ "make_timestamptz", FUNCTION_PURE },
-	{ "money", FUNCTION_PURE },
-	{ "numeric", FUNCTION_PURE },
-	{ "overlaps", FUNCTION_PURE },
-	{ "pg_typeof", FUNCTION_PURE },
-	{ "phraseto_tsquery", FUNCTION_PURE },
-	{ "plainto_tsquery", FUNCTION_PURE },
-	{ "quote_literal", FUNCTION_PURE },
-	{ "quote_nullable", FUNCTION_PURE },
-	{ "row_to_json", FUNCTION_PURE },
-	{ "string_agg", FUNCTION_PURE },
-	{ "time", FUNCTION_PURE },
-	{ "timestamp", FUNCTION_PURE },
-	{ "timestamptz", FUNCTION_PURE },
-	{ "timetz", FUNCTION_PURE },
-	{ "timezone", FUNCTION_PURE },
-	{ "to_char", FUNCTION_PURE },
-	{ "to_date", FUNCTION_PURE },
-	{ "to_json", FUNCTION_PURE },
-	{ "to_jsonb", FUNCTION_PURE },
-	{ "to_number", FUNCTION_PURE },
-	{ "to_timestamp", FUNCTION_PURE },
-	{ "to_tsquery", FUNCTION_PURE },
-	{ "to_tsvector", FUNCTION_PURE },
-	{ "ts_headline", FUNCTION_PURE },
-	{ "websearch_to_tsquery", FUNCTION_PURE },
-	{ "xml", FUNCTION_PURE },
-};
-
-bool
-catalog_recordable(const char *name, enum function_class class)
-{
-	static const char *const names[] = { "clock_timestamp", "currval",
-		"current_role", "current_user", "gen_random_uuid",
-		"inet_client_addr", "inet_client_port", "inet_server_addr",
-		"inet_server_port", "lastval", "nextval", "pg_backend_pid",
-		"pg_current_xact_id", "random", "session_user",
-		"statement_timestamp", "timeofday", "txid_current", "user" };
-
-	if (class != FUNCTION_SEQUENCE && class != FUNCTION_VOLATILE &&
-	    class != FUNCTION_ENVIRONMENT)
-		return false;
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		if (strcmp(names[i], name) == 0)
-			return true;
-	return false;
-}
-
-static bool
-writes_large_object(const char *name)
-{
-	return strncmp(name, "lo_", 3) == 0 || strcmp(name, "lowrite") == 0;
-}
-
-static enum function_class
-classify(const char *name, bool volatile_, bool stable, bool user)
-{
-	if (user)
-		return volatile_ ? FUNCTION_USER_VOLATILE : FUNCTION_USER;
-	for (size_t i = 0; i < sizeof(listed) / sizeof(*listed); i++)
-		if (strcmp(listed[i].name, name) == 0)
-			return listed[i].class;
-	if (volatile_)
-		return writes_large_object(name) ? FUNCTION_WRITES
-						 : FUNCTION_VOLATILE;
-	return stable ? FUNCTION_ENVIRONMENT : FUNCTION_PURE;
-}
-
-struct function_lookup {
-	const char *name;
-	enum function_class class;
-	bool found;
-};
-
-static bool
-function_row(void *arg, const struct message *row)
-{
-	struct function_lookup *l = arg;
-	struct exchange_value v[3];
-
-	if (!exchange_row_values(row, v, 3))
-		return false;
-	l->found = v[0].data != NULL;
-	/* No such function: the server will say so; nothing can happen. */
-	l->class = !l->found ? FUNCTION_PURE
-			     : classify(l->name, is_true(&v[0]), is_true(&v[1]),
-				   is_true(&v[2]));
-	return true;
-}
-
-enum function_class
-catalog_function(
-    struct session *s, const char *schema, const char *name, bool may_ask)
-{
-	struct catalog *c = s->catalog;
-	struct function_lookup l = { name, FUNCTION_UNKNOWN, false };
-	const char *params[] = { name, schema };
-	struct exchange_error error = { "", "" };
-
-	for (size_t i = 0;
-	     schema == NULL && i < sizeof(builtin) / sizeof(*builtin); i++)
-		if (strcmp(builtin[i].name, name) == 0)
-			return builtin[i].class;
-	for (size_t i = 0; i < c->n_functions; i++)
-		if (same(c->functions[i].schema, schema) &&
-		    strcmp(c->functions[i].name, name) == 0)
-			return c->functions[i].class;
-	if (!may_ask)
-		return FUNCTION_UNKNOWN;
-	if (exchange_query(s, function_sql, params, 2, function_row, &l,
-		&error) != EXCHANGE_DONE) {
-		if (!s->skipping) /* else it is the client's own error */
-			log_warning("catalog", "looking up a function failed: %s %s",
-			    error.sqlstate, error.message);
-		return FUNCTION_UNKNOWN;
-	}
-	if (!l.found)
-		return l.class;
-	if (c->n_functions == MAX_FUNCTIONS)
-		c->n_functions = 0;
-	c->functions[c->n_functions++] =
-	    (struct cached_function){ schema == NULL
-					  ? NULL
-					  : arena_strdup(c->arena, schema),
-		    arena_strdup(c->arena, name), l.class };
-	return l.class;
 }
