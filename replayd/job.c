@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "buf.h"
+#include "job_sql.h"
 
 /* Bytes of COPY data given to libpq at once. */
 #define COPY_PIECE 65536
@@ -79,77 +80,6 @@ send_sync(struct job *j)
 	       PQpipelineSync(j->copy->conn) == 1;
 }
 
-/* Appends the name quoted; false if it is not text of the encoding. */
-static bool
-put_identifier(struct buf *b, PGconn *conn, const char *name)
-{
-	char *q = PQescapeIdentifier(conn, name, strlen(name));
-
-	if (q == NULL)
-		return false;
-	buf_put_str(b, q);
-	PQfreemem(q);
-	return true;
-}
-
-static bool
-put_table(struct buf *b, PGconn *conn, const struct record_table *t)
-{
-	if (!put_identifier(b, conn, t->schema))
-		return false;
-	buf_put_u8(b, '.');
-	return put_identifier(b, conn, t->table);
-}
-
-/* The columns that are given values: all but the generated ones. */
-static bool
-put_columns(
-    struct buf *b, PGconn *conn, const struct rowenc_shape *s, unsigned *n)
-{
-	*n = 0;
-	for (unsigned i = 0; i < s->n_columns; i++) {
-		if (s->columns[i].generated != 0)
-			continue;
-		buf_put_str(b, (*n)++ == 0 ? " (" : ", ");
-		if (!put_identifier(b, conn, s->columns[i].name))
-			return false;
-	}
-	return true;
-}
-
-/* With the session's secret, so that replayd/pin knows it as ours. */
-static bool
-load_sql(struct buf *b, PGconn *conn, const char *token,
-    const struct record_table *t)
-{
-	unsigned n;
-
-	buf_printf(b, "/*%s*/ INSERT INTO ", token);
-	if (!put_table(b, conn, t))
-		return false;
-	buf_put_str(b, " AS t");
-	if (!put_columns(b, conn, &t->shape, &n))
-		return false;
-	buf_put_str(b,
-	    n == 0 ? " DEFAULT VALUES" : ") OVERRIDING SYSTEM VALUE VALUES (");
-	for (unsigned i = 1; i <= n; i++)
-		buf_printf(b, i == 1 ? "$%u" : ", $%u", i);
-	buf_put_cstr(
-	    b, n == 0 ? " RETURNING ROW(t.*)" : ") RETURNING ROW(t.*)");
-	return true;
-}
-
-static bool
-read_sql(struct buf *b, PGconn *conn, const char *token,
-    const struct record_table *t)
-{
-	buf_printf(b, "/*%s*/ SELECT ROW(t.*) FROM ONLY ", token);
-	if (!put_table(b, conn, t))
-		return false;
-	buf_put_cstr(b, " AS t");
-	return true;
-}
-
 static void
 statement_name(char out[16], char kind, uint32_t oid)
 {
@@ -172,8 +102,8 @@ send_prepare(struct job *j, size_t table, char kind, bool *prepared)
 	statement_name(name, kind, t->oid);
 	s = step_add(j, STEP_PREPARE);
 	ok = s != NULL &&
-	     (kind == 'l' ? load_sql(&sql, conn, j->copy->token, t)
-			  : read_sql(&sql, conn, j->copy->token, t)) &&
+	     (kind == 'l' ? job_load_sql(&sql, conn, j->copy->token, t)
+			  : job_read_sql(&sql, conn, j->copy->token, t)) &&
 	     PQsendPrepare(conn, name, (const char *)sql.data, 0, NULL) == 1;
 	if (s != NULL) {
 		s->table = table;
@@ -388,35 +318,6 @@ send_part(struct job *j)
 	return send_end(j);
 }
 
-/* Appends text as an element of an array literal, behind what is there. */
-static void
-put_element(struct buf *b, const void *text, size_t len)
-{
-	const char *p = text;
-
-	buf_put_u8(b, b->len == 0 ? '{' : ',');
-	if (text == NULL) {
-		buf_put_str(b, "NULL");
-		return;
-	}
-	buf_put_u8(b, '"');
-	for (size_t i = 0; i < len; i++) {
-		if (p[i] == '"' || p[i] == '\\')
-			buf_put_u8(b, '\\');
-		buf_put_u8(b, (uint8_t)p[i]);
-	}
-	buf_put_u8(b, '"');
-}
-
-static const char *
-end_array(struct buf *b)
-{
-	if (b->len == 0)
-		buf_put_u8(b, '{');
-	buf_put_cstr(b, "}");
-	return (const char *)b->data;
-}
-
 /* From here on the session is in the hands of replayd/pin. */
 static bool
 send_begin_job(struct job *j)
@@ -431,13 +332,13 @@ send_begin_job(struct job *j)
 
 	for (size_t i = 0; i < r->n_tables && ok; i++) {
 		buf_reset(&name);
-		ok = put_table(&name, j->copy->conn, &r->tables[i]);
-		put_element(&tables, name.data, name.len);
+		ok = job_put_table(&name, j->copy->conn, &r->tables[i]);
+		job_put_element(&tables, name.data, name.len);
 		if (r->tables[i].whole)
-			put_element(&whole, name.data, name.len);
+			job_put_element(&whole, name.data, name.len);
 	}
-	params[2] = end_array(&tables);
-	params[3] = end_array(&whole);
+	params[2] = job_end_array(&tables);
+	params[3] = job_end_array(&whole);
 	ok = ok && send_own(j, SESSION_JOB, params, 4);
 	buf_free(&tables);
 	buf_free(&whole);
@@ -453,13 +354,14 @@ send_input(struct job *j, const struct record_input *in)
 		.table = in->table };
 	struct buf name = { 0 };
 	struct buf values = { 0 };
-	bool ok = put_table(&name, j->copy->conn, &table);
+	bool ok = job_put_table(&name, j->copy->conn, &table);
 
 	buf_put_u8(&name, 0);
 	params[1] = (const char *)name.data;
 	for (size_t i = 0; i < in->n_values; i++)
-		put_element(&values, in->values[i].value, in->values[i].len);
-	params[3] = end_array(&values);
+		job_put_element(
+		    &values, in->values[i].value, in->values[i].len);
+	params[3] = job_end_array(&values);
 	ok = ok && send_own(j, SESSION_INPUT, params, 4);
 	buf_free(&name);
 	buf_free(&values);
