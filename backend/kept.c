@@ -36,23 +36,49 @@ put_key(struct buf *key, uint64_t owner, const char *sql, size_t len,
 	buf_put(key, sql, len);
 }
 
+static bool
+is_of(const struct kept *all, int which, const struct buf *key, uint32_t hash)
+{
+	const struct kept_statement *k = &all->statements[which];
+
+	return all->hashes[which] == hash && k->key_len == key->len &&
+	       memcmp(k->key, key->data, key->len) == 0;
+}
+
+/* The one of this key, or the one that was used the longest time ago. */
+static int
+find(const struct kept *all, const struct buf *key, uint32_t hash)
+{
+	int oldest = KEPT_NAMES;
+
+	for (int i = KEPT_NAMES; i < KEPT_ALL; i++) {
+		if (is_of(all, i, key, hash))
+			return i;
+		if (all->last[i] < all->last[oldest])
+			oldest = i;
+	}
+	return oldest;
+}
+
 static int
 place(struct session *s, uint64_t owner, const char *sql, size_t len,
     const struct record_param *params, size_t n, bool *is_new)
 {
 	struct kept_statement *k;
 	struct buf key = { 0 };
+	uint32_t hash;
 	int which;
 
 	*is_new = true;
 	if (s->kept.shy)
 		return KEPT_NONE;
 	put_key(&key, owner, sql, len, params, n);
-	which = KEPT_NAMES + (int)(io_crc32c(0, key.data, key.len) %
-				   (KEPT_ALL - KEPT_NAMES));
+	hash = io_crc32c(0, key.data, key.len);
+	which = find(&s->kept, &key, hash);
+	s->kept.last[which] = ++s->kept.clock;
 	k = &s->kept.statements[which];
-	if (k->key_len == key.len && memcmp(k->key, key.data, key.len) == 0) {
-		*is_new = false;
+	*is_new = !is_of(&s->kept, which, &key, hash);
+	if (!*is_new) {
 		buf_free(&key);
 		return which;
 	}
@@ -61,6 +87,7 @@ place(struct session *s, uint64_t owner, const char *sql, size_t len,
 	k->key_len = key.len;
 	k->there = k->asked = false;
 	k->mark[0] = '\0';
+	s->kept.hashes[which] = hash;
 	return which;
 }
 

@@ -29,6 +29,7 @@ enum {
 	KEPT_QUICK_FACTS,
 	KEPT_KNOWN_FACTS,
 	KEPT_NAMES,
+	/* Far more than one statement of the client's can take. */
 	KEPT_ALL = KEPT_NAMES + 64
 };
 
@@ -42,6 +43,10 @@ struct kept {
 		size_t key_len;
 		char mark[KEPT_MARK_BYTES]; /* kept_set_mark() */
 	} statements[KEPT_ALL];
+	/* Of those that came by their text: what they are, and when they were
+	 * used last. */
+	uint32_t hashes[KEPT_ALL];
+	uint64_t last[KEPT_ALL], clock;
 	bool shy;		  /* the client looks at them */
 };
 
