@@ -96,6 +96,7 @@ struct capture {
 	const char *parsed;
 	size_t n_given;		/* values that are the client's own */
 	unsigned n_own;		/* columns of ours in its answer */
+	int learns;		/* what may be joined next time, or KEPT_NONE */
 	int watch;		/* watch.c's, or KEPT_NONE: then `parsed`, too */
 	bool in_utc;		/* timestamptz columns need conversion */
 

@@ -309,7 +309,7 @@ put_query(struct session *s, struct capture *c)
 	exchange_put_close(s, "");
 }
 
-/* Its portal ends with the transaction. */
+/* Its portal ends with the transaction, in a block at once. */
 static void
 put_joined_query(struct session *s, struct capture *c)
 {
@@ -320,6 +320,8 @@ put_joined_query(struct session *s, struct capture *c)
 		exchange_put_close_one(&s->server, 'S', "");
 	s->unnamed = false;
 	put_unnamed_portal(s, c, joined_put_parse(s, c, name));
+	if (!c->alone)
+		exchange_put_close_one(&s->server, 'P', "");
 }
 
 static void

@@ -189,6 +189,8 @@ statement_message(struct reading *r, const struct message *m)
 static bool
 statement_ended(const struct capture *c, char type, int *closed)
 {
+	if (c->joined && !c->alone && c->bind == NULL)
+		return type == PqMsg_CloseComplete && c->held.len > 0;
 	if (c->bind != NULL || c->joined)
 		return type == PqMsg_CommandComplete ||
 		       type == PqMsg_PortalSuspended;
@@ -398,9 +400,9 @@ read_after(struct session *s, struct capture *c)
 		end = read_asides(s, c);
 	if (end == EXCHANGE_DONE && c->upsert && c->own_block)
 		judge_upsert(s, c);
-	if (end == EXCHANGE_DONE && c->joined && c->parses)
+	if (end == EXCHANGE_DONE && c->joined && c->alone && c->parses)
 		joined_note(s, c);
-	else if (end == EXCHANGE_DONE && c->joined && c->hold)
+	else if (end == EXCHANGE_DONE && c->joined && c->alone && c->hold)
 		end = joined_look(s, c, false);
 	return end;
 }
@@ -545,7 +547,11 @@ take_end(struct session *s, struct capture *c)
 	if ((c->bind == NULL ? !c->hold : c->sync_sent) &&
 	    exchange_read_ready(s, NULL, &c->error) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
-	if (c->joined && !c->parses && !c->hold && c->error.len == 0 &&
+	if (joined_found_nothing(c))
+		return CAPTURE_UNDONE;
+	joined_learn(s, c);
+	if (c->joined && c->alone && !c->parses && !c->hold &&
+	    c->error.len == 0 &&
 	    joined_look(s, c, true) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	return CAPTURED;

@@ -283,7 +283,8 @@ copyin_finish_message(struct copyin *c)
 bool
 copyin_count_syncs(struct session *s, unsigned *n)
 {
-	bool marked = false, strip;
+	bool marked = false;
+	unsigned strip;
 	struct message m;
 
 	*n = 0;

@@ -110,6 +110,7 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 	watch_note(s, c);
 	d->done = !c->suspended;
 	d->plain = capture_is_plain(c);
+	d->n_own = c->n_own;
 	d->suspended = c->suspended;
 	if (is_alone(d, c))
 		return finish_alone(s, d, c);

@@ -33,7 +33,8 @@ struct dml {
 	bool sync_used;		/* the Sync that follows was sent, or need not */
 	bool rebind;		/* the portal is gone and must be bound again */
 	bool done;		/* it ran, under the portal's name */
-	bool plain;		/* and so without our column */
+	bool plain;		/* and so without columns of ours */
+	unsigned n_own;		/* else so many */
 	bool suspended;		/* PortalSuspended: more rows are there */
 };
 

@@ -82,8 +82,8 @@ describe(struct session *s, const struct message *m)
 					  ? portals_portal(s->portals, name)
 					  : NULL;
 
-	pipeline_push(s, PqMsg_Describe)->strip = portal != NULL &&
-						  portal->ours;
+	pipeline_push(s, PqMsg_Describe)->strip =
+	    portal != NULL && portal->ours ? portal->n_own : 0;
 }
 
 static void
@@ -279,6 +279,7 @@ run_dml(
 	portal = portals_portal(s->portals, name);
 	if (portal != NULL) {
 		portal->ours = !d->plain && (d->done || d->suspended);
+		portal->n_own = d->n_own;
 		portal->done = !d->plain && d->done &&
 			       d->stmt->returning.len == 0;
 		portal->ran = d->plain;

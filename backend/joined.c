@@ -32,7 +32,14 @@
  *	operators	likewise
  *	functions, types, collations	analyze_keep.c lets none in
  *
- * Any error but those that belong to the row or to the moment may be one of
+ * In a block of the client's its facts come with the COMMIT, and whether the
+ * definition is the same is looked at there, by what the statements said of when
+ * they were parsed (watch.h).  An error would be the client's.  So it is run
+ * only if the client's text has run before in steps; behind a name that means
+ * another table now it finds no row, and where it finds none, the statement is
+ * captured step by step.
+ *
+ * In autocommit any error but those that belong to the row or to the moment may be one of
  * our form, or say where in our text it was: then it was all in vain, and the
  * statement is captured step by step.
  *
@@ -54,6 +61,11 @@
 
 /* SQL: when it was parsed last. */
 #define PARSED "CAST('now' AS pg_catalog.timestamptz)"
+/* SQL: the row before, and whether there is one.  In a block of the client's a
+ * deferred primary key lets two have the same: one of them. */
+#define IMAGE(limit) "(SELECT image FROM pgwitness" limit ")"
+#define FOUND(limit) "(SELECT true FROM pgwitness" limit ")"
+#define ONE " LIMIT 1"
 /* How often facts are asked for where an error means nothing. */
 #define MAX_ASKED 3
 
@@ -71,6 +83,36 @@ has_interval_fields(const struct catalog_table *t)
 	return false;
 }
 
+/* An exponent may be too large, and where it stands is in the error. */
+bool
+joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
+{
+	const char *text = c->text + l->text.at;
+
+	if (l->kind == LITERAL_NUMBER)
+		return memchr(text, 'e', l->text.len) == NULL &&
+		       memchr(text, 'E', l->text.len) == NULL;
+	return l->kind == LITERAL_STRING && l->text.len >= 2 && text[0] == '\'';
+}
+
+/*
+ * In the client's block nothing can be undone: only what cannot fail where the
+ * client's text would not, or otherwise.  A string's error names its place.
+ */
+static bool
+may_join_block(const struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+
+	if (c->autocommit || c->in_utc || st->kind == STMT_INSERT ||
+	    st->returning.len > 0)
+		return false;
+	for (size_t i = 0; i < st->n_literals; i++)
+		if (st->literals[i].kind == LITERAL_STRING)
+			return false;
+	return true;
+}
+
 static bool
 may_join(const struct capture *c)
 {
@@ -78,8 +120,9 @@ may_join(const struct capture *c)
 	const struct catalog_table *t = c->table;
 
 	if (!c->stmt->keepable || c->stmt->shape == 0 || t == NULL ||
-	    c->values.prepared != NULL ||
-	    c->whole || c->scoped || c->own_block || !c->alone)
+	    c->values.prepared != NULL || c->whole || c->scoped || c->own_block)
+		return false;
+	if (!c->alone && !may_join_block(c))
 		return false;
 	if (t->quick == NULL || t->triggers || t->user_code ||
 	    has_interval_fields(t))
@@ -130,18 +173,6 @@ string_value(
 	p->value = (const uint8_t *)value;
 	p->len = (size_t)(to - value);
 	return true;
-}
-
-/* An exponent may be too large, and where it stands is in the error. */
-bool
-joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
-{
-	const char *text = c->text + l->text.at;
-
-	if (l->kind == LITERAL_NUMBER)
-		return memchr(text, 'e', l->text.len) == NULL &&
-		       memchr(text, 'E', l->text.len) == NULL;
-	return l->kind == LITERAL_STRING && l->text.len >= 2 && text[0] == '\'';
 }
 
 /* The client's parameters, and its literals behind them. */
@@ -195,6 +226,7 @@ place_of(struct session *s, const struct capture *c,
 	buf_put_u32(&key, c->table->oid);
 	buf_put_cstr(&key, c->table->quick);
 	buf_put_u8(&key, c->in_utc);
+	buf_put_u8(&key, c->alone);
 	buf_put_u8(&key, capture_all_binary(c));
 	for (size_t i = 0; i < st->n_literals; i++) {
 		const struct analyzed_literal *l = &st->literals[i];
@@ -219,10 +251,18 @@ joined_prepare(struct session *s, struct capture *c)
 	c->kept_run = place_of(s, c, params, n);
 	if (c->kept_run == KEPT_NONE)
 		return;
+	/* Its text must have run before: then ours can be parsed. */
+	if (!c->alone && kept_mark(s, c->kept_run)[0] == '\0') {
+		c->learns = c->kept_run;
+		c->kept_run = KEPT_NONE;
+		return;
+	}
 	c->joined = true;
+	c->savepoint = false;
 	c->values.params = params;
 	c->values.n = n;
-	c->n_own = JOINED_COLUMNS - (c->stmt->kind == STMT_INSERT);
+	c->n_own = JOINED_COLUMNS - (c->stmt->kind == STMT_INSERT) -
+		   (c->alone ? 0 : FACTS_COLUMNS);
 }
 
 void
@@ -258,7 +298,8 @@ put_text_column(struct buf *sql, const struct capture *c, const char *column)
 		buf_put_str(sql, " AS pg_catalog.text)");
 }
 
-/* value, if the name still means the table; else an error. */
+/* value, if the name still means the table; else an error, or in the client's
+ * block NULL, and so no row. */
 static void
 put_if_same(struct buf *sql, const struct capture *c, const char *type,
     const char *value)
@@ -269,12 +310,16 @@ put_if_same(struct buf *sql, const struct capture *c, const char *type,
 			buf_put_u8(sql, '\'');
 		buf_put_u8(sql, (uint8_t)*p);
 	}
-	/* No constant, or the planner would meet it. */
 	buf_printf(sql,
-	    "') OPERATOR(pg_catalog.=) CAST(%u AS pg_catalog.oid) THEN %s ELSE"
-	    " CAST(pg_catalog.concat('hidden since ', pg_catalog.now())"
-	    " AS pg_catalog.%s) END",
-	    c->table->oid, value, type);
+	    "') OPERATOR(pg_catalog.=) CAST(%u AS pg_catalog.oid) THEN %s",
+	    c->table->oid, value);
+	/* No constant, or the planner would meet it. */
+	if (c->alone)
+		buf_printf(sql,
+		    " ELSE CAST(pg_catalog.concat('hidden since ',"
+		    " pg_catalog.now()) AS pg_catalog.%s)",
+		    type);
+	buf_put_str(sql, " END");
 }
 
 /* Behind the client's own RETURNING list. */
@@ -285,13 +330,16 @@ put_returning(struct buf *sql, const struct capture *c)
 
 	buf_put_str(sql, c->stmt->returning.len > 0 ? "\n, " : "\nRETURNING ");
 	if (!inserts) {
-		put_text_column(sql, c, "(SELECT image FROM pgwitness)");
+		put_text_column(sql, c, c->alone ? IMAGE("") : IMAGE(ONE));
 		buf_put_str(sql, ", ");
 	}
 	capture_put_returned_row(sql, c);
 	buf_put_str(sql, ", ");
-	facts_put_columns(sql);
-	buf_put_str(sql, ", CAST(");
+	if (c->alone) {
+		facts_put_columns(sql);
+		buf_put_str(sql, ", ");
+	}
+	buf_put_str(sql, "CAST(");
 	/* Nothing can be asked before a row is inserted. */
 	if (inserts)
 		put_if_same(sql, c, "timestamptz", PARSED);
@@ -318,7 +366,7 @@ put_sql(struct buf *sql, const struct capture *c)
 	buf_put_u8(sql, '(');
 	joined_put_text(sql, c, st->where);
 	buf_put_str(sql, "\n) AND ");
-	put_if_same(sql, c, "bool", "(SELECT true FROM pgwitness)");
+	put_if_same(sql, c, "bool", c->alone ? FOUND("") : FOUND(ONE));
 	joined_put_text(sql, c, (struct span){ behind, st->splice - behind });
 	put_returning(sql, c);
 }
@@ -345,12 +393,28 @@ void
 joined_take_columns(
     struct session *s, struct capture *c, const struct exchange_value *own)
 {
-	const struct exchange_value *parsed = &own[FACTS_COLUMNS];
+	const struct exchange_value *parsed = own;
 
-	facts_take_columns(s->txn, &c->facts, own);
+	if (c->alone) {
+		facts_take_columns(s->txn, &c->facts, own);
+		parsed += FACTS_COLUMNS;
+	}
 	if (parsed->data != NULL)
 		c->parsed = arena_memdup(
 		    s->txn->arena, parsed->data, parsed->len);
+}
+
+bool
+joined_found_nothing(const struct capture *c)
+{
+	return c->joined && !c->alone && capture_tag_rows(c) == 0;
+}
+
+void
+joined_learn(struct session *s, const struct capture *c)
+{
+	if (c->learns != KEPT_NONE)
+		kept_set_mark(s, c->learns, "can be parsed");
 }
 
 static enum exchange_end

@@ -32,6 +32,15 @@ void joined_put_text(struct buf *sql, const struct capture *c,
 void joined_take_columns(struct session *s, struct capture *c,
 	const struct exchange_value *own);
 
+/*
+ * In a client's block it found no row: nothing is changed, and nothing said.  It
+ * may be that the target's name means another table now.
+ */
+PGW_MUSTCHECK bool joined_found_nothing(const struct capture *c);
+
+/* The client's text has run there: next time ours may. */
+void joined_learn(struct session *s, const struct capture *c);
+
 /* The catalogs were asked, for c->facts, because it had to be parsed. */
 void joined_note(struct session *s, struct capture *c);
 

@@ -87,6 +87,7 @@ place(struct session *s, uint64_t owner, const char *sql, size_t len,
 	k->key_len = key.len;
 	k->there = k->asked = false;
 	k->mark[0] = '\0';
+	k->placed = s->kept.clock;
 	s->kept.hashes[which] = hash;
 	return which;
 }
@@ -146,6 +147,14 @@ kept_answered(struct session *s, int which, bool done)
 	k = &s->kept.statements[which];
 	k->asked = false;
 	k->there = done && !s->kept.shy;
+	if (!done)
+		k->mark[0] = '\0';
+}
+
+uint64_t
+kept_placed(const struct session *s, int which)
+{
+	return s->kept.statements[which].placed;
 }
 
 const char *

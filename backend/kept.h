@@ -41,6 +41,7 @@ struct kept {
 		uint64_t doubts;  /* the session's then */
 		uint8_t *key;	  /* what it is, if it came by its text */
 		size_t key_len;
+		uint64_t placed;  /* the clock's then: no other one has it */
 		char mark[KEPT_MARK_BYTES]; /* kept_set_mark() */
 	} statements[KEPT_ALL];
 	/* Of those that came by their text: what they are, and when they were
@@ -76,7 +77,11 @@ void kept_put(struct session *s, int which, const char *sql,
 /* How that, or what was begun, ended, if it was asked. */
 void kept_answered(struct session *s, int which, bool done);
 
-/* What its owner notes of it, up to the limit; "" at first. */
+/* Which one has the place, now or still. */
+uint64_t kept_placed(const struct session *s, int which);
+
+/* What its owner notes of it, up to the limit; "" at first, and after an error.
+ */
 const char *kept_mark(const struct session *s, int which);
 void kept_set_mark(struct session *s, int which, const char *mark);
 

@@ -348,7 +348,7 @@ on_light(struct session *s)
 }
 
 static bool
-on_row_description(struct session *s, bool *strip)
+on_row_description(struct session *s, unsigned *strip)
 {
 	const struct pipeline_entry *e = pipeline_front(s);
 
@@ -376,9 +376,9 @@ on_ready(struct session *s, const struct message *m)
 }
 
 bool
-pipeline_answer(struct session *s, const struct message *m, bool *strip)
+pipeline_answer(struct session *s, const struct message *m, unsigned *strip)
 {
-	*strip = false;
+	*strip = 0;
 	switch (m->type) {
 	case PqMsg_ParseComplete:
 	case PqMsg_BindComplete:
@@ -408,12 +408,12 @@ pipeline_answer(struct session *s, const struct message *m, bool *strip)
 static void
 relay(struct session *s, const struct message *m)
 {
-	bool strip;
+	unsigned strip;
 
 	if (!pipeline_answer(s, m, &strip))
 		return;
-	if (strip)
-		strip_description(&s->client, m, 1, true);
+	if (strip > 0)
+		strip_description(&s->client, m, strip, true);
 	else
 		wire_put(&s->client, m->raw, m->raw_len);
 }

@@ -28,7 +28,7 @@ struct pipeline_entry {
 				 * PqMsg_CopyDone: the end of copy data, which
 				 * has no answer */
 	bool own;		/* the client does not see the answer */
-	bool strip;		/* without its last column */
+	unsigned strip;		/* so many columns too many */
 	enum stmt_kind kind;	/* Execute: what runs */
 	bool chain;		/* COMMIT AND CHAIN */
 	/* Whose SAVEPOINT, RELEASE, ROLLBACK TO; "": not known. */
@@ -64,9 +64,9 @@ struct pipeline_entry *pipeline_front(const struct session *s);
 /*
  * Takes a message of the server for what it is (the transaction's status, the
  * portals, the queue).  True: the client is to see it, as it is, or without
- * its last column if *strip.
+ * its last *strip columns.
  */
-bool pipeline_answer(struct session *s, const struct message *m, bool *strip);
+bool pipeline_answer(struct session *s, const struct message *m, unsigned *strip);
 
 /* What a Sync of the client's means, when it is on its way. */
 void pipeline_end_batch(struct session *s);

@@ -47,8 +47,9 @@ struct portal {
 	struct buf bind;		/* the Bind, of INSERT, UPDATE, DELETE */
 	uint64_t bound_at;		/* the session's count of executions */
 	uint64_t doubts;		/* and of doubts */
-	/* On the server it is a portal of ours, with a column too many. */
+	/* On the server it is a portal of ours, with columns too many. */
 	bool ours;
+	unsigned n_own;
 	bool done;			/* ours, and cannot run again */
 	bool ran;			/* captured, as the client wrote it */
 };

@@ -390,12 +390,12 @@ static enum next
 on_answer(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
-	bool strip;
+	unsigned strip;
 
 	if (!pipeline_answer(s, m, &strip))
 		return NEXT;
-	if (strip)
-		strip_description(&s->client, m, 1, true);
+	if (strip > 0)
+		strip_description(&s->client, m, strip, true);
 	else
 		forward(&s->client, m);
 	return NEXT;
@@ -405,7 +405,7 @@ static enum next
 on_ready(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
-	bool strip;
+	unsigned strip;
 
 	if (m->len != 1)
 		return STOP;

@@ -37,6 +37,8 @@ struct txn_table {
 	/* watch.c's, behind the statement that took its lock: */
 	bool watched;
 	const char *parsed;	/* when the watching statement was; or NULL */
+	int kept;		/* which one that is, and kept_placed() of it */
+	uint64_t placed;
 	bool same;		/* the table is what it was taken for */
 	uint64_t doubts;	/* the session's then */
 	struct txn_row *rows;

@@ -11,6 +11,8 @@
  * parsed in or behind it, nothing was changed since.  It names no table that it
  * reads, and so cannot fail where the client's statement did not.
  *
+ * What joined.c runs in its place says the same of itself.
+ *
  * The transaction holds the table from then on: until its end only its own
  * session can change it, by DDL, which is seen, or by code of users, which is a
  * doubt.
@@ -50,7 +52,7 @@ watch_prepare(struct session *s, struct capture *c)
 {
 	const struct catalog_table *t = c->table;
 
-	if (c->alone || c->own_block || c->whole || c->scoped || c->routed ||
+	if (c->joined || c->alone || c->own_block || c->whole || c->scoped || c->routed ||
 	    c->counted || !c->sure || t->quick == NULL)
 		return;
 	c->watch = place_of(s, t);
@@ -109,6 +111,7 @@ watch_note(struct session *s, const struct capture *c)
 		return;
 	for (size_t i = 0; i < s->txn->n_tables; i++) {
 		struct txn_table *tt = &s->txn->tables[i];
+		int kept = c->joined ? c->kept_run : c->watch;
 
 		if (tt->catalog->oid != c->table->oid)
 			continue;
@@ -117,9 +120,12 @@ watch_note(struct session *s, const struct capture *c)
 			return;
 		tt->watched = true;
 		tt->doubts = s->doubts;
-		tt->parsed = c->watch != KEPT_NONE ? c->parsed : NULL;
-		tt->same = tt->parsed != NULL &&
-			   strcmp(kept_mark(s, c->watch), tt->parsed) == 0;
+		tt->parsed = kept != KEPT_NONE ? c->parsed : NULL;
+		if (tt->parsed == NULL)
+			return;
+		tt->kept = kept;
+		tt->placed = kept_placed(s, kept);
+		tt->same = strcmp(kept_mark(s, kept), tt->parsed) == 0;
 	}
 }
 
@@ -139,11 +145,7 @@ watch_knows_all(const struct session *s)
 void
 watch_learn(struct session *s, const struct txn_table *tt)
 {
-	int which;
-
-	if (tt->parsed == NULL || tt->same)
-		return;
-	which = place_of(s, tt->catalog);
-	if (which != KEPT_NONE)
-		kept_set_mark(s, which, tt->parsed);
+	if (tt->parsed != NULL && !tt->same &&
+	    kept_placed(s, tt->kept) == tt->placed)
+		kept_set_mark(s, tt->kept, tt->parsed);
 }

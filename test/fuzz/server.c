@@ -28,7 +28,7 @@ enum kind {
 	KIND_CHANGED_ROWS,  /* likewise, of what changes them */
 	KIND_JOINED,        /* with two of them and facts */
 	KIND_JOINED_INSERT, /* with one */
-	KIND_JOINED_IMAGES, /* without facts */
+	KIND_JOINED_BLOCK,  /* likewise, without facts */
 	KIND_BEGIN,
 	KIND_COMMIT,
 	KIND_ROLLBACK,
@@ -67,11 +67,12 @@ kind_of(const char *sql)
 	if (strncmp(sql, "SELECT CAST(pg_catalog.pg_current_xact", 38) == 0 &&
 	    strstr(sql, "to_regclass") == NULL)
 		return KIND_KNOWN_FACTS;
+	if (strncmp(sql, "WITH pgwitness", 14) == 0 &&
+	    strstr(sql, "current_setting") == NULL)
+		return KIND_JOINED_BLOCK;
 	if (strstr(sql, "CAST('now'") != NULL)
 		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED
 						    : KIND_JOINED_INSERT;
-	if (strncmp(sql, "WITH pgwitness", 14) == 0)
-		return KIND_JOINED_IMAGES;
 	if (strstr(sql, "t.cmin END") != NULL)
 		return KIND_BESIDE;
 	if (strstr(sql, "ROW(") != NULL)
@@ -288,6 +289,7 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
 		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
 		"UTF8", "on", rare, "2026-01-01 00:00:00+00" };
+	const char *const block[] = { joined[1], joined[2], joined[20] };
 	static const char *const image[] = { "(1," SERVER_MARK ")" };
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
 
@@ -321,8 +323,8 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	}
 	for (unsigned i = 0; kind == KIND_JOINED && i < n; i++)
 		row(s, joined + (n != 3), 20 + (n == 3));
-	for (unsigned i = 0; kind == KIND_JOINED_IMAGES && i < n; i++)
-		row(s, joined + 1, 2);
+	for (unsigned i = 0; kind == KIND_JOINED_BLOCK && i < n; i++)
+		row(s, block, 3);
 	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
 		row(s, joined + 2, 19);
 	for (unsigned i = 0;

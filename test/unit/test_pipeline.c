@@ -53,7 +53,7 @@ answer(char type, const char *body)
 	struct message m = {
 		.type = type, .body = (const uint8_t *)body, .len = strlen(body)
 	};
-	bool strip;
+	unsigned strip;
 
 	return pipeline_answer(&s, &m, &strip);
 }
