@@ -142,7 +142,10 @@ plan_end(const struct session *s, struct capture *c)
 	c->alone = c->autocommit && (b == NULL || b->sync_follows);
 	c->hold = c->autocommit &&
 		  (!c->alone || s->config->commit == COMMIT_BEFORE_COMMIT);
-	c->sync_sent = c->alone && !c->hold;
+	/* In a block of the client's its Sync ends nothing. */
+	c->sync_sent = (c->alone && !c->hold) ||
+		       (s->status == PQ_IN_BLOCK && b != NULL &&
+			   b->sync_follows);
 }
 
 bool
@@ -215,9 +218,9 @@ static void
 count(struct capture *c)
 {
 	c->counted = c->table->triggers || c->routed;
-	if (!c->counted || !c->autocommit)
+	if (!c->counted)
 		return;
-	c->hold = true;
+	c->hold = c->hold || c->autocommit;
 	c->sync_sent = false;
 }
 
@@ -357,10 +360,12 @@ plan_scope(struct session *s, struct capture *c, bool reads)
 		return false;
 	c->scoped = true;
 	c->visiting = !block;
-	if (block)
+	if (block) {
 		take_block(c);
-	else
+	} else {
 		c->savepoint = true;
+		c->sync_sent = false;
+	}
 	return true;
 }
 

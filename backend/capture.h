@@ -81,7 +81,8 @@ struct capture {
 	bool alone;		/* and it ends with this statement */
 	bool own_block;		/* which runs in a block of ours */
 	bool hold;		/* its commit waits for the record */
-	bool sync_sent;		/* with the statement: the commit */
+	bool sync_sent;		/* with the statement: the commit, or in a
+				 * client's block the client's own one */
 	bool key_equality;	/* WHERE names one row by its primary key */
 	bool key_changes;	/* UPDATE assigns a key column */
 	bool savepoint;		/* the pre-capture stands under a savepoint */

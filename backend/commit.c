@@ -127,13 +127,15 @@ read_facts(struct session *s, struct facts *f, bool sent)
 
 enum commit_step
 commit_hold(struct session *s, const struct message *m,
-    const struct pipeline_entry *entry)
+    const struct pipeline_entry *entry, bool *sync)
 {
 	bool sent = s->config->commit != COMMIT_BEFORE_COMMIT && m != NULL;
+	bool sync_follows = *sync;
 	enum exchange_end end;
 	enum settled settled;
 	struct facts f;
 
+	*sync = false;
 	if (sent)
 		switch (commit_announce(s)) {
 		case PUBLISH_STOP:
@@ -148,8 +150,13 @@ commit_hold(struct session *s, const struct message *m,
 		exchange_put_sync(s);
 	if (sent)
 		pipeline_forward(s, m, entry);
-	if (s->batch_open)
+	if (sent && sync_follows) {
+		pipeline_push(s, PqMsg_Sync);
+		exchange_put_sync(s);
+		*sync = true;
+	} else if (s->batch_open) {
 		wire_put_empty(&s->server, PqMsg_Flush);
+	}
 	end = s->batch_open ? read_facts_in_batch(s, &f)
 			    : read_facts(s, &f, sent);
 	switch (end) {

@@ -52,10 +52,12 @@ enum commit_step {
 /*
  * Asks for the facts and makes the record of a transaction whose commit is at
  * hand: m is the COMMIT or PREPARE TRANSACTION (a Query, or an Execute) and
- * entry what it is in the pipeline; both NULL if a Sync will commit.
+ * entry what it is in the pipeline; both NULL if a Sync will commit.  *sync: the
+ * client's Sync follows m; afterwards: it was sent.
  */
 PGW_MUSTCHECK enum commit_step commit_hold(struct session *s,
-	const struct message *m, const struct pipeline_entry *entry);
+	const struct message *m, const struct pipeline_entry *entry,
+	bool *sync);
 
 enum own_end {
 	OWN_COMMITTED,

@@ -115,7 +115,10 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 	if (is_alone(d, c))
 		return finish_alone(s, d, c);
 	several_put_complete(s, c->held.data, c->held.len);
-	if (d->bind == NULL)
+	d->sync_used = c->sync_sent;
+	if (d->sync_used)
+		s->batch_open = false;
+	if (d->bind == NULL || d->sync_used)
 		commit_answer_ready(s);
 	return STATEMENT_DONE;
 }
@@ -246,7 +249,8 @@ capture(struct session *s, struct dml *d, struct capture *c)
 			d->again = true;
 			return STATEMENT_DONE;
 		}
-		d->rebind = d->bind != NULL && c->autocommit;
+		d->rebind = d->rebind ||
+			    (d->bind != NULL && c->autocommit);
 		return unsupported(s, d, "capture_failed");
 	case CAPTURE_CONNECTION_LOST:
 		break;

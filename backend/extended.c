@@ -173,8 +173,34 @@ run_unsupported(struct session *s, const struct message *m,
 	return EXTENDED_TAKEN;
 }
 
+/* An error of ours left statements open: behind the Sync they can be closed. */
+static void
+close_left_behind(struct session *s)
+{
+	static const char what[] = { 'P', 'S' };
+
+	s->left_behind = false;
+	for (size_t i = 0; i < sizeof(what); i++) {
+		exchange_put_close_one(&s->server, what[i], EXCHANGE_NAME);
+		pipeline_push(s, PqMsg_Close)->own = true;
+	}
+	exchange_put_sync(s);
+	pipeline_push(s, PqMsg_Sync)->own = true;
+}
+
+/* Its Sync is on its way. */
+static void
+end_batch(struct session *s)
+{
+	pipeline_end_batch(s);
+	if (s->left_behind)
+		close_left_behind(s);
+}
+
+/* The rest of its batch may be on its way, too. */
 static enum extended_answer
-run_commit(struct session *s, const struct message *m, const struct prepared *p)
+run_commit(struct session *s, const struct message *m, const struct prepared *p,
+    bool sync)
 {
 	struct pipeline_entry e = {
 		.type = PqMsg_Execute, .kind = p->kind, .chain = p->chain
@@ -186,21 +212,24 @@ run_commit(struct session *s, const struct message *m, const struct prepared *p)
 		forward(s, m);
 		return EXTENDED_TAKEN;
 	}
-	switch (commit_hold(s, m, &e)) {
+	switch (commit_hold(s, m, &e, &sync)) {
 	case COMMIT_GO:
 		run(s, m, p);
-		return EXTENDED_TAKEN;
+		break;
 	case COMMIT_SENT:
 		s->txn->ends = true;
 		s->executions++;
 		s->batch_executions++;
-		return EXTENDED_TAKEN;
-	case COMMIT_REFUSED:
-		return EXTENDED_TAKEN;
-	case COMMIT_STOP:
 		break;
+	case COMMIT_REFUSED:
+		break;
+	case COMMIT_STOP:
+		return EXTENDED_STOP;
 	}
-	return EXTENDED_STOP;
+	if (!sync)
+		return EXTENDED_TAKEN;
+	end_batch(s);
+	return EXTENDED_TAKEN_SYNC;
 }
 
 /* The Bind's values, formats and types.  False: the server refused it. */
@@ -240,10 +269,15 @@ take_bind(const struct portal *portal, struct capture_bind *b,
 }
 
 static void
-bind_again(struct session *s, const struct portal *portal)
+bind_again(struct session *s, const char *name, const struct portal *portal)
 {
 	size_t at;
 
+	/* In a block it may still be one of ours. */
+	if (name[0] != '\0') {
+		exchange_put_close_one(&s->server, 'P', name);
+		pipeline_push(s, PqMsg_Close)->own = true;
+	}
 	pipeline_push(s, PqMsg_Bind)->own = true;
 	at = wire_begin(&s->server, PqMsg_Bind);
 	buf_put(&s->server.out, portal->bind.data, portal->bind.len);
@@ -267,7 +301,7 @@ run_dml(
 			return EXTENDED_TAKEN;
 		}
 		if (d->rebind)
-			bind_again(s, portal);
+			bind_again(s, name, portal);
 		run(s, m, portal->prepared);
 		return EXTENDED_TAKEN;
 	case STATEMENT_TAKEN: /* of a Query alone */
@@ -531,7 +565,7 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 		return EXTENDED_TAKEN;
 	}
 	if (commits(p) && s->txn->dirty && !s->txn->published)
-		return run_commit(s, m, p);
+		return run_commit(s, m, p, sync_follows);
 	if (portal->ran) {
 		run(s, m, p); /* what the server says to that */
 		return EXTENDED_TAKEN;
@@ -578,21 +612,6 @@ execute(struct session *s, const struct message *m, bool sync_follows)
 
 /* --- Sync --- */
 
-/* An error of ours left statements open: behind the Sync they can be closed. */
-static void
-close_left_behind(struct session *s)
-{
-	static const char what[] = { 'P', 'S' };
-
-	s->left_behind = false;
-	for (size_t i = 0; i < sizeof(what); i++) {
-		exchange_put_close_one(&s->server, what[i], EXCHANGE_NAME);
-		pipeline_push(s, PqMsg_Close)->own = true;
-	}
-	exchange_put_sync(s);
-	pipeline_push(s, PqMsg_Sync)->own = true;
-}
-
 static bool
 must_record(const struct session *s)
 {
@@ -604,6 +623,7 @@ static enum extended_answer
 sync_batch(struct session *s, const struct message *m)
 {
 	struct pipeline_entry e = { .type = PqMsg_Sync };
+	bool sync = false;
 
 	if (s->copy_in) {
 		forward(s, m); /* which the server ignores, if it still is */
@@ -617,12 +637,10 @@ sync_batch(struct session *s, const struct message *m)
 			return EXTENDED_STOP;
 	}
 	if (must_record(s) && s->status == PQ_IDLE &&
-	    commit_hold(s, NULL, NULL) == COMMIT_STOP)
+	    commit_hold(s, NULL, NULL, &sync) == COMMIT_STOP)
 		return EXTENDED_STOP;
-	pipeline_end_batch(s);
 	pipeline_forward(s, m, &e);
-	if (s->left_behind)
-		close_left_behind(s);
+	end_batch(s);
 	return EXTENDED_TAKEN;
 }
 

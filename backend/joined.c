@@ -127,7 +127,7 @@ may_join(const struct capture *c)
 	if (t->quick == NULL || t->triggers || t->user_code ||
 	    has_interval_fields(t))
 		return false;
-	if (b != NULL && (!b->first || b->check || b->max_rows > 0))
+	if (b != NULL && (b->check || b->max_rows > 0 || (c->alone && !b->first)))
 		return false;
 	return c->stmt->kind == STMT_INSERT || c->key_equality;
 }

@@ -58,8 +58,9 @@ static enum statement_step
 commit_block(struct session *s, const struct message *m)
 {
 	static const struct pipeline_entry query = { .type = PqMsg_Query };
+	bool sync = false;
 
-	switch (commit_hold(s, m, &query)) {
+	switch (commit_hold(s, m, &query, &sync)) {
 	case COMMIT_GO:
 		return STATEMENT_FORWARD;
 	case COMMIT_SENT:
