@@ -494,6 +494,16 @@ is_alone_with_rows(const struct capture *c)
 	return c->own_block || (c->key_equality && c->n_pre == 1);
 }
 
+/* A key that is deferred lets two rows have it: joined.c found one of them. */
+static bool
+shares_key(const struct capture *c)
+{
+	if (!c->joined || c->alone || c->n_returned < 2)
+		return false;
+	return c->key_changes ||
+	       has_row(&c->returned[1], c->n_returned - 1, c->returned);
+}
+
 static const char *
 narrow_race(const struct capture *c)
 {
@@ -503,8 +513,7 @@ narrow_race(const struct capture *c)
 		return NULL;
 	if (capture_tag_rows(c) != c->n_returned)
 		return "row_count";
-	/* A deferred key lets two have the same: joined.c gives one of them. */
-	if (c->joined && kind != STMT_INSERT && c->n_returned > c->n_pre)
+	if (shares_key(c))
 		return "row_count";
 	if (kind == STMT_INSERT || is_alone_with_rows(c))
 		return NULL;

@@ -125,38 +125,68 @@ read_facts(struct session *s, struct facts *f, bool sent)
 	return end;
 }
 
+/*
+ * Queues the question, and if nothing waits for its answer what commits.  The
+ * answers to a Bind and a Describe of that come first: the pipeline knows of
+ * the rest when they are there.
+ */
+static bool
+put_end(struct session *s, const struct message *m, bool sent, bool sync)
+{
+	facts_put(s, s->txn, NULL, 0);
+	if (!s->batch_open)
+		exchange_put_sync(s);
+	if (sent)
+		wire_put(&s->server, m->raw, m->raw_len);
+	if (sync)
+		exchange_put_sync(s);
+	else if (s->batch_open)
+		wire_put_empty(&s->server, PqMsg_Flush);
+	return pipeline_catch_up(s);
+}
+
+/* The server has skipped all of it: a Bind that failed, say. */
+static enum commit_step
+skipped(struct session *s, bool sync)
+{
+	if (s->txn->intent && !commit_must_publish(s))
+		return COMMIT_STOP;
+	if (sync)
+		pipeline_push(s, PqMsg_Sync);
+	return COMMIT_SKIPPED;
+}
+
 enum commit_step
 commit_hold(struct session *s, const struct message *m,
     const struct pipeline_entry *entry, bool *sync)
 {
 	bool sent = s->config->commit != COMMIT_BEFORE_COMMIT && m != NULL;
-	bool sync_follows = *sync;
 	enum exchange_end end;
 	enum settled settled;
 	struct facts f;
 
-	*sync = false;
+	*sync = *sync && sent;
 	if (sent)
 		switch (commit_announce(s)) {
 		case PUBLISH_STOP:
 			return COMMIT_STOP;
 		case PUBLISH_REFUSED:
-			return unsettled(s, SETTLED_DISK);
+			*sync = false;
+			if (!pipeline_catch_up(s))
+				return COMMIT_STOP;
+			return s->skipping ? skipped(s, false)
+					   : unsettled(s, SETTLED_DISK);
 		case PUBLISH_DONE:
 			break;
 		}
-	facts_put(s, s->txn, NULL, 0);
-	if (!s->batch_open)
-		exchange_put_sync(s);
+	if (!put_end(s, m, sent, *sync))
+		return COMMIT_STOP;
+	if (s->skipping)
+		return skipped(s, *sync);
 	if (sent)
-		pipeline_forward(s, m, entry);
-	if (sent && sync_follows) {
+		*pipeline_push(s, entry->type) = *entry;
+	if (*sync)
 		pipeline_push(s, PqMsg_Sync);
-		exchange_put_sync(s);
-		*sync = true;
-	} else if (s->batch_open) {
-		wire_put_empty(&s->server, PqMsg_Flush);
-	}
 	end = s->batch_open ? read_facts_in_batch(s, &f)
 			    : read_facts(s, &f, sent);
 	switch (end) {

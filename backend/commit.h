@@ -47,6 +47,7 @@ enum commit_step {
 	COMMIT_GO,	/* forward what commits */
 	COMMIT_SENT,	/* it was sent with the question */
 	COMMIT_REFUSED,	/* the client has its answer */
+	COMMIT_SKIPPED,	/* the server skips it, as it did what is before it */
 	COMMIT_STOP
 };
 /*

@@ -206,12 +206,6 @@ run_commit(struct session *s, const struct message *m, const struct prepared *p,
 		.type = PqMsg_Execute, .kind = p->kind, .chain = p->chain
 	};
 
-	if (!pipeline_catch_up(s))
-		return EXTENDED_STOP;
-	if (s->skipping) {
-		forward(s, m);
-		return EXTENDED_TAKEN;
-	}
 	switch (commit_hold(s, m, &e, &sync)) {
 	case COMMIT_GO:
 		run(s, m, p);
@@ -222,6 +216,7 @@ run_commit(struct session *s, const struct message *m, const struct prepared *p,
 		s->batch_executions++;
 		break;
 	case COMMIT_REFUSED:
+	case COMMIT_SKIPPED:
 		break;
 	case COMMIT_STOP:
 		return EXTENDED_STOP;
@@ -618,6 +613,13 @@ must_record(const struct session *s)
 	return !s->skipping && s->txn->dirty && !s->txn->published;
 }
 
+/* A SELECT that is not answered yet ends no block. */
+static bool
+may_commit(const struct session *s)
+{
+	return s->status != PQ_IN_BLOCK || !pipeline_only_reads(s);
+}
+
 /* Outside a block the Sync commits. */
 static enum extended_answer
 sync_batch(struct session *s, const struct message *m)
@@ -630,7 +632,7 @@ sync_batch(struct session *s, const struct message *m)
 		s->copy_syncs++;
 		return EXTENDED_TAKEN;
 	}
-	if (must_record(s)) {
+	if (must_record(s) && may_commit(s)) {
 		if (!pipeline_is_light(s))
 			return EXTENDED_WAIT;
 		if (!pipeline_catch_up(s))

@@ -114,6 +114,19 @@ pipeline_is_empty(const struct session *s)
 }
 
 bool
+pipeline_only_reads(const struct session *s)
+{
+	const struct pipeline *p = s->pipeline;
+
+	for (size_t i = 0; i < p->n; i++)
+		if (!is_light(at(p, i)->type) &&
+		    (at(p, i)->type != PqMsg_Execute ||
+			at(p, i)->kind != STMT_SELECT))
+			return false;
+	return true;
+}
+
+bool
 pipeline_is_light(const struct session *s)
 {
 	return s->pipeline->n_heavy == 0;

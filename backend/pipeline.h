@@ -56,6 +56,8 @@ bool pipeline_in_sync(const struct session *s);
 bool pipeline_is_empty(const struct session *s);
 /* Only Parse, Bind, Describe and Close are unanswered. */
 bool pipeline_is_light(const struct session *s);
+/* Only these, and the Execute of SELECT. */
+bool pipeline_only_reads(const struct session *s);
 /* How many ReadyForQuery messages are owed. */
 size_t pipeline_owed_ready(const struct session *s);
 /* The oldest; NULL if there is none. */

@@ -65,6 +65,7 @@ commit_block(struct session *s, const struct message *m)
 		return STATEMENT_FORWARD;
 	case COMMIT_SENT:
 	case COMMIT_REFUSED:
+	case COMMIT_SKIPPED:
 		return STATEMENT_DONE;
 	case COMMIT_STOP:
 		break;
