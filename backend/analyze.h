@@ -195,6 +195,7 @@ struct analyzed_statement {
 	bool default_keyword;	/* DEFAULT as a value somewhere */
 	bool default_mixed;	/* ... where it is none of the calls */
 	struct span returning;	/* the list after RETURNING */
+	struct span only_row;	/* INSERT VALUES (...): the word and the list */
 	/* Where "\nRETURNING x" (none yet) or "\n, x" (appended to the client's
 	 * own list) may be spliced in: behind the last token. */
 	size_t splice;

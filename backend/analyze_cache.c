@@ -17,7 +17,7 @@
 #define SETS (ANALYZE_CACHE_ENTRIES / WAYS)
 
 /* Spans of every statement; its literals' and values' follow. */
-#define SPANS 4
+#define SPANS 5
 
 struct entry {
 	uint64_t hash;
@@ -214,7 +214,7 @@ static struct span *
 statement_span(struct analyzed_statement *st, size_t i)
 {
 	struct span *spans[SPANS] = { &st->text, &st->target, &st->where,
-		&st->returning };
+		&st->returning, &st->only_row };
 
 	if (i < SPANS)
 		return spans[i];

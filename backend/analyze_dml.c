@@ -143,6 +143,24 @@ set_clauses(struct dml *d, bool has_where, bool has_returning)
 	}
 }
 
+/* VALUES (...), and nothing but RETURNING behind it. */
+static void
+set_only_row(struct dml *d)
+{
+	const struct tokens *tokens = d->tokens;
+	size_t first = find_clause(tokens, TOKEN(VALUES)), i = first + 1;
+	int depth = 0;
+
+	do {
+		if (i >= tokens->n)
+			return;
+		depth += dml_bracket_step(tokens->t[i]->token);
+		i++;
+	} while (depth > 0);
+	if (i == tokens->n || tokens->t[i]->token == TOKEN(RETURNING))
+		d->st->only_row = dml_token_span(tokens, first, i);
+}
+
 static void
 add_columns(struct dml *d, PgQuery__Node **targets, size_t n)
 {
@@ -270,6 +288,8 @@ dml_insert(struct dml *d, const PgQuery__InsertStmt *s)
 	if (source != NULL && source->n_values_lists > 0 &&
 	    source->values_lists[0]->node_case == NODE(LIST))
 		st->n_values = source->values_lists[0]->list->n_items;
+	if (source != NULL && source->n_values_lists == 1)
+		set_only_row(d);
 	st->overriding_user =
 	    s->override == PG_QUERY__OVERRIDING_KIND__OVERRIDING_USER_VALUE;
 	st->overriding = st->overriding_user ||

@@ -95,6 +95,18 @@ joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
 	return l->kind == LITERAL_STRING && l->text.len >= 2 && text[0] == '\'';
 }
 
+/* Where the list behind VALUES begins; 0: a comment may be between. */
+static size_t
+only_row_list(const struct capture *c)
+{
+	size_t at = c->stmt->only_row.at + strlen("VALUES");
+
+	if (c->stmt->only_row.len == 0)
+		return 0;
+	at += c->text[at] != '(';
+	return c->text[at] == '(' ? at + 1 : 0;
+}
+
 /*
  * In the client's block nothing can be undone: only what cannot fail where the
  * client's text would not, or otherwise.  A string's error names its place.
@@ -104,8 +116,9 @@ may_join_block(const struct capture *c)
 {
 	const struct analyzed_statement *st = c->stmt;
 
-	if (c->autocommit || c->in_utc || st->kind == STMT_INSERT ||
-	    st->returning.len > 0)
+	if (c->autocommit || c->in_utc || st->returning.len > 0 ||
+	    (st->kind == STMT_INSERT &&
+		(only_row_list(c) == 0 || st->default_keyword)))
 		return false;
 	for (size_t i = 0; i < st->n_literals; i++)
 		if (st->literals[i].kind == LITERAL_STRING)
@@ -340,12 +353,29 @@ put_returning(struct buf *sql, const struct capture *c)
 		buf_put_str(sql, ", ");
 	}
 	buf_put_str(sql, "CAST(");
-	/* Nothing can be asked before a row is inserted. */
-	if (inserts)
+	/* Nothing can be asked before VALUES are inserted. */
+	if (inserts && c->alone)
 		put_if_same(sql, c, "timestamptz", PARSED);
 	else
 		buf_put_str(sql, PARSED);
 	buf_put_str(sql, " AS pg_catalog.text)");
+}
+
+/* As SELECT, which asks first whether the name still means the table. */
+static void
+put_selected_row(struct buf *sql, const struct capture *c)
+{
+	const struct analyzed_statement *st = c->stmt;
+	size_t at = st->text.at, row = st->only_row.at;
+	size_t list = only_row_list(c), end = row + st->only_row.len;
+
+	joined_put_text(sql, c, (struct span){ at, row - at });
+	buf_put_str(sql, "SELECT ");
+	joined_put_text(sql, c, (struct span){ list, end - 1 - list });
+	buf_put_str(sql, "\nWHERE ");
+	put_if_same(sql, c, "bool", "true");
+	joined_put_text(sql, c, (struct span){ end, st->splice - end });
+	put_returning(sql, c);
 }
 
 static void
@@ -354,6 +384,10 @@ put_sql(struct buf *sql, const struct capture *c)
 	const struct analyzed_statement *st = c->stmt;
 	size_t at = st->text.at, behind = st->where.at + st->where.len;
 
+	if (st->kind == STMT_INSERT && !c->alone) {
+		put_selected_row(sql, c);
+		return;
+	}
 	if (st->kind == STMT_INSERT) {
 		joined_put_text(sql, c, (struct span){ at, st->splice - at });
 		put_returning(sql, c);

@@ -29,6 +29,7 @@ enum kind {
 	KIND_JOINED,        /* with two of them and facts */
 	KIND_JOINED_INSERT, /* with one */
 	KIND_JOINED_BLOCK,  /* likewise, without facts */
+	KIND_JOINED_BLOCK_INSERT,
 	KIND_BEGIN,
 	KIND_COMMIT,
 	KIND_ROLLBACK,
@@ -67,9 +68,10 @@ kind_of(const char *sql)
 	if (strncmp(sql, "SELECT CAST(pg_catalog.pg_current_xact", 38) == 0 &&
 	    strstr(sql, "to_regclass") == NULL)
 		return KIND_KNOWN_FACTS;
-	if (strncmp(sql, "WITH pgwitness", 14) == 0 &&
+	if (strstr(sql, "CAST('now'") != NULL &&
 	    strstr(sql, "current_setting") == NULL)
-		return KIND_JOINED_BLOCK;
+		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED_BLOCK
+						    : KIND_JOINED_BLOCK_INSERT;
 	if (strstr(sql, "CAST('now'") != NULL)
 		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED
 						    : KIND_JOINED_INSERT;
@@ -325,6 +327,8 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		row(s, joined + (n != 3), 20 + (n == 3));
 	for (unsigned i = 0; kind == KIND_JOINED_BLOCK && i < n; i++)
 		row(s, block, 3);
+	for (unsigned i = 0; kind == KIND_JOINED_BLOCK_INSERT && i < n; i++)
+		row(s, block + 1, 2);
 	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
 		row(s, joined + 2, 19);
 	for (unsigned i = 0;
