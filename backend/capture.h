@@ -53,6 +53,8 @@ struct capture_bind {
 	bool sync_follows;	/* the client's Sync is there already */
 };
 
+struct textmap;
+
 /* A table of the scope, read as a whole before and after. */
 struct capture_image {
 	const struct catalog_table *table;
@@ -94,6 +96,7 @@ struct capture {
 	 */
 	bool joined;
 	bool parses;		/* it was not there */
+	struct textmap *map;	/* what is the client's in its text, if wanted */
 	const char *parsed;
 	size_t n_given;		/* values that are the client's own */
 	unsigned n_own;		/* columns of ours in its answer */

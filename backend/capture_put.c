@@ -109,7 +109,7 @@ capture_put_select(
 	rowtext_put(sql, c->table, st->target_ref, c->in_utc);
 	buf_put_str(sql, as);
 	buf_put_str(sql, st->only ? " FROM ONLY " : " FROM ");
-	buf_put(sql, c->text + st->target.at, st->target.len);
+	joined_put_text(sql, c, st->target);
 	buf_put_str(sql, " AS ");
 	catalog_quote(sql, st->target_ref);
 	if (c->upsert) {

@@ -480,6 +480,8 @@ after_error(struct session *s, struct capture *c, enum step step)
 	bool own_sync = !capture_syncs(c) &&
 			(c->bind == NULL || undo || back || again);
 
+	if (step == STATEMENT)
+		joined_mend_error(s, c);
 	log_debug("capture_error", "%s while capturing (step %d)",
 	    c->why.sqlstate, (int)step);
 	if (own_sync)

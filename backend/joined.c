@@ -34,10 +34,10 @@
  *
  * In a block of the client's its facts come with the COMMIT, and whether the
  * definition is the same is looked at there, by what the statements said of when
- * they were parsed (watch.h).  An error would be the client's.  So it is run
- * only if the client's text has run before in steps; behind a name that means
- * another table now it finds no row, and where it finds none, the statement is
- * captured step by step.
+ * they were parsed (watch.h).  An error is the client's, at the place in the
+ * client's text.  So it is run only if that has run before in steps; behind a
+ * name that means another table now it finds no row (an INSERT asks as SELECT
+ * for VALUES), and where it finds none, the statement is captured in steps.
  *
  * In autocommit any error but those that belong to the row or to the moment may be one of
  * our form, or say where in our text it was: then it was all in vain, and the
@@ -52,6 +52,7 @@
 
 #include "capture_int.h"
 #include "exchange.h"
+#include "textmap.h"
 #include "txn.h"
 
 /* pg_type.oid */
@@ -278,6 +279,27 @@ joined_prepare(struct session *s, struct capture *c)
 		   (c->alone ? 0 : FACTS_COLUMNS);
 }
 
+static void
+put_copied(struct buf *sql, const struct capture *c, size_t at, size_t end)
+{
+	if (c->map != NULL)
+		textmap_add(c->map, (struct textmap_piece){
+			sql->len, end - at, at, true });
+	buf_put(sql, c->text + at, end - at);
+}
+
+static void
+put_parameter(struct buf *sql, const struct capture *c, size_t n, size_t at)
+{
+	size_t from = sql->len;
+
+	/* Names may end in '$', too. */
+	buf_printf(sql, " $%zu ", n);
+	if (c->map != NULL)
+		textmap_add(c->map, (struct textmap_piece){
+			from, sql->len - from, at, false });
+}
+
 void
 joined_put_text(struct buf *sql, const struct capture *c, struct span span)
 {
@@ -293,12 +315,11 @@ joined_put_text(struct buf *sql, const struct capture *c, struct span span)
 		n++;
 		if (l->text.at < at || l->text.at >= end)
 			continue;
-		buf_put(sql, c->text + at, l->text.at - at);
-		/* Names may end in '$', too. */
-		buf_printf(sql, " $%zu ", n);
+		put_copied(sql, c, at, l->text.at);
+		put_parameter(sql, c, n, l->text.at);
 		at = l->text.at + l->text.len;
 	}
-	buf_put(sql, c->text + at, end - at);
+	put_copied(sql, c, at, end);
 }
 
 static void
@@ -436,6 +457,23 @@ joined_take_columns(
 	if (parsed->data != NULL)
 		c->parsed = arena_memdup(
 		    s->txn->arena, parsed->data, parsed->len);
+}
+
+void
+joined_mend_error(struct session *s, struct capture *c)
+{
+	struct textmap map = { 0 };
+	struct buf sql = { 0 };
+
+	if (!c->joined || c->alone)
+		return;
+	c->map = &map;
+	put_sql(&sql, c);
+	c->map = NULL;
+	textmap_mend(&map, &c->error, (const char *)sql.data, sql.len, c->text,
+	    strcmp(session_parameter(s, "client_encoding"), "UTF8") == 0);
+	textmap_free(&map);
+	buf_free(&sql);
 }
 
 bool

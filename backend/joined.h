@@ -38,6 +38,9 @@ void joined_take_columns(struct session *s, struct capture *c,
  */
 PGW_MUSTCHECK bool joined_found_nothing(const struct capture *c);
 
+/* Of an error there: the place is one in the client's text. */
+void joined_mend_error(struct session *s, struct capture *c);
+
 /* The client's text has run there: next time ours may. */
 void joined_learn(struct session *s, const struct capture *c);
 

@@ -164,7 +164,7 @@ sub held_row
 	my $pid = $client->backend_pid;
 	$client->safe($_) for @{ $how->{before} // [] };
 	$client->safe($how->{warm}) for 1 .. $how->{times} // 0;
-	$p->settled if $endpoint == $p;
+	$p->settled if $endpoint == $p && !$how->{before};
 	$other->safe("begin; $rival");
 	$client->send($sql);
 	wait_until('the client to wait', sub { $c->safe_psql('select count(*) '
@@ -203,6 +203,19 @@ for (['changed', "update acct set v = 'rival' where id = 3", 1],
 			is_verified($_, $label) for @t;
 			is(table_of($_, 'acct')->{pre_rows}, $n, "$label: rows")
 				for @t;
+			next if !$times || $name =~ /again/;
+			my $plain = $sql =~ s/ returning.*| \|\| '\+'//gr
+				=~ s/v = v/grp = grp + 7/r;
+			%how = (%how, before => ['begin'],
+				warm => $plain =~ s/= 3/= 5/r);
+			is(held_row($p, $plain, $rival, \%how),
+				held_row($c, $plain, $rival, \%how),
+				"$label, in a block");
+			@t = $p->settled;
+			is(@t, 1, "$label, in a block: one record");
+			is_verified($_, "$label, in a block") for @t;
+			is(table_of($_, 'acct')->{pre_rows}, $n + 1,
+				"$label, in a block: rows") for @t;
 		}
 	}
 }
