@@ -553,8 +553,7 @@ take_end(struct session *s, struct capture *c)
 		return CAPTURE_UNDONE;
 	joined_learn(s, c);
 	if (c->joined && c->alone && !c->parses && !c->hold &&
-	    c->error.len == 0 &&
-	    joined_look(s, c, true) == EXCHANGE_LOST)
+	    c->error.len == 0 && joined_look(s, c, true) == EXCHANGE_LOST)
 		return CAPTURE_CONNECTION_LOST;
 	return CAPTURED;
 }

@@ -109,19 +109,20 @@ read_facts_in_batch(struct session *s, struct facts *f)
 	return end;
 }
 
-/* Behind a commit that is under way nothing can be cleaned up. */
+/* Behind an error the server skips a COMMIT that was sent: once more. */
 static enum exchange_end
-read_facts(struct session *s, struct facts *f, bool sent)
+read_facts(struct session *s, struct facts *f, const struct message *sent)
 {
 	enum exchange_end end = facts_read(s, s->txn, f, NULL, NULL);
-	bool left = s->left_behind && sent;
 
-	if (end == EXCHANGE_LOST)
+	if (end == EXCHANGE_LOST || (end == EXCHANGE_DONE && sent != NULL))
 		return end;
-	s->left_behind = s->left_behind && !sent;
+	if (sent != NULL)
+		exchange_put_sync(s);
 	if (exchange_read_ready(s, NULL, NULL) == EXCHANGE_LOST)
 		return EXCHANGE_LOST;
-	s->left_behind = left;
+	if (sent != NULL)
+		wire_put(&s->server, sent->raw, sent->raw_len);
 	return end;
 }
 
@@ -134,11 +135,9 @@ static bool
 put_end(struct session *s, const struct message *m, bool sent, bool sync)
 {
 	facts_put(s, s->txn, NULL, 0);
-	if (!s->batch_open)
-		exchange_put_sync(s);
 	if (sent)
 		wire_put(&s->server, m->raw, m->raw_len);
-	if (sync)
+	if (sync || (!sent && !s->batch_open))
 		exchange_put_sync(s);
 	else if (s->batch_open)
 		wire_put_empty(&s->server, PqMsg_Flush);
@@ -188,7 +187,7 @@ commit_hold(struct session *s, const struct message *m,
 	if (*sync)
 		pipeline_push(s, PqMsg_Sync);
 	end = s->batch_open ? read_facts_in_batch(s, &f)
-			    : read_facts(s, &f, sent);
+			    : read_facts(s, &f, sent ? m : NULL);
 	switch (end) {
 	case EXCHANGE_LOST:
 		return COMMIT_STOP;

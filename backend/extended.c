@@ -82,8 +82,9 @@ describe(struct session *s, const struct message *m)
 					  ? portals_portal(s->portals, name)
 					  : NULL;
 
-	pipeline_push(s, PqMsg_Describe)->strip =
-	    portal != NULL && portal->ours ? portal->n_own : 0;
+	pipeline_push(s, PqMsg_Describe)->strip = portal != NULL && portal->ours
+						      ? portal->n_own
+						      : 0;
 }
 
 static void

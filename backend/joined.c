@@ -33,15 +33,15 @@
  *	functions, types, collations	analyze_keep.c lets none in
  *
  * In a block of the client's its facts come with the COMMIT, and whether the
- * definition is the same is looked at there, by what the statements said of when
- * they were parsed (watch.h).  An error is the client's, at the place in the
- * client's text.  So it is run only if that has run before in steps; behind a
- * name that means another table now it finds no row (an INSERT asks as SELECT
+ * definition is the same is looked at there, by what the statements said of
+ * when they were parsed (watch.h).  An error is the client's, at the place in
+ * the client's text.  So it is run only if that has run before in steps; behind
+ * a name that means another table now it finds no row (an INSERT asks as SELECT
  * for VALUES), and where it finds none, the statement is captured in steps.
  *
- * In autocommit any error but those that belong to the row or to the moment may be one of
- * our form, or say where in our text it was: then it was all in vain, and the
- * statement is captured step by step.
+ * In autocommit any error but those that belong to the row or to the moment may
+ * be one of our form, or say where in our text it was: then it was all in vain,
+ * and the statement is captured step by step.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -141,7 +141,8 @@ may_join(const struct capture *c)
 	if (t->quick == NULL || t->triggers || t->user_code ||
 	    has_interval_fields(t))
 		return false;
-	if (b != NULL && (b->check || b->max_rows > 0 || (c->alone && !b->first)))
+	if (b != NULL &&
+	    (b->check || b->max_rows > 0 || (c->alone && !b->first)))
 		return false;
 	return c->stmt->kind == STMT_INSERT || c->key_equality;
 }
@@ -283,8 +284,8 @@ static void
 put_copied(struct buf *sql, const struct capture *c, size_t at, size_t end)
 {
 	if (c->map != NULL)
-		textmap_add(c->map, (struct textmap_piece){
-			sql->len, end - at, at, true });
+		textmap_add(c->map,
+		    (struct textmap_piece){ sql->len, end - at, at, true });
 	buf_put(sql, c->text + at, end - at);
 }
 
@@ -296,8 +297,8 @@ put_parameter(struct buf *sql, const struct capture *c, size_t n, size_t at)
 	/* Names may end in '$', too. */
 	buf_printf(sql, " $%zu ", n);
 	if (c->map != NULL)
-		textmap_add(c->map, (struct textmap_piece){
-			from, sql->len - from, at, false });
+		textmap_add(c->map,
+		    (struct textmap_piece){ from, sql->len - from, at, false });
 }
 
 void

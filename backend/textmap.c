@@ -17,8 +17,7 @@ textmap_add(struct textmap *m, struct textmap_piece piece)
 {
 	if (m->n == m->cap) {
 		m->cap = m->cap == 0 ? 16 : 2 * m->cap;
-		m->pieces = mem_realloc(
-		    m->pieces, m->cap, sizeof(*m->pieces));
+		m->pieces = mem_realloc(m->pieces, m->cap, sizeof(*m->pieces));
 	}
 	m->pieces[m->n++] = piece;
 }

@@ -14,10 +14,10 @@
 
 struct textmap {
 	struct textmap_piece {
-		size_t ours, len;	/* bytes of ours */
-		size_t theirs;		/* where they are in the client's */
-		bool copied;		/* byte by byte; else they stand for it */
-	} *pieces;
+		size_t ours, len; /* bytes of ours */
+		size_t theirs;    /* where they are in the client's */
+		bool copied;      /* byte by byte; else they stand for it */
+	} * pieces;
 	size_t n, cap;
 };
 
@@ -29,7 +29,7 @@ void textmap_free(struct textmap *m);
  * the client's.  utf8: texts are that, and positions count characters; else
  * bytes.
  */
-void textmap_mend(const struct textmap *m, struct buf *error,
-	const char *ours, size_t len, const char *theirs, bool utf8);
+void textmap_mend(const struct textmap *m, struct buf *error, const char *ours,
+    size_t len, const char *theirs, bool utf8);
 
 #endif

@@ -52,8 +52,8 @@ watch_prepare(struct session *s, struct capture *c)
 {
 	const struct catalog_table *t = c->table;
 
-	if (c->joined || c->alone || c->own_block || c->whole || c->scoped || c->routed ||
-	    c->counted || !c->sure || t->quick == NULL)
+	if (c->joined || c->alone || c->own_block || c->whole || c->scoped ||
+	    c->routed || c->counted || !c->sure || t->quick == NULL)
 		return;
 	c->watch = place_of(s, t);
 }
