@@ -109,14 +109,13 @@ sub _tables
 	return "$text\n$first";
 }
 
-# kB that a process has for itself alone.
+# kB that a process has for itself alone.  Not Private_Clean: pages of libraries
+# are the page cache's, and of no other's only until a second child reads them.
 sub _private
 {
 	my ($pid) = @_;
-	my $sum = 0;
-	$sum += $_ for slurp("/proc/$pid/smaps_rollup")
-		=~ /^Private_(?:Clean|Dirty):\s+(\d+) kB/mg;
-	return $sum;
+	return slurp("/proc/$pid/smaps_rollup")
+		=~ /^Private_Dirty:\s+(\d+) kB/m ? $1 : 0;
 }
 
 # The child that serves a client: one with two connections.
