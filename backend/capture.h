@@ -98,6 +98,10 @@ struct capture {
 	bool parses;		/* it was not there */
 	struct textmap *map;	/* what is the client's in its text, if wanted */
 	const char *parsed;
+	/* Its row has the settings; else they are remembered, or, if the server
+	 * has read its configuration since, asked for behind it. */
+	bool asks;
+	bool reloaded;
 	size_t n_given;		/* values that are the client's own */
 	unsigned n_own;		/* columns of ours in its answer */
 	int learns;		/* what may be joined next time, or KEPT_NONE */

@@ -41,11 +41,13 @@ static const char rare_defaults[] = "origin,on,off,base64,content,Default,off";
 
 /* SQL, broken where it reads. */
 /* clang-format off */
-#define COLUMNS                                                              \
+#define MOMENT                                                               \
 	"CAST(pg_catalog.pg_current_xact_id_if_assigned()"                   \
 	" AS pg_catalog.text),"                                              \
 	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"   \
 	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"           \
+	" CAST(pg_catalog.pg_conf_load_time() AS pg_catalog.text)"
+#define SETTINGS                                                             \
 	SETTING("transaction_isolation")                                     \
 	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle") \
 	SETTING("TimeZone") SETTING("extra_float_digits")                    \
@@ -57,6 +59,7 @@ static const char rare_defaults[] = "origin,on,off,base64,content,Default,off";
 	SETTING("transform_null_equals") SETTING("xmlbinary")                \
 	SETTING("xmloption") SETTING("timezone_abbreviations")               \
 	" pg_catalog.current_setting('quote_all_identifiers'))"
+#define COLUMNS MOMENT "," SETTINGS
 #define FACTS_OF(fingerprint, tables)                                        \
 	"SELECT " COLUMNS                                                    \
 	", (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
@@ -81,6 +84,7 @@ static const char many_sql[] = FACTS_OF(CATALOG_FINGERPRINT, "(SELECT pg_catalog
 enum {
 	F_XID,
 	F_NOW,
+	F_LOADED,
 	F_ISOLATION,
 	F_SETTINGS,
 	F_RARE = F_SETTINGS + FACTS_SETTINGS,
@@ -171,9 +175,11 @@ facts_give_up(struct facts *f)
 {
 	f->tables = "";
 	f->same = false;
-	if (f->now != NULL)
+	if (f->n_settings > 0)
 		return;
-	f->now = f->isolation = "";
+	if (f->now == NULL)
+		f->now = "";
+	f->loaded = f->isolation = "";
 	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
 		f->settings[i].name = setting_names[i];
 		f->settings[i].value = "";
@@ -204,9 +210,9 @@ check_tables(struct session *s, struct txn *t, const struct facts *f)
 }
 
 void
-facts_put_columns(struct buf *sql)
+facts_put_columns(struct buf *sql, bool settings)
 {
-	buf_put_str(sql, COLUMNS);
+	buf_put_str(sql, settings ? COLUMNS : MOMENT);
 }
 
 /* "value,value,...": none of them has a comma in it. */
@@ -231,11 +237,14 @@ take_rare(struct txn *t, struct facts *f, const struct exchange_value *v)
 }
 
 void
-facts_take_columns(
-    struct txn *t, struct facts *f, const struct exchange_value *v)
+facts_take_columns(struct txn *t, struct facts *f,
+    const struct exchange_value *v, bool settings)
 {
 	f->xid = strtoull(keep(t, &v[F_XID]), NULL, 10);
 	f->now = keep(t, &v[F_NOW]);
+	f->loaded = keep(t, &v[F_LOADED]);
+	if (!settings)
+		return;
 	f->isolation = keep(t, &v[F_ISOLATION]);
 	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
 		f->settings[i].name = setting_names[i];
@@ -246,6 +255,76 @@ facts_take_columns(
 }
 
 static bool
+remember(struct known_settings *k, const char *value)
+{
+	size_t n = strlen(value) + 1;
+
+	if (n > sizeof(k->values) - k->len)
+		return false;
+	memcpy(k->values + k->len, value, n);
+	k->len += n;
+	return true;
+}
+
+void
+facts_remember(struct session *s, const struct facts *f)
+{
+	struct known_settings *k = &s->settings;
+
+	k->ran = s->ran;
+	k->len = 0;
+	k->valid = f->n_settings == FACTS_SETTINGS &&
+		   strlen(f->loaded) < sizeof(k->loaded) &&
+		   remember(k, f->isolation);
+	for (size_t i = 0; k->valid && i < FACTS_SETTINGS; i++)
+		k->valid = remember(k, f->settings[i].value);
+	if (k->valid)
+		strcpy(k->loaded, f->loaded);
+}
+
+bool
+facts_remembered(const struct session *s, uint64_t n)
+{
+	return s->settings.valid && !s->one_answer &&
+	       s->ran - s->settings.ran == n;
+}
+
+bool
+facts_recall(struct session *s, struct facts *f)
+{
+	struct known_settings *k = &s->settings;
+	const char *p = k->values;
+
+	k->valid = strcmp(k->loaded, f->loaded) == 0;
+	if (!k->valid)
+		return false;
+	k->ran = s->ran;
+	f->isolation = p;
+	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
+		p += strlen(p) + 1;
+		f->settings[i].name = setting_names[i];
+		f->settings[i].value = p;
+	}
+	f->n_settings = FACTS_SETTINGS;
+	return true;
+}
+
+bool
+facts_tell_settings(struct facts *f, const struct facts *later)
+{
+	bool same = strcmp(f->loaded, later->loaded) == 0 &&
+		    (f->n_settings == 0 || f->n_settings == later->n_settings);
+
+	for (size_t i = 0; same && i < f->n_settings; i++)
+		same = strcmp(f->settings[i].value, later->settings[i].value) ==
+		       0;
+	f->isolation = later->isolation;
+	memcpy(f->settings, later->settings, sizeof(f->settings));
+	f->n_settings = later->n_settings;
+	return same;
+}
+
+static bool
 facts_row(void *arg, const struct message *row)
 {
 	struct reading *r = arg;
@@ -253,7 +332,7 @@ facts_row(void *arg, const struct message *row)
 
 	if (!exchange_row_values(row, v, r->t->known ? F_TABLES : F_COLUMNS))
 		return false;
-	facts_take_columns(r->t, r->f, v);
+	facts_take_columns(r->t, r->f, v, true);
 	r->f->same = r->t->known;
 	r->f->tables = r->f->same ? "" : keep(r->t, &v[F_TABLES]);
 	r->whole = true;

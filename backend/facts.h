@@ -21,6 +21,7 @@
 struct facts {
 	uint64_t xid;		/* 0: none assigned, so nothing was written */
 	const char *now;	/* in the transaction's arena, as the rest */
+	const char *loaded;     /* when the server read its configuration */
 	const char *isolation;
 	/* The rare ones only if any of them is not its default. */
 	struct record_setting settings[FACTS_SETTINGS + FACTS_RARE];
@@ -30,11 +31,28 @@ struct facts {
 	bool same;
 };
 
-/* xid, now, isolation, settings: as columns of another statement's row. */
-#define FACTS_COLUMNS (3 + FACTS_SETTINGS + 1)
-void facts_put_columns(struct buf *sql);
+/* Columns of another statement's row: xid, now, loaded; or isolation and
+ * settings, too, behind them. */
+#define FACTS_MOMENT 3
+#define FACTS_COLUMNS (FACTS_MOMENT + 1 + FACTS_SETTINGS + 1)
+void facts_put_columns(struct buf *sql, bool settings);
 void facts_take_columns(struct txn *t, struct facts *f,
-	const struct exchange_value *values);
+    const struct exchange_value *values, bool settings);
+
+/*
+ * Isolation and settings of a statement outside of a block that can have
+ * changed none: the next ones need not ask.
+ */
+void facts_remember(struct session *s, const struct facts *f);
+/* They are known; n: of how many messages the next one consists. */
+PGW_MUSTCHECK bool facts_remembered(const struct session *s, uint64_t n);
+/* Into f, of which the moment is known; false: the server has read its
+ * configuration since. */
+PGW_MUSTCHECK bool facts_recall(struct session *s, struct facts *f);
+/* Later ones take the place of what f recalled, or should have; false: they
+ * need not be those of then. */
+PGW_MUSTCHECK bool facts_tell_settings(
+    struct facts *f, const struct facts *later);
 
 /* Queues the question; tables are those that the transaction will hold, too. */
 void facts_put(struct session *s, const struct txn *t,

@@ -32,6 +32,15 @@
  *	operators	likewise
  *	functions, types, collations	analyze_keep.c lets none in
  *
+ * Settings are asked for only if a message of the client may have changed them
+ * since they were told.  Such a statement itself cannot: no code of users runs
+ * in it.  analyze_keep.c lets no function in, and may_join() no table with
+ * triggers, or whose checks, indexes or defaults call users' functions, nor one
+ * with columns of users' types, or where operators or casts may call what users
+ * made (CATALOG_PLAIN; if that was not so any more when the server parsed the
+ * statement, the fingerprint is not the same, and nothing counts as told).
+ * What is left is the server's configuration: it says when it was read.
+ *
  * In a block of the client's its facts come with the COMMIT, and whether the
  * definition is the same is looked at there, by what the statements said of
  * when they were parsed (watch.h).  An error is the client's, at the place in
@@ -80,6 +89,17 @@ has_interval_fields(const struct catalog_table *t)
 	for (unsigned i = 0; i < t->shape.n_columns; i++)
 		if (strncmp(t->shape.columns[i].type, interval, n) == 0 &&
 		    t->shape.columns[i].type[n] != '\0')
+			return true;
+	return false;
+}
+
+/* Code of users, or what may run some: query_to_xml(), say. */
+static bool
+defaults_call(const struct catalog_table *t)
+{
+	for (unsigned i = 0; i < t->shape.n_columns; i++)
+		if (t->columns[i].default_class >= FUNCTION_VOLATILE &&
+		    t->columns[i].default_call == NULL)
 			return true;
 	return false;
 }
@@ -139,7 +159,7 @@ may_join(const struct capture *c)
 	if (!c->alone && !may_join_block(c))
 		return false;
 	if (t->quick == NULL || t->triggers || t->user_code ||
-	    has_interval_fields(t))
+	    defaults_call(t) || has_interval_fields(t))
 		return false;
 	if (b != NULL &&
 	    (b->check || b->max_rows > 0 || (c->alone && !b->first)))
@@ -243,6 +263,7 @@ place_of(struct session *s, const struct capture *c,
 	buf_put_u8(&key, c->in_utc);
 	buf_put_u8(&key, c->alone);
 	buf_put_u8(&key, capture_all_binary(c));
+	buf_put_u8(&key, c->asks);
 	for (size_t i = 0; i < st->n_literals; i++) {
 		const struct analyzed_literal *l = &st->literals[i];
 
@@ -255,6 +276,15 @@ place_of(struct session *s, const struct capture *c,
 	return which;
 }
 
+/* Columns of facts that its row does not have. */
+static unsigned
+facts_left_out(const struct capture *c)
+{
+	if (!c->alone)
+		return FACTS_COLUMNS;
+	return c->asks ? 0 : FACTS_COLUMNS - FACTS_MOMENT;
+}
+
 void
 joined_prepare(struct session *s, struct capture *c)
 {
@@ -263,6 +293,8 @@ joined_prepare(struct session *s, struct capture *c)
 
 	if (!may_join(c) || !make_params(s, c, &params, &n))
 		return;
+	/* A Query; or Bind and Execute. */
+	c->asks = c->alone && !facts_remembered(s, c->bind == NULL ? 1 : 2);
 	c->kept_run = place_of(s, c, params, n);
 	if (c->kept_run == KEPT_NONE)
 		return;
@@ -277,7 +309,7 @@ joined_prepare(struct session *s, struct capture *c)
 	c->values.params = params;
 	c->values.n = n;
 	c->n_own = JOINED_COLUMNS - (c->stmt->kind == STMT_INSERT) -
-		   (c->alone ? 0 : FACTS_COLUMNS);
+		   facts_left_out(c);
 }
 
 static void
@@ -371,7 +403,7 @@ put_returning(struct buf *sql, const struct capture *c)
 	capture_put_returned_row(sql, c);
 	buf_put_str(sql, ", ");
 	if (c->alone) {
-		facts_put_columns(sql);
+		facts_put_columns(sql, c->asks);
 		buf_put_str(sql, ", ");
 	}
 	buf_put_str(sql, "CAST(");
@@ -452,8 +484,12 @@ joined_take_columns(
 	const struct exchange_value *parsed = own;
 
 	if (c->alone) {
-		facts_take_columns(s->txn, &c->facts, own);
-		parsed += FACTS_COLUMNS;
+		facts_take_columns(s->txn, &c->facts, own, c->asks);
+		if (c->asks)
+			facts_remember(s, &c->facts);
+		else
+			c->reloaded = !facts_recall(s, &c->facts);
+		parsed += c->asks ? FACTS_COLUMNS : FACTS_MOMENT;
 	}
 	if (parsed->data != NULL)
 		c->parsed = arena_memdup(
@@ -529,7 +565,7 @@ joined_look(struct session *s, struct capture *c, bool ended)
 	/* A tag without a row. */
 	if (nothing && capture_tag_rows(c) != 0)
 		return EXCHANGE_LOST;
-	c->facts.same = c->parsed != NULL &&
+	c->facts.same = c->parsed != NULL && !c->reloaded &&
 			strcmp(kept_mark(s, c->kept_run), c->parsed) == 0;
 	if (c->facts.same)
 		return EXCHANGE_DONE;
@@ -537,6 +573,7 @@ joined_look(struct session *s, struct capture *c, bool ended)
 	if (ended && end == EXCHANGE_ERROR) {
 		/* A very short statement_timeout, say; the client's has run. */
 		facts_give_up(&c->facts);
+		s->settings.valid = false;
 		return EXCHANGE_DONE;
 	}
 	if (end != EXCHANGE_DONE)
@@ -544,6 +581,10 @@ joined_look(struct session *s, struct capture *c, bool ended)
 	if (nothing)
 		c->facts = f;
 	c->facts.tables = f.tables;
+	/* What they are now they may not have been when the images were
+	 * printed. */
+	if (!nothing && !c->asks && !facts_tell_settings(&c->facts, &f))
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
 	joined_note(s, c);
 	return end;
 }
@@ -552,6 +593,8 @@ void
 joined_note(struct session *s, struct capture *c)
 {
 	c->facts.same = facts_are_of(s->txn, &c->facts, c->table);
-	if (c->facts.same && c->parsed != NULL)
+	if (!c->facts.same)
+		s->settings.valid = false;
+	else if (c->parsed != NULL)
 		kept_set_mark(s, c->kept_run, c->parsed);
 }

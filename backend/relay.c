@@ -329,6 +329,15 @@ violation(struct session *s, const char *what)
 	return STOP;
 }
 
+/* Nothing is parsed, planned or run for it. */
+static bool
+runs_nothing(const struct message *m)
+{
+	return m->type == PqMsg_Sync || m->type == PqMsg_Flush ||
+	       m->type == PqMsg_Close ||
+	       (m->type == PqMsg_Describe && m->len > 0 && m->body[0] == 'P');
+}
+
 static enum next
 client_message(struct relay *r)
 {
@@ -367,6 +376,8 @@ client_message(struct relay *r)
 		return STOP;
 	}
 	fn = client_handlers[(uint8_t)type];
+	if (fn == NULL || raw_len > MAX_WHOLE)
+		s->ran++;
 	if (fn == NULL)
 		return stream(&s->client, raw_len);
 	if (raw_len > MAX_WHOLE) {
@@ -375,6 +386,7 @@ client_message(struct relay *r)
 	}
 	if (wire_message(&s->client, &m) != WIRE_MESSAGE)
 		return NEED_MORE;
+	s->ran += !runs_nothing(&m);
 	next = fn(r, &m);
 	if (s->lost)
 		return STOP;

@@ -31,6 +31,15 @@ struct pg_cancel;	/* libpq's PGcancel */
 /* Tables that were written, for counters.c. */
 #define COUNTERS_REMEMBERED 32
 
+/* What settings are, as long as nothing ran that could change them. */
+struct known_settings {
+	bool valid;
+	uint64_t ran;    /* the session's then */
+	char loaded[48]; /* when the server read its configuration */
+	size_t len;
+	char values[512]; /* each ends with 0; facts.c has their order */
+};
+
 struct session {
 	const struct heritage *heritage;
 	const struct config *config;
@@ -61,6 +70,9 @@ struct session {
 		char *value;
 	} *parameters;
 	size_t n_parameters;
+	/* The client's messages, but those of which nothing runs. */
+	uint64_t ran;
+	struct known_settings settings;
 	uint64_t styles;	/* how often what literals mean changed: TimeZone ... */
 
 	struct pipeline *pipeline; /* what the server has not answered */

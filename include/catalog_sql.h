@@ -58,8 +58,25 @@
 	"''))"
 
 /*
+ * Operators and casts that may run what is not PostgreSQL's own: all that users
+ * made, but of functions that only a superuser can make (12 is internal, 13 c).
+ * Of the built-in ones ts_rewrite(), say, runs a text.
+ */
+#define CATALOG_CALLS(catalog, function)                                     \
+	"EXISTS (SELECT 1 FROM pg_catalog." catalog " o"                     \
+	" JOIN pg_catalog.pg_proc p ON p.oid" CATALOG_EQ "o." function       \
+	" WHERE o.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid"         \
+	" AND (p.oid OPERATOR(pg_catalog.<) 16384::pg_catalog.oid"           \
+	" OR p.prolang OPERATOR(pg_catalog.<>) 12::pg_catalog.oid"           \
+	" AND p.prolang OPERATOR(pg_catalog.<>) 13::pg_catalog.oid))"
+#define CATALOG_USER_OPERATORS                                               \
+	CATALOG_CALLS("pg_operator", "oprcode") " OR "                       \
+	CATALOG_CALLS("pg_cast", "castfunc")
+
+/*
  * Of a plain table the rest of the fingerprint is empty, and stays so as long
- * as what is in this does not change; it costs half as much.
+ * as what is in this does not change; it costs half as much.  No expression over
+ * its columns runs code of users, but what calls a function.
  */
 #define CATALOG_PLAIN                                                        \
 	"(NOT c.relhasrules AND NOT c.relrowsecurity"                        \
@@ -67,13 +84,14 @@
 	"SELECT 1 FROM " CATALOG_USER_TRIGGERS ") AND NOT EXISTS ("          \
 	"SELECT 1 FROM pg_catalog.pg_attribute a"                            \
 	" WHERE a.attrelid" CATALOG_EQ "c.oid AND"                           \
-	" a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid))"
+	" a.atttypid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid)"         \
+	" AND NOT (" CATALOG_USER_OPERATORS "))"
 #define CATALOG_PART(n, catalog, column)                                     \
 	"SELECT " n ", r.xmin, r.ctid FROM pg_catalog." catalog " r"         \
 	" WHERE r." column CATALOG_EQ "c.oid"
 #define CATALOG_QUICK                                                        \
 	"pg_catalog.md5(pg_catalog.concat(" CATALOG_CLASS                    \
-	"c.relhassubclass,'|',"                                              \
+	"c.relhassubclass,'|'," CATALOG_USER_OPERATORS ",'|',"               \
 	"(SELECT pg_catalog.string_agg(pg_catalog.concat(p.n, ' ', p.x,"     \
 	" p.t), ',' ORDER BY p.n, p.t) FROM ("                               \
 	CATALOG_PART("1", "pg_attribute", "attrelid") " UNION ALL "          \

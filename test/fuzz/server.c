@@ -30,6 +30,8 @@ enum kind {
 	KIND_JOINED_INSERT, /* with one */
 	KIND_JOINED_BLOCK,  /* likewise, without facts */
 	KIND_JOINED_BLOCK_INSERT,
+	KIND_JOINED_KNOWN, /* likewise, without settings */
+	KIND_JOINED_INSERT_KNOWN,
 	KIND_BEGIN,
 	KIND_COMMIT,
 	KIND_ROLLBACK,
@@ -61,6 +63,16 @@ static const struct {
 	{ "SELECT", KIND_NONE } };
 
 static enum kind
+kind_of_joined(const char *sql)
+{
+	bool asks = strstr(sql, "'search_path'") != NULL;
+
+	if (strncmp(sql, "WITH", 4) == 0)
+		return asks ? KIND_JOINED : KIND_JOINED_KNOWN;
+	return asks ? KIND_JOINED_INSERT : KIND_JOINED_INSERT_KNOWN;
+}
+
+static enum kind
 kind_of(const char *sql)
 {
 	if (strncmp(sql, "SELECT CASE", 11) == 0)
@@ -69,12 +81,11 @@ kind_of(const char *sql)
 	    strstr(sql, "to_regclass") == NULL)
 		return KIND_KNOWN_FACTS;
 	if (strstr(sql, "CAST('now'") != NULL &&
-	    strstr(sql, "current_setting") == NULL)
+	    strstr(sql, "pg_conf_load_time") == NULL)
 		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED_BLOCK
 						    : KIND_JOINED_BLOCK_INSERT;
 	if (strstr(sql, "CAST('now'") != NULL)
-		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED
-						    : KIND_JOINED_INSERT;
+		return kind_of_joined(sql);
 	if (strstr(sql, "t.cmin END") != NULL)
 		return KIND_BESIDE;
 	if (strstr(sql, "ROW(") != NULL)
@@ -276,10 +287,10 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	static const char *const function[] = { "f", "f", "f" };
 	static const char rare[] = "origin,on,off,base64,content,Default,off";
 	static const char *const facts[] = { "777",
-		"2026-01-01 00:00:00.000000+00", "read committed",
-		"\"$user\", public", "ISO, MDY", "postgres", "UTC", "1", "hex",
-		"C", "C", "C", "pg_catalog.simple", "on", "UTF8", "on",
-		rare, "16384=fp" };
+		"2026-01-01 00:00:00.000000+00", "2026-01-01 00:00:00+00",
+		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
+		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
+		"UTF8", "on", rare, "16384=fp" };
 	static const char *const prepared[][3] = {
 		{ "PREPARE a (int4) AS UPDATE t SET v = 'w' WHERE id = $1", "t",
 		    "{23}" },
@@ -288,10 +299,18 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	};
 	static const char *const joined[] = { "x", "(1," SERVER_MARK ")",
 		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
-		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
-		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
-		"UTF8", "on", rare, "2026-01-01 00:00:00+00" };
-	const char *const block[] = { joined[1], joined[2], joined[20] };
+		"2026-01-01 00:00:00+00", "read committed", "\"$user\", public",
+		"ISO, MDY", "postgres", "UTC", "1", "hex", "C", "C", "C",
+		"pg_catalog.simple", "on", "UTF8", "on", rare,
+		"2026-01-01 00:00:00+00" };
+	/* The settings are known, and the configuration was read since. */
+	static const char *const known[] = { "x", "(1," SERVER_MARK ")",
+		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
+		"2026-01-01 00:00:00+00", "2026-01-01 00:00:00+00" };
+	static const char *const reloaded[] = { "x", "(1," SERVER_MARK ")",
+		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
+		"2026-01-01 00:00:01+00", "2026-01-01 00:00:00+00" };
+	const char *const block[] = { joined[1], joined[2], joined[21] };
 	static const char *const image[] = { "(1," SERVER_MARK ")" };
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
 
@@ -314,23 +333,27 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	else if (kind == KIND_FUNCTION)
 		row(s, function, 3);
 	else if (kind == KIND_FACTS)
-		row(s, facts, 18);
+		row(s, facts, 19);
 	else if (kind == KIND_KNOWN_FACTS)
-		row(s, facts, 17);
+		row(s, facts, 18);
 	else if (kind == KIND_WATCH)
-		row(s, &joined[20], 1);
+		row(s, &joined[21], 1);
 	else if (kind == KIND_COLUMNS) {
 		row(s, id, 8);
 		row(s, v, 8);
 	}
 	for (unsigned i = 0; kind == KIND_JOINED && i < n; i++)
-		row(s, joined + (n != 3), 20 + (n == 3));
+		row(s, joined + (n != 3), 21 + (n == 3));
 	for (unsigned i = 0; kind == KIND_JOINED_BLOCK && i < n; i++)
 		row(s, block, 3);
 	for (unsigned i = 0; kind == KIND_JOINED_BLOCK_INSERT && i < n; i++)
 		row(s, block + 1, 2);
 	for (unsigned i = 0; kind == KIND_JOINED_INSERT && i < n; i++)
-		row(s, joined + 2, 19);
+		row(s, joined + 2, 20);
+	for (unsigned i = 0; kind == KIND_JOINED_KNOWN && i < n; i++)
+		row(s, (n == 2 ? reloaded : known) + (n != 3), 6 + (n == 3));
+	for (unsigned i = 0; kind == KIND_JOINED_INSERT_KNOWN && i < n; i++)
+		row(s, (n == 2 ? reloaded : known) + 2, 5);
 	for (unsigned i = 0;
 	     (kind == KIND_ROWS || kind == KIND_CHANGED_ROWS) && i < n; i++)
 		row(s, n > 2 ? two : image, n > 2 ? 2 : 1);

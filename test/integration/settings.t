@@ -6,6 +6,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
+use PGW::Util qw(wait_until);
 
 my $c = PGW::Cluster->new(sql => q{
 	create table t (id int primary key, v text, n int, b bytea default '\x0102',
@@ -119,6 +120,47 @@ comes_out($p, 'SET ROLE', "set role limited; update t set v = current_user where
 	'verified');
 comes_out($p, 'SESSION AUTHORIZATION', 'set session authorization limited; update t set '
 	. 'v = session_user where id = 96', 'verified');
+
+# Kept statements ask only if something may have changed the settings: what does
+# is seen by the next one, and by the ones behind it.
+$c->safe_psql(q{create function quiet() returns int language plpgsql as $f$
+	begin perform set_config('bytea_output', 'escape', false); return 1; end$f$});
+for (["set bytea_output = 'escape'", 'reset bytea_output'],
+	["select set_config('bytea_output', 'escape', false)", 'reset all'],
+	['select quiet()', 'discard all'],
+	["set bytea_output = 'escape'; select 1", 'set bytea_output to default'],
+	["begin; set local bytea_output = 'escape'; commit; "
+		. "set bytea_output = 'escape'", "select set_config('bytea_output', "
+		. "'hex', false)"]) {
+	my ($client, @how) = ($p->session, @$_);
+	$p->settled;
+	for my $step (undef, @how) {
+		$client->safe($step) if $step;
+		$client->safe("update t set n = $_ where id = 7") for 1 .. 3;
+	}
+	is(join(' ', map { $_->{record}{capture} }
+			grep { describe_tx($_) =~ /update t / } $p->settled),
+		join(' ', ('exact') x 3, ('incomplete') x 3, ('exact') x 3),
+		"$how[0]: seen at once, and what takes it back");
+	$client->close;
+}
+
+# The server's configuration is read when no message says so.
+my $kept = $p->session;
+for (['escape', 'incomplete'], ['hex', 'exact']) {
+	my ($value, $want) = @$_;
+	$c->safe_psql("alter system set bytea_output = $value");
+	$c->safe_psql('select pg_reload_conf()');
+	ok(wait_until('the configuration to be read', sub {
+		$kept->safe('update t set n = 1 where id = 8');
+		($p->settled)[-1]{record}{capture} eq $want }),
+		"a reload is seen: $value");
+	$kept->safe('update t set n = 1 where id = 8') for 1 .. 3;
+	is(join(' ', map { $_->{record}{capture} } $p->settled),
+		join(' ', ($want) x 3), "and holds: $value");
+}
+$kept->close;
+
 no_mismatches($p);
 is($p->stop, 0, 'stops');
 done_testing;
