@@ -152,3 +152,14 @@ block_run(struct session *s, const char *sql, struct buf *raw_error)
 		return EXCHANGE_LOST;
 	return end;
 }
+
+/* A cancel can meet the ROLLBACK itself; each is answered once. */
+bool
+block_roll_back(struct session *s)
+{
+	do {
+		if (block_run(s, "ROLLBACK", NULL) == EXCHANGE_LOST)
+			return false;
+	} while (s->status != PQ_IDLE);
+	return true;
+}

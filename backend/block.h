@@ -55,6 +55,9 @@ PGW_MUSTCHECK enum exchange_end block_undo(
  */
 PGW_MUSTCHECK bool block_is_serializable(struct session *s);
 
+/* Ends it, of which the client has its error.  False: the connection is lost. */
+PGW_MUSTCHECK bool block_roll_back(struct session *s);
+
 /* BEGIN, COMMIT ... and Sync; its error in raw_error, if given. */
 PGW_MUSTCHECK enum exchange_end block_run(
     struct session *s, const char *sql, struct buf *raw_error);

@@ -137,7 +137,7 @@ roll_back(struct copy *c)
 	}
 	if (c->talk.syncs > 0 && !copyin_count_syncs(s, &syncs))
 		return STATEMENT_STOP;
-	if (block_run(s, "ROLLBACK", &c->error) != EXCHANGE_DONE)
+	if (!block_roll_back(s))
 		return STATEMENT_STOP;
 	for (ready += syncs; ready > 0; ready--)
 		session_put_ready(s, s->status);

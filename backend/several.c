@@ -361,8 +361,7 @@ undo(struct run *r)
 	s->txn->saw_error = true;
 	catalog_flush(s->catalog);
 	wire_put(&s->client, r->error.data, r->error.len);
-	return s->status == PQ_IDLE ||
-	       block_run(s, "ROLLBACK", NULL) == EXCHANGE_DONE;
+	return s->status == PQ_IDLE || block_roll_back(s);
 }
 
 static bool
