@@ -115,11 +115,14 @@ sub stop { my ($self, $signal) = @_; return $self->_end($signal // 'INT',
 	$PGW::Util::patience) }
 sub restart { my ($self) = @_; $self->stop; return $self->start }
 
-# As after a crash of the server: all its processes at once.
+# As after a crash of the server: all its processes at once.  First it is stopped,
+# so that it makes no new ones.
 sub kill9
 {
 	my ($self) = @_;
 	my $pid = delete $self->{pid} or return;
+	kill STOP => $pid;
+	wait_until('the server to stop', sub { PGW::Util::stopped($pid) });
 	my @all = ($pid, PGW::Util::descendants($pid));
 	kill KILL => @all;
 	waitpid $pid, 0;

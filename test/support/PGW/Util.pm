@@ -200,6 +200,9 @@ sub born
 	return defined $state && $state ne 'Z' ? $birth : undef;
 }
 
+# By SIGSTOP.
+sub stopped { return ((_stat($_[0]))[0] // '') eq 'T' }
+
 # Zombies are not alive.
 sub alive
 {
