@@ -501,9 +501,7 @@ shares_key(const struct capture *c)
 	if (!c->joined || c->alone || c->n_returned < 2)
 		return false;
 	for (size_t i = 1; i < c->n_returned; i++)
-		if (c->returned[i].id_len == c->returned->id_len &&
-		    memcmp(c->returned[i].id, c->returned->id,
-			c->returned->id_len) == 0)
+		if (rowenc_compare_ids(&c->returned[i], c->returned) == 0)
 			return true;
 	return c->key_changes;
 }

@@ -203,8 +203,8 @@ compare_bytes(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len)
 	return (a_len > b_len) - (a_len < b_len);
 }
 
-static int
-compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
+int
+rowenc_compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
 {
 	return compare_bytes(a->id, a->id_len, b->id, b->id_len);
 }
@@ -212,7 +212,7 @@ compare_ids(const struct rowenc_row *a, const struct rowenc_row *b)
 int
 rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b)
 {
-	int c = compare_ids(a, b);
+	int c = rowenc_compare_ids(a, b);
 
 	if (c != 0)
 		return c;
@@ -245,7 +245,7 @@ rowenc_sort(struct rowenc_row *rows, size_t n)
 static int
 compare_ids_of(const void *pa, const void *pb)
 {
-	return compare_ids(*(const struct rowenc_row *const *)pa,
+	return rowenc_compare_ids(*(const struct rowenc_row *const *)pa,
 	    *(const struct rowenc_row *const *)pb);
 }
 

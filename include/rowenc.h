@@ -67,6 +67,9 @@ PGW_MUSTCHECK bool rowenc_encode(const struct rowenc_shape *s,
 PGW_MUSTCHECK bool rowenc_decode(const struct rowenc_shape *s,
 	const struct rowenc_row *row, struct rowenc_value *values);
 
+/* Orders by row_id alone, bytewise. */
+int rowenc_compare_ids(
+	const struct rowenc_row *a, const struct rowenc_row *b);
 /* Orders by (row_id, row_bytes), bytewise. */
 int rowenc_compare(const struct rowenc_row *a, const struct rowenc_row *b);
 
