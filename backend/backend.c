@@ -211,6 +211,7 @@ serve(struct session *s)
 		log_warning("replication",
 		    "a physical replication "
 		    "connection passes through; it carries no SQL");
+	session_use_edges(s);
 	relay_run(s);
 	portals_free(s->portals);
 	pipeline_free(s->pipeline);

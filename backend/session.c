@@ -9,7 +9,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "ioutil.h"
 #include "libpq.h"
@@ -20,6 +22,7 @@
 
 #define FATAL_DELIVERY_US 1000000
 #define MAX_PARAMETERS 256
+#define ENDS (EPOLLRDHUP | EPOLLHUP | EPOLLERR)
 
 /* Is w to be read?  Not while the other side does not take what is queued. */
 static bool
@@ -58,6 +61,68 @@ time_left_ms(const struct session *s)
 	return left <= 0 ? 0 : (int)(left / 1000) + 1;
 }
 
+/*
+ * In clear, read to its end, nothing queued: what comes now is an edge.  Epoll
+ * looks at nothing but what changed, where poll() looks at each descriptor
+ * before it sleeps and after.  A client that sends urgent data or descriptors
+ * can make a read short before the end: it has to say more to be heard.
+ */
+static bool
+is_quiet(const struct wire *w)
+{
+	return w->quiet && !w->ends && !w->broken && wire_queued(w) == 0;
+}
+
+/* What a side says that is not to be read now poll() will say again. */
+static int
+wait_for_edge(
+    struct session *s, struct wire *const *w, struct pollfd *p, int timeout)
+{
+	struct epoll_event e[3];
+	int n = epoll_wait(s->edges, e, 3, timeout);
+
+	for (int i = 0; i < n; i++) {
+		uint32_t which = e[i].data.u32;
+
+		if (which < 2) {
+			w[which]->quiet = false;
+			/* A short read does not tell that the end is behind. */
+			w[which]->ends = w[which]->ends ||
+					 (e[i].events & ENDS) != 0;
+		}
+		if (p[which].fd >= 0)
+			p[which].revents = (short)(e[i].events & 0xff);
+	}
+	return n;
+}
+
+void
+session_use_edges(struct session *s)
+{
+	const int fd[3] = { s->client.fd, s->server.fd, procsig_fd() };
+	int edges;
+
+	if (s->client.tls != NULL || s->server.tls != NULL)
+		return;
+	edges = epoll_create1(EPOLL_CLOEXEC);
+	if (edges <= 0)
+		return;
+	s->edges = edges;
+	s->client.quiet = s->server.quiet = false;
+	for (uint32_t i = 0; i < 3; i++) {
+		struct epoll_event e = {
+			.events = EPOLLIN | (i < 2 ? EPOLLRDHUP | EPOLLET : 0),
+			.data.u32 = i
+		};
+
+		if (epoll_ctl(edges, EPOLL_CTL_ADD, fd[i], &e) == 0)
+			continue;
+		close(edges);
+		s->edges = 0;
+		return;
+	}
+}
+
 bool
 session_wait(struct session *s, int want)
 {
@@ -75,7 +140,10 @@ session_wait(struct session *s, int want)
 		p[i].fd = p[i].events == 0 ? -1 : w[i]->fd;
 		more = more || (read[i] && w[i]->more);
 	}
-	n = poll(p, 3, more ? 0 : timeout);
+	if (s->edges != 0 && want != 0 && is_quiet(w[0]) && is_quiet(w[1]))
+		n = wait_for_edge(s, w, p, timeout);
+	else
+		n = poll(p, 3, more ? 0 : timeout);
 	if (n < 0 && errno != EINTR)
 		log_fatal("poll", "poll failed: %s", strerror(errno));
 	if (n == 0 && timeout >= 0 && !more)

@@ -45,6 +45,7 @@ struct session {
 	const struct config *config;
 	struct wire client;
 	struct wire server;
+	int edges;		/* epoll descriptor; 0: poll() alone */
 	struct pg_conn *login;	/* owns server.fd with trust and password */
 	struct pg_cancel *cancel; /* likewise */
 	struct shmq_producer *producer;
@@ -131,6 +132,12 @@ enum session_want { WANT_CLIENT = 1, WANT_SERVER = 2 };
  * writes it.  False: the session must end (signal, deadline).
  */
 PGW_MUSTCHECK bool session_wait(struct session *s, int want);
+
+/*
+ * Once both connections are there, and in TLS if they will be: from now on
+ * session_wait() costs less where either side was read to its end.
+ */
+void session_use_edges(struct session *s);
 
 /* A slow client holds its own statement back.  False as above. */
 PGW_MUSTCHECK bool session_let_client_read(struct session *s);

@@ -31,6 +31,7 @@ void
 wire_set_tls(struct wire *w, struct tls *tls)
 {
 	w->tls = tls;
+	w->quiet = false;
 	w->more = tls_has_pending(tls);
 }
 
@@ -144,12 +145,15 @@ wire_fill(struct wire *w)
 
 		if (n > 0) {
 			w->in.len += (size_t)n;
+			w->quiet = (size_t)n < want;
 			return;
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+			w->quiet = true;
 			return;
+		}
 		w->eof = true;
 		return;
 	}

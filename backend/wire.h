@@ -37,6 +37,8 @@ struct wire {
 	bool eof;		/* nothing more will be read */
 	bool broken;		/* a write failed: what is queued is dropped */
 	bool more;		/* TLS holds more: poll() would not tell */
+	bool quiet;		/* in clear: what was there has been read */
+	bool ends;		/* an edge said so: there will be no other */
 };
 
 struct message {
