@@ -48,7 +48,6 @@ struct evidence {
 	int dir_fd; /* holds the lock */
 	const struct key_signer *signer;
 	int64_t rotate_size;
-	struct merkle_tree tree;
 	struct tiles_writer *tiles;
 	struct state state;     /* of now, but for size and root */
 	char last_time[40];     /* of the last line before the start */
@@ -112,7 +111,6 @@ reopen(struct evidence *e, struct complaint *w)
 		reopen_free(&r);
 		return false;
 	}
-	e->tree = r.tree;
 	e->tiles = r.tiles;
 	e->state = r.state;
 	e->key_change = r.key_change;
@@ -231,13 +229,13 @@ evidence_highest_tx_id(const struct evidence *e)
 uint64_t
 evidence_size(const struct evidence *e)
 {
-	return e->tree.size;
+	return tiles_writer_tree(e->tiles)->size;
 }
 
 void
 evidence_root(const struct evidence *e, struct merkle_hash *out)
 {
-	merkle_tree_root(&e->tree, out);
+	merkle_tree_root(tiles_writer_tree(e->tiles), out);
 }
 
 const char *
@@ -249,7 +247,7 @@ evidence_last_time(const struct evidence *e)
 uint64_t
 evidence_unsigned(const struct evidence *e)
 {
-	return e->tree.size - e->head.size;
+	return evidence_size(e) - e->head.size;
 }
 
 /* --- appending --- */
@@ -293,16 +291,15 @@ add_line(struct evidence *e, const char *text, size_t len)
 	if (e->end.offset > 0 &&
 	    e->end.offset + len + 1 > (uint64_t)e->rotate_size)
 		rotate(e);
-	if (e->tree.size % TILES_WIDTH == 0) {
+	if (evidence_size(e) % TILES_WIDTH == 0) {
 		e->state.tail = e->end;
-		e->state.tail_seq = e->tree.size + 1;
+		e->state.tail_seq = evidence_size(e) + 1;
 	}
 	buf_put(&e->pending, text, len);
 	buf_put_u8(&e->pending, '\n');
 	e->end.offset += len + 1;
 	e->end.line++;
 	merkle_leaf(MERKLE_LOG, text, len, &e->state.last);
-	merkle_tree_append(&e->tree, &e->state.last);
 	tiles_append(e->tiles, &e->state.last);
 	if (e->pending.len >= FLUSH_BYTES)
 		evidence_flush(e);
@@ -320,7 +317,7 @@ put_line(struct evidence *e, const char *type, const void *members, size_t len)
 	jsonw_name(b, "type");
 	jsonw_text(b, type);
 	jsonw_name(b, "seq");
-	jsonw_int(b, e->tree.size + 1);
+	jsonw_int(b, evidence_size(e) + 1);
 	jsonw_name(b, "time");
 	jsonw_text(b, e->line_time);
 	jsonw_name(b, "prev");
@@ -465,8 +462,8 @@ sign(struct evidence *e, const struct key_signer *next)
 	check_nobody_else_signed(e, path);
 	memset(&c, 0, sizeof(c));
 	snprintf(c.origin, sizeof(c.origin), "%s", e->signer->public.name);
-	c.size = e->tree.size;
-	merkle_tree_root(&e->tree, &c.root);
+	c.size = evidence_size(e);
+	evidence_root(e, &c.root);
 	check_follows(e, &c);
 	buf_reset(&e->checkpoint);
 	checkpoint_put_both(&c, e->signer, next, &e->checkpoint);

@@ -99,14 +99,15 @@ check_signed(
 static bool
 check_root(struct scan *s)
 {
+	const struct merkle_tree *tree = tiles_writer_tree(s->r->tiles);
 	const struct checkpoint *c = s->r->signed_head;
 	struct merkle_hash root;
 	char is[MERKLE_HEX_BYTES];
 	char was[MERKLE_HEX_BYTES];
 
-	if (s->r->tree.size != c->size)
+	if (tree->size != c->size)
 		return true;
-	merkle_tree_root(&s->r->tree, &root);
+	merkle_tree_root(tree, &root);
 	if (!same(&root, &c->root))
 		return refuse(s,
 		    "the first %" PRIu64 " lines in %s have root "
@@ -162,7 +163,6 @@ check_line(struct scan *s, const struct evlog_line *at,
 		return false;
 	if (s->tiles != NULL && is_signed)
 		return true;
-	merkle_tree_append(&r->tree, leaf);
 	tiles_append(r->tiles, leaf);
 	/* Signed lines are durable. */
 	if (is_signed && s->seq % REBUILD_LINES == 0)
@@ -351,20 +351,16 @@ scan(struct scan *s, bool with_state, bool *saved)
 {
 	struct reopen *r = s->r;
 	struct evlog *l = evlog_open(r->dir);
+	char why[256];
 	bool ok;
 
 	if (l == NULL)
 		log_fatal("out_of_memory", "no memory for the evidence log");
 	*saved = with_state && use_state(s);
-	if (s->tiles == NULL)
-		merkle_tree_init(&r->tree, MERKLE_LOG);
-	ok = (s->tiles == NULL || tiles_tree(s->tiles, &r->tree)) ||
-	     refuse(s, "%s/%s", r->dir, tiles_error(s->tiles));
-	if (ok) {
-		r->tiles = tiles_writer_open(
-		    r->dir, r->tree.size, s->error, s->error_size);
-		ok = r->tiles != NULL && begin(s, l, *saved);
-	}
+	r->tiles = tiles_writer_open(r->dir,
+	    s->tiles == NULL ? 0 : r->signed_head->size, why, sizeof(why));
+	ok = r->tiles == NULL ? refuse(s, "%s/%s", r->dir, why)
+			      : begin(s, l, *saved);
 	if (ok)
 		ok = s->r->end.file == 0 ? at_the_end(s, NULL, false)
 					 : read_lines(s, l);

@@ -22,7 +22,6 @@ struct reopen {
 	const char *dir;
 	const struct checkpoint *signed_head;	/* size 0: none */
 	/* found; freed by reopen_free() */
-	struct merkle_tree tree;
 	struct state state;		/* after the last line */
 	struct tiles_writer *tiles;	/* behind the last line */
 	struct evlog_place end;		/* file 0: there is none */

@@ -49,7 +49,7 @@ struct full_tile {
 
 struct tiles_writer {
 	char dir[PATH_MAX];
-	uint64_t size;
+	struct merkle_tree tree;
 	/* The last tile of each level; (size >> 8 * level) & 255 hashes. */
 	struct merkle_hash edge[TILES_LEVELS][TILES_WIDTH];
 	unsigned durable[TILES_LEVELS]; /* width of edge[] that is on disk */
@@ -332,25 +332,36 @@ fail(const struct tiles_writer *w, const char *name)
 	    "evidence_failed", "%s/%s: %s", w->dir, name, strerror(errno));
 }
 
+/* The last tile of each level is what the tree was made of. */
+static bool
+take_edges(struct tiles_writer *w, struct tiles *t)
+{
+	if (!tiles_tree(t, &w->tree))
+		return false;
+	for (unsigned i = 0; i < TILES_LEVELS; i++) {
+		w->durable[i] = hashes_at(t->size, i) % TILES_WIDTH;
+		memcpy(w->edge[i], t->tile[i].hash,
+		    w->durable[i] * sizeof(*w->edge[i]));
+	}
+	return true;
+}
+
 struct tiles_writer *
 tiles_writer_open(
     const char *log_dir, uint64_t size, char *error, size_t error_size)
 {
 	struct tiles_writer *w = mem_zalloc(1, sizeof(*w));
-	uint64_t n;
+	struct tiles *t = tiles_open(log_dir, size);
+	bool ok = take_edges(w, t);
 
 	io_path(w->dir, sizeof(w->dir), "%s", log_dir);
-	w->size = size;
-	for (unsigned i = 0; i < TILES_LEVELS; i++) {
-		n = hashes_at(size, i) / TILES_WIDTH;
-		w->durable[i] = width_of(size, i, n);
-		if (w->durable[i] > 0 && !load_tile(w->dir, i, n, w->durable[i],
-					     w->edge[i], error, error_size)) {
-			tiles_writer_close(w);
-			return NULL;
-		}
-	}
-	return w;
+	if (!ok)
+		snprintf(error, error_size, "%s", tiles_error(t));
+	tiles_close(t);
+	if (ok)
+		return w;
+	tiles_writer_close(w);
+	return NULL;
 }
 
 void
@@ -362,10 +373,10 @@ tiles_writer_close(struct tiles_writer *w)
 	free(w);
 }
 
-uint64_t
-tiles_writer_size(const struct tiles_writer *w)
+const struct merkle_tree *
+tiles_writer_tree(const struct tiles_writer *w)
 {
-	return w->size;
+	return &w->tree;
 }
 
 /* Each directory of LOG_DIR/name is made, and durable in its parent. */
@@ -440,20 +451,34 @@ write_tile(const struct tiles_writer *w, const char *name,
 }
 
 static void
+keep_full(struct tiles_writer *w, unsigned level, uint64_t n)
+{
+	struct full_tile full = { .level = level, .n = n };
+
+	memcpy(full.hash, w->edge[level], sizeof(full.hash));
+	buf_put(&w->full, &full, sizeof(full));
+	w->durable[level] = 0;
+}
+
+/*
+ * Before the tree has the leaf: a tile is full where the tree ends with eight
+ * subtrees, each half of the one before, to which h is the last.
+ */
+static void
 level_append(
     struct tiles_writer *w, unsigned level, const struct merkle_hash *h)
 {
-	uint64_t i = hashes_at(w->size, level);
-	struct full_tile full = { level, i / TILES_WIDTH, { { { 0 } } } };
-	struct merkle_hash root;
+	uint64_t i = hashes_at(w->tree.size, level);
+	const struct merkle_hash *node;
+	struct merkle_hash root = *h;
 
 	w->edge[level][i % TILES_WIDTH] = *h;
 	if (i % TILES_WIDTH < TILES_WIDTH - 1)
 		return;
-	memcpy(full.hash, w->edge[level], sizeof(full.hash));
-	buf_put(&w->full, &full, sizeof(full));
-	w->durable[level] = 0;
-	root = root_of_run(w->edge[level], TILES_WIDTH);
+	keep_full(w, level, i / TILES_WIDTH);
+	node = w->tree.node + w->tree.depth - level * TILE_HEIGHT;
+	for (unsigned k = 1; k <= TILE_HEIGHT; k++)
+		merkle_node(MERKLE_LOG, node - k, &root, &root);
 	if (level + 1 < TILES_LEVELS)
 		level_append(w, level + 1, &root);
 }
@@ -462,7 +487,7 @@ void
 tiles_append(struct tiles_writer *w, const struct merkle_hash *leaf)
 {
 	level_append(w, 0, leaf);
-	w->size++;
+	merkle_tree_append(&w->tree, leaf);
 }
 
 static void
@@ -544,8 +569,8 @@ tiles_sync(struct tiles_writer *w)
 
 	sync_full(w);
 	for (unsigned i = 0; i < TILES_LEVELS; i++) {
-		uint64_t n = hashes_at(w->size, i) / TILES_WIDTH;
-		unsigned width = width_of(w->size, i, n);
+		uint64_t n = hashes_at(w->tree.size, i) / TILES_WIDTH;
+		unsigned width = width_of(w->tree.size, i, n);
 
 		if (width == w->durable[i])
 			continue;

@@ -81,7 +81,8 @@ struct tiles_writer;
 PGW_MUSTCHECK struct tiles_writer *tiles_writer_open(const char *log_dir,
 	uint64_t size, char *error, size_t error_size);
 void tiles_writer_close(struct tiles_writer *w);
-uint64_t tiles_writer_size(const struct tiles_writer *w);
+/* Of all leaves appended. */
+const struct merkle_tree *tiles_writer_tree(const struct tiles_writer *w);
 
 /* Adds a leaf hash; nothing is written. */
 void tiles_append(struct tiles_writer *w, const struct merkle_hash *leaf);

@@ -193,25 +193,21 @@ every_size_is_what_a_plain_tree_says(void **state)
 	(void)state;
 	for (uint64_t size = 0; size <= MOST; size++) {
 		struct tiles *t = tiles_open(dir, size);
-		struct merkle_tree tree;
 		struct merkle_hash got;
 		struct tiles_writer *w;
 
 		assert_true(tiles_root(t, size, &got));
 		assert_same(&got, &roots[size]);
-		assert_true(tiles_tree(t, &tree));
-		assert_int_equal(tree.size, size);
-		merkle_tree_root(&tree, &got);
-		assert_same(&got, &roots[size]);
-		merkle_tree_append(&tree, &leaves[size]);
-		merkle_tree_root(&tree, &got);
-		if (size < MOST)
-			assert_same(&got, &roots[size + 1]);
 		check_proofs(t, size);
 		tiles_close(t);
 		w = writer(size);
-		assert_int_equal(tiles_writer_size(w), size);
+		assert_int_equal(tiles_writer_tree(w)->size, size);
+		merkle_tree_root(tiles_writer_tree(w), &got);
+		assert_same(&got, &roots[size]);
 		tiles_append(w, &leaves[size]);
+		merkle_tree_root(tiles_writer_tree(w), &got);
+		if (size < MOST)
+			assert_same(&got, &roots[size + 1]);
 		tiles_sync(w);
 		tiles_writer_close(w);
 	}
@@ -298,7 +294,6 @@ three_levels(void **state)
 {
 	struct tiles_writer *w = writer(0);
 	struct merkle_hash path[TILES_MAX_PATH];
-	struct merkle_tree tree;
 	struct merkle_hash want;
 	struct merkle_hash got;
 	struct tiles *t;
@@ -315,9 +310,12 @@ three_levels(void **state)
 	assert_true(exists("tile/2/000.p/1"));
 	assert_true(exists("tile/0/256"));
 	want = plain_root(leaves, BIG);
+	w = writer(BIG);
+	merkle_tree_root(tiles_writer_tree(w), &got);
+	assert_same(&got, &want);
+	tiles_writer_close(w);
 	t = tiles_open(dir, BIG);
-	assert_true(tiles_tree(t, &tree));
-	merkle_tree_root(&tree, &got);
+	assert_true(tiles_root(t, BIG, &got));
 	assert_same(&got, &want);
 	for (uint64_t i = 0; i < BIG; i += 9973) {
 		assert_true(tiles_inclusion(t, i, path, &n));
