@@ -225,19 +225,13 @@ put_number(char *to, unsigned v, unsigned digits, char after)
 	return to + digits + 1;
 }
 
-/* By hand: each line of evidence has one, and strftime() takes its time. */
-char *
-io_format_time(int64_t us, char out[IO_TIME_BYTES])
+#define SECOND_BYTES (sizeof("YYYY-MM-DDTHH:MM:SS.") - 1)
+
+static void
+format_second(time_t seconds, char *to)
 {
-	int64_t fraction = us % 1000000;
-	time_t seconds = (time_t)(us / 1000000);
-	char *to = out;
 	struct tm tm;
 
-	if (fraction < 0) {
-		fraction += 1000000;
-		seconds--;
-	}
 	if (gmtime_r(&seconds, &tm) == NULL || tm.tm_year > 9999 - 1900 ||
 	    tm.tm_year < -1900) {
 		memset(&tm, 0, sizeof(tm)); /* outside RFC 3339 */
@@ -248,9 +242,35 @@ io_format_time(int64_t us, char out[IO_TIME_BYTES])
 	to = put_number(to, (unsigned)tm.tm_mday, 2, 'T');
 	to = put_number(to, (unsigned)tm.tm_hour, 2, ':');
 	to = put_number(to, (unsigned)tm.tm_min, 2, ':');
-	to = put_number(to, (unsigned)tm.tm_sec, 2, '.');
-	to = put_number(to, (unsigned)fraction, 6, 'Z');
-	*to = '\0';
+	(void)put_number(to, (unsigned)tm.tm_sec, 2, '.');
+}
+
+/*
+ * By hand: each line of evidence has one, and strftime() takes its time.  The
+ * second is mostly that of the line before.
+ */
+char *
+io_format_time(int64_t us, char out[IO_TIME_BYTES])
+{
+	static _Thread_local struct {
+		bool known;
+		time_t seconds;
+		char text[SECOND_BYTES];
+	} last;
+	int64_t fraction = us % 1000000;
+	time_t seconds = (time_t)(us / 1000000);
+
+	if (fraction < 0) {
+		fraction += 1000000;
+		seconds--;
+	}
+	if (!last.known || last.seconds != seconds) {
+		format_second(seconds, last.text);
+		last.seconds = seconds;
+		last.known = true;
+	}
+	memcpy(out, last.text, SECOND_BYTES);
+	*put_number(out + SECOND_BYTES, (unsigned)fraction, 6, 'Z') = '\0';
 	return out;
 }
 

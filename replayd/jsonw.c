@@ -54,9 +54,8 @@ jsonw_close(struct buf *b, char bracket)
 }
 
 void
-jsonw_name(struct buf *b, const char *name)
+jsonw_namen(struct buf *b, const char *name, size_t n)
 {
-	size_t n = strlen(name);
 	uint8_t *p;
 
 	separate(b);
@@ -126,6 +125,20 @@ put_ascii(uint8_t *to, uint8_t c)
 	return to + 5;
 }
 
+#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
+
+/* Nothing in the eight bytes at p is escaped, or not ASCII. */
+static bool
+are_plain(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return (((w - EACH(' ')) | ((w ^ EACH('"')) - EACH(1)) |
+		    ((w ^ EACH('\\')) - EACH(1)) | w) &
+		   EACH(0x80)) == 0;
+}
+
 /* False, with some of it written, if a byte cannot stand in a JSON string. */
 static bool
 put_escaped(struct buf *b, const uint8_t *p, size_t n)
@@ -135,6 +148,12 @@ put_escaped(struct buf *b, const uint8_t *p, size_t n)
 		uint8_t *start = buf_reserve(b, ESCAPED(piece)), *to = start;
 
 		for (i = 0; i < piece; i += k) {
+			if (piece - i >= 8 && are_plain(p + i)) {
+				k = 8;
+				memcpy(to, p + i, k);
+				to += k;
+				continue;
+			}
 			k = p[i] < 0x80 ? p[i] != 0 : utf8_bytes(p + i, n - i);
 			if (k == 0)
 				return false;
@@ -273,12 +292,14 @@ jsonw_decimal(struct buf *b, uint64_t v)
 void
 jsonw_hash(struct buf *b, const struct merkle_hash *h)
 {
-	char hex[MERKLE_HEX_BYTES];
+	char *p;
 
 	separate(b);
-	buf_put_u8(b, '"');
-	put_literal(b, merkle_hex(h, hex));
-	buf_put_u8(b, '"');
+	p = (char *)buf_reserve(b, MERKLE_HEX_BYTES + 1);
+	*p = '"';
+	(void)merkle_hex(h, p + 1);
+	p[MERKLE_HEX_BYTES] = '"'; /* where the NUL is */
+	b->len += MERKLE_HEX_BYTES + 1;
 }
 
 void
@@ -293,6 +314,18 @@ jsonw_null(struct buf *b)
 {
 	separate(b);
 	put_literal(b, "null");
+}
+
+/* Of what was not run nothing was measured: most are 0. */
+void
+jsonw_real(struct buf *b, double v)
+{
+	if (v > 0 || v < 0) {
+		jsonw_value(b, json_real(v));
+		return;
+	}
+	separate(b);
+	put_literal(b, "0.0");
 }
 
 void

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "buf.h"
 #include "merkle.h"
@@ -23,7 +24,12 @@ void jsonw_open(struct buf *b, char bracket);
 void jsonw_close(struct buf *b, char bracket);
 
 /* A member's name, of ours: nothing in it is escaped. */
-void jsonw_name(struct buf *b, const char *name);
+void jsonw_namen(struct buf *b, const char *name, size_t n);
+static inline void
+jsonw_name(struct buf *b, const char *name)
+{
+	jsonw_namen(b, name, strlen(name));
+}
 
 /* Text from outside: {"hex"} if it is not UTF-8 or has a NUL (jsonx_textn). */
 void jsonw_text(struct buf *b, const char *s);
@@ -40,6 +46,7 @@ void jsonw_decimal(struct buf *b, uint64_t v);
 void jsonw_hash(struct buf *b, const struct merkle_hash *h);
 void jsonw_bool(struct buf *b, bool v);
 void jsonw_null(struct buf *b);
+void jsonw_real(struct buf *b, double v);
 
 /* A value of jansson's, taken over. */
 void jsonw_value(struct buf *b, json_t *v);

@@ -134,6 +134,8 @@ begin(struct line *l, const char *type, enum state_event event, uint64_t tx_id)
 	l->change.tx_id = tx_id;
 	if (l->text.cap > KEEP_TEXT)
 		buf_free(&l->text);
+	if (l->hashed.cap > KEEP_TEXT)
+		buf_free(&l->hashed);
 	buf_reset(&l->text);
 	jsonw_name(&l->text, "tx_id");
 	jsonw_int(&l->text, tx_id);
@@ -161,45 +163,47 @@ void
 line_free(struct line *l)
 {
 	buf_free(&l->text);
+	buf_free(&l->hashed);
+	buf_free(&l->schemas);
 }
 
 /* What the contract calls the value `name` of an object. */
-static void
+static inline void
 put_text(struct buf *b, const char *name, const char *text)
 {
 	jsonw_name(b, name);
 	jsonw_text(b, text);
 }
 
-static void
+static inline void
 put_text_or_null(struct buf *b, const char *name, const char *text)
 {
 	jsonw_name(b, name);
 	jsonw_text_or_null(b, text);
 }
 
-static void
+static inline void
 put_int(struct buf *b, const char *name, uint64_t v)
 {
 	jsonw_name(b, name);
 	jsonw_int(b, v);
 }
 
-static void
+static inline void
 put_decimal(struct buf *b, const char *name, uint64_t v)
 {
 	jsonw_name(b, name);
 	jsonw_decimal(b, v);
 }
 
-static void
+static inline void
 put_hash(struct buf *b, const char *name, const struct merkle_hash *h)
 {
 	jsonw_name(b, name);
 	jsonw_hash(b, h);
 }
 
-static void
+static inline void
 open_list(struct buf *b, const char *name)
 {
 	jsonw_name(b, name);
@@ -296,32 +300,33 @@ pre_state(const struct record *r, struct buf *out)
 }
 
 static void
-put_sha256(struct buf *b, const char *name, const struct buf *of)
+sha256(const struct buf *of, struct merkle_hash *h)
 {
 	const struct merkle_part part = {
 		of->len == 0 ? (const void *)"" : of->data, of->len
 	};
-	struct merkle_hash h;
 
-	merkle_sha256(&part, 1, &h);
-	put_hash(b, name, &h);
+	merkle_sha256(&part, 1, h);
 }
 
 static void
-put_pre_state_data(struct buf *b, const struct record *r)
+put_pre_state_data(struct line *l, const struct record *r)
 {
-	struct buf all = { 0 };
-	uint64_t bytes = pre_state(r, &all), rows = 0;
+	struct buf *b = &l->text;
+	uint64_t bytes, rows = 0;
+	struct merkle_hash h;
 
+	buf_reset(&l->hashed);
+	bytes = pre_state(r, &l->hashed);
+	sha256(&l->hashed, &h);
 	for (size_t i = 0; i < r->n_tables; i++)
 		rows += r->tables[i].n_before;
 	jsonw_name(b, "pre_state_data");
 	jsonw_open(b, '{');
 	put_int(b, "rows", rows);
 	put_int(b, "bytes", bytes);
-	put_sha256(b, "sha256", &all);
+	put_hash(b, "sha256", &h);
 	jsonw_close(b, '}');
-	buf_free(&all);
 }
 
 static json_t *
@@ -375,25 +380,40 @@ line_rows(const struct record *r)
 	return list;
 }
 
+/* Mostly that of the record before. */
 static void
-put_schema_version(struct buf *b, const struct record *r)
+hash_schemas(struct line *l)
 {
-	struct buf all = { 0 };
+	const struct buf *all = &l->hashed;
+
+	if (all->len == l->schemas.len &&
+	    memcmp(all->data, l->schemas.data, all->len) == 0)
+		return;
+	sha256(all, &l->schema_version);
+	buf_free(&l->schemas);
+	buf_put(&l->schemas, all->data, all->len);
+}
+
+static void
+put_schema_version(struct line *l, const struct record *r)
+{
+	struct buf *all = &l->hashed;
 
 	if (r->n_tables == 0) {
-		jsonw_name(b, "schema_version");
-		jsonw_null(b);
+		jsonw_name(&l->text, "schema_version");
+		jsonw_null(&l->text);
 		return;
 	}
+	buf_reset(all);
 	for (size_t i = 0; i < r->n_tables; i++) {
 		const struct record_table *t = &r->tables[i];
 
-		buf_put_lp(&all, t->schema, strlen(t->schema));
-		buf_put_lp(&all, t->table, strlen(t->table));
-		buf_put_lp(&all, t->fingerprint, strlen(t->fingerprint));
+		buf_put_lp(all, t->schema, strlen(t->schema));
+		buf_put_lp(all, t->table, strlen(t->table));
+		buf_put_lp(all, t->fingerprint, strlen(t->fingerprint));
 	}
-	put_sha256(b, "schema_version", &all);
-	buf_free(&all);
+	hash_schemas(l);
+	put_hash(&l->text, "schema_version", &l->schema_version);
 }
 
 /* Of its values only how many there are. */
@@ -457,13 +477,15 @@ put_session(struct buf *b, const struct record *r)
 
 /* Roots are left out, not empty, where there are no images. */
 static void
-put_images(struct buf *b, const struct record *r, const struct line_context *c)
+put_images(struct line *l, const struct record *r, const struct line_context *c)
 {
+	struct buf *b = &l->text;
+
 	if (!r->has_images)
 		return;
 	put_hash(b, "pre_root_captured", &r->pre_root);
 	put_hash(b, "post_root_claimed", &r->post_root);
-	put_pre_state_data(b, r);
+	put_pre_state_data(l, r);
 	if (!c->row_data)
 		return;
 	jsonw_name(b, "rows");
@@ -486,8 +508,8 @@ line_record(struct line *l, uint64_t tx_id, const struct record *r,
 	put_session(b, r);
 	put_query_sequence(b, r, c->normalized);
 	put_tables(b, r);
-	put_images(b, r, c);
-	put_schema_version(b, r);
+	put_images(l, r, c);
+	put_schema_version(l, r);
 	put_text(b, "capture", capture_class_name(r->capture));
 	put_text_or_null(b, "capture_reason", r->capture_reason);
 	put_inputs(b, r);
@@ -569,7 +591,7 @@ put_compared(struct buf *b, const struct verdict *v)
 	else
 		jsonw_int(b, (uint64_t)v->statement);
 	jsonw_name(b, "replay_ms");
-	jsonw_value(b, json_real(v->replay_ms));
+	jsonw_real(b, v->replay_ms);
 }
 
 void

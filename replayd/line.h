@@ -48,6 +48,10 @@ struct line {
 	const char *type;
 	struct state_change change;	/* what it does to the log's state */
 	struct buf text;		/* its members, without braces */
+	struct buf hashed;		/* what a hash among them is of */
+	/* The last schema_version, and what that is of. */
+	struct buf schemas;
+	struct merkle_hash schema_version;
 };
 void line_record(struct line *l, uint64_t tx_id, const struct record *r,
 	const struct line_context *c);

@@ -14,10 +14,8 @@
 #include "track.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bundle.h"
 #include "doubt.h"
@@ -324,23 +322,42 @@ may_be_lost(const struct record *r)
 	return false;
 }
 
-/* "YYYY-MM-DD HH:MI:SS.US+00"; 0 if it is not that. */
+/* Of the Gregorian calendar, from 1970-01-01; its years begin in March. */
+static int64_t
+days_since_epoch(int64_t year, int64_t month, int64_t day)
+{
+	if (month < 3) {
+		year--;
+		month += 12;
+	}
+	return 365 * year + year / 4 - year / 100 + year / 400 +
+	       (153 * (month - 3) + 2) / 5 + day - 719469;
+}
+
+/*
+ * "YYYY-MM-DD HH:MI:SS.UUUUUU+00"; 0 if it is not that.  By hand: each record
+ * has one, and sscanf() and timegm() take their time.
+ */
 static int64_t
 server_time(const char *text)
 {
-	struct tm tm = { 0 };
-	int us, n = 0;
+	static const char form[] = "dddd-dd-dd dd:dd:dd.dddddd+00";
+	int64_t part[7] = { 0 };
+	unsigned at = 0;
 
-	if (text == NULL ||
-	    sscanf(text, "%4d-%2d-%2d %2d:%2d:%2d.%6d+00%n", &tm.tm_year,
-		&tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &tm.tm_sec,
-		&us, &n) != 7 ||
-	    n != (int)strlen("YYYY-MM-DD HH:MI:SS.UUUUUU+00") ||
-	    text[n] != '\0')
+	if (text == NULL || strlen(text) != sizeof(form) - 1)
 		return 0;
-	tm.tm_year -= 1900;
-	tm.tm_mon--;
-	return (int64_t)timegm(&tm) * 1000000 + us;
+	for (size_t i = 0; form[i] != '\0'; i++)
+		if (form[i] == 'd' && text[i] >= '0' && text[i] <= '9')
+			part[at] = part[at] * 10 + (text[i] - '0');
+		else if (form[i] != 'd' && text[i] == form[i])
+			at++;
+		else
+			return 0;
+	return (days_since_epoch(part[0], part[1], part[2]) * 86400 +
+		   part[3] * 3600 + part[4] * 60 + part[5]) *
+		   1000000 +
+	       part[6];
 }
 
 /* Remembers what outcome and verdict will need. */

@@ -119,6 +119,23 @@ a_character_where_pieces_meet(void **state)
 		}
 }
 
+/* Eight bytes are looked at at once. */
+static void
+a_character_among_plain_ones(void **state)
+{
+	char s[17];
+
+	(void)state;
+	for (unsigned c = 0; c < 256; c++)
+		for (size_t at = 0; at < sizeof(s); at++) {
+			memset(s, 'a', sizeof(s));
+			s[at] = (char)c;
+			text(s, sizeof(s));
+			s[(at + 3) % sizeof(s)] = '\n';
+			text(s, sizeof(s));
+		}
+}
+
 static void
 parts_are_one_text(void **state)
 {
@@ -173,6 +190,8 @@ a_whole_value(void **state)
 	jsonx_set(object, "b", jsonx_text("[{:"));
 	jsonx_append(all, object);
 	jsonx_append(all, json_real(0.1));
+	jsonx_append(all, json_real(0));
+	jsonx_append(all, json_real(-2.5));
 	jsonx_append(all, json_null());
 
 	jsonw_open(&b, '[');
@@ -191,6 +210,8 @@ a_whole_value(void **state)
 	jsonw_text_or_null(&b, "[{:");
 	jsonw_close(&b, '}');
 	jsonw_value(&b, json_real(0.1));
+	jsonw_real(&b, 0);
+	jsonw_real(&b, -2.5);
 	jsonw_null(&b);
 	jsonw_close(&b, ']');
 	compare(&b, all);
@@ -205,6 +226,7 @@ main(void)
 		cmocka_unit_test(every_two_bytes),
 		cmocka_unit_test(bytes_at_the_ends_of_their_classes),
 		cmocka_unit_test(a_character_where_pieces_meet),
+		cmocka_unit_test(a_character_among_plain_ones),
 		cmocka_unit_test(parts_are_one_text),
 		cmocka_unit_test(numbers),
 		cmocka_unit_test(a_whole_value),
