@@ -27,9 +27,9 @@ bool capture_finds_rows(const struct capture *c);
 bool capture_all_binary(const struct capture *c);
 /* ROW(t.*) of the target. */
 void capture_put_returned_row(struct buf *sql, const struct capture *c);
-/* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did; as:
- * what follows the column. */
-void capture_put_select(struct buf *sql, const struct capture *c, bool lock,
-    const char *as);
+/* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did;
+ * image: the row as text, so called. */
+void capture_put_select(
+    struct buf *sql, const struct capture *c, bool lock, bool image);
 
 #endif

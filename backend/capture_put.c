@@ -101,13 +101,17 @@ put_where_bound(
 
 void
 capture_put_select(
-    struct buf *sql, const struct capture *c, bool lock, const char *as)
+    struct buf *sql, const struct capture *c, bool lock, bool image)
 {
 	const struct analyzed_statement *st = c->stmt;
 
 	buf_put_str(sql, "SELECT ");
-	rowtext_put(sql, c->table, st->target_ref, c->in_utc);
-	buf_put_str(sql, as);
+	if (image) {
+		rowtext_put_text(sql, c->table, st->target_ref, c->in_utc);
+		buf_put_str(sql, " AS image");
+	} else {
+		rowtext_put(sql, c->table, st->target_ref, c->in_utc);
+	}
 	buf_put_str(sql, st->only ? " FROM ONLY " : " FROM ");
 	joined_put_text(sql, c, st->target);
 	buf_put_str(sql, " AS ");
@@ -136,7 +140,7 @@ put_select(struct session *s, struct capture *c, bool lock)
 	const struct analyzed_statement *st = c->stmt;
 	struct buf sql = { 0 };
 
-	capture_put_select(&sql, c, lock, "");
+	capture_put_select(&sql, c, lock, false);
 	buf_put_u8(&sql, 0);
 	if (c->values.n > 0 &&
 	    (c->joined || c->upsert || st->n_where_params > 0))

@@ -13,8 +13,11 @@
 #include <string.h>
 
 #include "catalog_sql.h"
+#include "ioutil.h"
 #include "watch.h"
 
+/* 2000-01-01 UTC as microseconds since 1970. */
+#define TIMESTAMP_EPOCH_US INT64_C(946684800000000)
 #define SETTING(name) " pg_catalog.current_setting('" name "'),"
 
 static const char *const setting_names[FACTS_SETTINGS] = { "search_path",
@@ -43,10 +46,9 @@ static const char rare_defaults[] = "origin,on,off,base64,content,Default,off";
 /* clang-format off */
 #define MOMENT                                                               \
 	"CAST(pg_catalog.pg_current_xact_id_if_assigned()"                   \
-	" AS pg_catalog.text),"                                              \
-	" pg_catalog.concat(pg_catalog.to_char(pg_catalog.timezone('UTC',"   \
-	" pg_catalog.now()), 'YYYY-MM-DD HH24:MI:SS.US'), '+00'),"           \
-	" CAST(pg_catalog.pg_conf_load_time() AS pg_catalog.text)"
+	" AS pg_catalog.text)"                                               \
+	", " FACTS_TIME("pg_catalog.now()")                                  \
+	", " FACTS_TIME("pg_catalog.pg_conf_load_time()")
 #define SETTINGS                                                             \
 	SETTING("transaction_isolation")                                     \
 	SETTING("search_path") SETTING("DateStyle") SETTING("IntervalStyle") \
@@ -170,6 +172,28 @@ keep(struct txn *t, const struct exchange_value *v)
 	return "";
 }
 
+/* FACTS_TIME() as the record has it; "" if it is none. */
+static const char *
+keep_time(struct txn *t, const struct exchange_value *v)
+{
+	const char *hex = keep(t, v);
+	char time[IO_TIME_BYTES + sizeof("+00")];
+	struct exchange_value text = { .data = (const uint8_t *)time };
+	int64_t us;
+
+	if (strlen(hex) != FACTS_TIME_DIGITS ||
+	    strspn(hex, "0123456789abcdef") != FACTS_TIME_DIGITS)
+		return "";
+	us = (int64_t)strtoull(hex, NULL, 16);
+	if (us > INT64_MAX - TIMESTAMP_EPOCH_US)
+		return "";
+	io_format_time(us + TIMESTAMP_EPOCH_US, time);
+	time[strcspn(time, "T")] = ' ';
+	memcpy(strchr(time, 'Z'), "+00", sizeof("+00"));
+	text.len = strlen(time);
+	return keep(t, &text);
+}
+
 void
 facts_give_up(struct facts *f)
 {
@@ -241,7 +265,7 @@ facts_take_columns(struct txn *t, struct facts *f,
     const struct exchange_value *v, bool settings)
 {
 	f->xid = strtoull(keep(t, &v[F_XID]), NULL, 10);
-	f->now = keep(t, &v[F_NOW]);
+	f->now = keep_time(t, &v[F_NOW]);
 	f->loaded = keep(t, &v[F_LOADED]);
 	if (!settings)
 		return;

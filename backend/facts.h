@@ -31,6 +31,14 @@ struct facts {
 	bool same;
 };
 
+/* SQL: an SQL timestamptz as its 8 bytes (pg_type: microseconds since
+ * 2000-01-01 UTC) in hex: the server formats no date. */
+#define FACTS_TIME(sql) \
+	"pg_catalog.encode(pg_catalog.timestamptz_send(" sql "), 'hex')"
+#define FACTS_TIME_DIGITS 16
+/* SQL: when the statement that it is in was parsed last. */
+#define FACTS_PARSED FACTS_TIME("CAST('now' AS pg_catalog.timestamptz)")
+
 /* Columns of another statement's row: xid, now, loaded; or isolation and
  * settings, too, behind them. */
 #define FACTS_MOMENT 3

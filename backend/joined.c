@@ -2,12 +2,12 @@
  * joined.c: an INSERT of one row, or an UPDATE or DELETE by key, in one
  * statement with all that is asked about it.
  *
- *	WITH pgwitness AS MATERIALIZED (SELECT ROW(t.*) AS image FROM t
- *	  WHERE id = $2 FOR NO KEY UPDATE)
+ *	WITH pgwitness AS MATERIALIZED (SELECT CAST(t.* AS text) AS image
+ *	  FROM t WHERE id = $2 FOR NO KEY UPDATE)
  *	UPDATE t SET v = $1 WHERE (id = $2)
  *	  AND CASE WHEN to_regclass('t') = 16384
  *	      THEN (SELECT true FROM pgwitness) ELSE an error END
- *	RETURNING (SELECT image FROM pgwitness), ROW(t.*), xid, now() ...
+ *	RETURNING (SELECT image FROM pgwitness), CAST(t.* AS text), xid ...
  *
  * Why the images are exact.  READ COMMITTED: the sub-select that guards the
  * UPDATE is run before any row of it is looked for.  It waits for the row's
@@ -61,6 +61,7 @@
 
 #include "capture_int.h"
 #include "exchange.h"
+#include "rowtext.h"
 #include "textmap.h"
 #include "txn.h"
 
@@ -69,8 +70,6 @@
 #define INT4_OID 23
 #define NUMERIC_OID 1700
 
-/* SQL: when it was parsed last. */
-#define PARSED "CAST('now' AS pg_catalog.timestamptz)"
 /* SQL: the row before, and whether there is one.  In a block of the client's a
  * deferred primary key lets two have the same: one of them. */
 #define IMAGE(limit) "(SELECT image FROM pgwitness" limit ")"
@@ -262,7 +261,6 @@ place_of(struct session *s, const struct capture *c,
 	buf_put_cstr(&key, c->table->quick);
 	buf_put_u8(&key, c->in_utc);
 	buf_put_u8(&key, c->alone);
-	buf_put_u8(&key, capture_all_binary(c));
 	buf_put_u8(&key, c->asks);
 	for (size_t i = 0; i < st->n_literals; i++) {
 		const struct analyzed_literal *l = &st->literals[i];
@@ -355,16 +353,6 @@ joined_put_text(struct buf *sql, const struct capture *c, struct span span)
 	put_copied(sql, c, at, end);
 }
 
-static void
-put_text_column(struct buf *sql, const struct capture *c, const char *column)
-{
-	if (capture_all_binary(c))
-		buf_put_str(sql, "CAST(");
-	buf_put_str(sql, column);
-	if (capture_all_binary(c))
-		buf_put_str(sql, " AS pg_catalog.text)");
-}
-
 /* value, if the name still means the table; else an error, or in the client's
  * block NULL, and so no row. */
 static void
@@ -397,22 +385,20 @@ put_returning(struct buf *sql, const struct capture *c)
 
 	buf_put_str(sql, c->stmt->returning.len > 0 ? "\n, " : "\nRETURNING ");
 	if (!inserts) {
-		put_text_column(sql, c, c->alone ? IMAGE("") : IMAGE(ONE));
+		buf_put_str(sql, c->alone ? IMAGE("") : IMAGE(ONE));
 		buf_put_str(sql, ", ");
 	}
-	capture_put_returned_row(sql, c);
+	rowtext_put_text(sql, c->table, c->stmt->target_ref, c->in_utc);
 	buf_put_str(sql, ", ");
 	if (c->alone) {
 		facts_put_columns(sql, c->asks);
 		buf_put_str(sql, ", ");
 	}
-	buf_put_str(sql, "CAST(");
 	/* Nothing can be asked before VALUES are inserted. */
 	if (inserts && c->alone)
-		put_if_same(sql, c, "timestamptz", PARSED);
+		put_if_same(sql, c, "text", FACTS_PARSED);
 	else
-		buf_put_str(sql, PARSED);
-	buf_put_str(sql, " AS pg_catalog.text)");
+		buf_put_str(sql, FACTS_PARSED);
 }
 
 /* As SELECT, which asks first whether the name still means the table. */
@@ -448,7 +434,7 @@ put_sql(struct buf *sql, const struct capture *c)
 		return;
 	}
 	buf_put_str(sql, "WITH pgwitness AS MATERIALIZED (");
-	capture_put_select(sql, c, true, " AS image");
+	capture_put_select(sql, c, true, true);
 	buf_put_str(sql, ")\n");
 	joined_put_text(sql, c, (struct span){ at, st->where.at - at });
 	buf_put_u8(sql, '(');

@@ -55,6 +55,20 @@ rowtext_put(
 	buf_put_u8(b, ')');
 }
 
+void
+rowtext_put_text(
+    struct buf *b, const struct catalog_table *t, const char *ref, bool in_utc)
+{
+	buf_put_str(b, "CAST(");
+	if (in_utc) {
+		rowtext_put(b, t, ref, in_utc);
+	} else {
+		catalog_quote(b, ref);
+		buf_put_str(b, ".*");
+	}
+	buf_put_str(b, " AS pg_catalog.text)");
+}
+
 /* timezone('UTC', x) printed: say that it is UTC, before " BC". */
 static bool
 mark_utc(struct arena *a, struct rowenc_value *v)

@@ -26,6 +26,10 @@ PGW_MUSTCHECK bool rowtext_needs_utc(const struct session *s,
 /* Appends ROW(ref.*), or what is the same in UTC. */
 void rowtext_put(struct buf *b, const struct catalog_table *t, const char *ref,
 	bool in_utc);
+/* Likewise as text, cheaper; where no user's cast of the table's type can be
+ * meant (CATALOG_USER_OPERATORS). */
+void rowtext_put_text(
+    struct buf *b, const struct catalog_table *t, const char *ref, bool in_utc);
 
 /*
  * The text of that as a canonical row in the arena; scratch may be the same, or

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "exchange.h"
+#include "facts.h"
 #include "txn.h"
 
 /* Whose statement it is, for kept.c: bits that are nobody else's. */
@@ -70,8 +71,7 @@ watch_put(struct session *s, const struct capture *c)
 	snprintf(sql, sizeof(sql),
 	    "SELECT CASE WHEN pg_catalog.to_regclass($1)"
 	    " OPERATOR(pg_catalog.=) CAST('%u' AS pg_catalog.regclass)"
-	    " THEN CAST(CAST('now' AS pg_catalog.timestamptz)"
-	    " AS pg_catalog.text) END",
+	    " THEN " FACTS_PARSED " END",
 	    c->table->oid);
 	kept_put(s, c->watch, sql, &name, 1);
 }

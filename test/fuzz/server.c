@@ -9,6 +9,9 @@
 
 #include "pqproto.h"
 
+/* timestamptz_send() of 2026-01-01 UTC, in hex. */
+#define SERVER_TIME "0002ea470ae86000"
+
 enum kind {
 	KIND_NONE,
 	KIND_TABLE,
@@ -286,8 +289,7 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		"postgres", "UTC", "on", "content", "off", "UTF8", "u" };
 	static const char *const function[] = { "f", "f", "f" };
 	static const char rare[] = "origin,on,off,base64,content,Default,off";
-	static const char *const facts[] = { "777",
-		"2026-01-01 00:00:00.000000+00", "2026-01-01 00:00:00+00",
+	static const char *const facts[] = { "777", SERVER_TIME, SERVER_TIME,
 		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
 		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
 		"UTF8", "on", rare, "16384=fp" };
@@ -298,18 +300,17 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 		{ "SELECT 1; PREPARE b AS SELECT 1", "t", "{}" }
 	};
 	static const char *const joined[] = { "x", "(1," SERVER_MARK ")",
-		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
-		"2026-01-01 00:00:00+00", "read committed", "\"$user\", public",
-		"ISO, MDY", "postgres", "UTC", "1", "hex", "C", "C", "C",
-		"pg_catalog.simple", "on", "UTF8", "on", rare,
-		"2026-01-01 00:00:00+00" };
+		"(1," SERVER_MARK ")", "777", SERVER_TIME, SERVER_TIME,
+		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
+		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
+		"UTF8", "on", rare, SERVER_TIME };
 	/* The settings are known, and the configuration was read since. */
 	static const char *const known[] = { "x", "(1," SERVER_MARK ")",
-		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
-		"2026-01-01 00:00:00+00", "2026-01-01 00:00:00+00" };
+		"(1," SERVER_MARK ")", "777", SERVER_TIME, SERVER_TIME,
+		SERVER_TIME };
 	static const char *const reloaded[] = { "x", "(1," SERVER_MARK ")",
-		"(1," SERVER_MARK ")", "777", "2026-01-01 00:00:00.000000+00",
-		"2026-01-01 00:00:01+00", "2026-01-01 00:00:00+00" };
+		"(1," SERVER_MARK ")", "777", SERVER_TIME, "0002ea470af7a240",
+		SERVER_TIME };
 	const char *const block[] = { joined[1], joined[2], joined[21] };
 	static const char *const image[] = { "(1," SERVER_MARK ")" };
 	static const char *const two[] = { "x", "(2," SERVER_MARK ")" };
