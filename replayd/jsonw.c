@@ -31,12 +31,18 @@ put_literal(struct buf *b, const char *s)
 }
 
 /* What is complete ends with none of these. */
-static void
-separate(struct buf *b)
+static bool
+is_complete(const struct buf *b)
 {
 	char last = b->len == 0 ? '{' : (char)b->data[b->len - 1];
 
-	if (last != '{' && last != '[' && last != ':')
+	return last != '{' && last != '[' && last != ':';
+}
+
+static void
+separate(struct buf *b)
+{
+	if (is_complete(b))
 		buf_put_u8(b, ',');
 }
 
@@ -56,15 +62,16 @@ jsonw_close(struct buf *b, char bracket)
 void
 jsonw_namen(struct buf *b, const char *name, size_t n)
 {
-	uint8_t *p;
+	bool behind = is_complete(b);
+	uint8_t *p = buf_reserve(b, n + 4);
 
-	separate(b);
-	p = buf_reserve(b, n + 3);
+	*p = ',';
+	p += behind;
 	*p++ = '"';
 	memcpy(p, name, n);
 	p[n] = '"';
 	p[n + 1] = ':';
-	b->len += n + 3;
+	b->len += n + 3 + behind;
 }
 
 /* --- text --- */

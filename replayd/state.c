@@ -19,7 +19,6 @@
  */
 #include "state.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +31,7 @@
 #define MAGIC_BYTES 8
 #define CRC_BYTES 4
 #define MAX_STATE ((size_t)4 << 30)
+#define MAX_REASON 64
 
 enum {
 	FLAG_INTENT_ONLY = 1,
@@ -63,7 +63,9 @@ put_position(struct buf *b, struct spool_position p)
 static void
 put_txn(struct buf *b, const struct txn *x)
 {
-	const char *reason = x->unverifiable == NULL ? "" : x->unverifiable;
+	const char *reason = x->unverifiable == REASON_NONE
+				 ? ""
+				 : reason_name(x->unverifiable);
 	unsigned flags = (x->intent_only ? FLAG_INTENT_ONLY : 0) |
 			 (x->final ? FLAG_FINAL : 0) |
 			 (x->prepared ? FLAG_PREPARED : 0) |
@@ -151,14 +153,29 @@ get_position(struct rd *r)
 	return p;
 }
 
+static enum reason
+get_reason(struct rd *r)
+{
+	char name[MAX_REASON];
+	const uint8_t *p;
+	size_t n;
+
+	p = rd_lp(r, &n);
+	if (p == NULL || n == 0)
+		return REASON_NONE;
+	if (n >= sizeof(name))
+		return REASON_RECORD_UNREADABLE;
+	memcpy(name, p, n);
+	name[n] = '\0';
+	return reason_of(name);
+}
+
 static void
 get_txn(struct rd *r, struct txtable *t)
 {
 	uint64_t tx_id = rd_u64(r);
-	const uint8_t *reason;
 	struct txn *x;
 	unsigned flags;
-	size_t n;
 
 	if (tx_id == 0 || txtable_find(t, tx_id) != NULL) {
 		r->bad = true;
@@ -181,9 +198,7 @@ get_txn(struct rd *r, struct txtable *t)
 	x->has_roots = (flags & FLAG_ROOTS) != 0;
 	x->may_be_lost = (flags & FLAG_MAY_BE_LOST) != 0;
 	x->reused = (flags & FLAG_REUSED) != 0;
-	reason = rd_lp(r, &n);
-	if (reason != NULL && n > 0)
-		x->unverifiable = mem_strndup((const char *)reason, n);
+	x->unverifiable = get_reason(r);
 	get_hash(r, &x->pre_root);
 	get_hash(r, &x->post_root);
 }
@@ -300,7 +315,10 @@ apply_outcome(struct state *s, const struct state_change *c)
 void
 state_apply(struct state *s, const struct state_change *c, const char *time)
 {
-	snprintf(s->last_time, sizeof(s->last_time), "%s", time);
+	size_t n = strnlen(time, sizeof(s->last_time) - 1);
+
+	memcpy(s->last_time, time, n);
+	s->last_time[n] = '\0';
 	switch (c->event) {
 	case STATE_START:
 		s->timeline = c->timeline;

@@ -103,8 +103,8 @@ settle(struct track *t, struct txn *x)
 {
 	if (!x->final || x->queued || x->at.segment == 0 || x->of_intent)
 		return;
-	if (x->unverifiable != NULL) {
-		end_without_replay(t, x, reason_of(x->unverifiable));
+	if (x->unverifiable != REASON_NONE) {
+		end_without_replay(t, x, x->unverifiable);
 		return;
 	}
 	x->queued = true;
@@ -365,8 +365,6 @@ static void
 remember(const struct track *t, struct txn *x, const struct spool_frame *f,
     const struct record *r)
 {
-	enum reason reason = reason_not_to_replay(t, r);
-
 	x->at = f->at;
 	x->of_intent = false;
 	x->may_be_lost = may_be_lost(r);
@@ -377,10 +375,7 @@ remember(const struct track *t, struct txn *x, const struct spool_frame *f,
 	x->has_roots = r->has_images;
 	x->pre_root = r->pre_root;
 	x->post_root = r->post_root;
-	free(x->unverifiable);
-	x->unverifiable = NULL;
-	if (reason != REASON_NONE)
-		x->unverifiable = mem_strdup(reason_name(reason));
+	x->unverifiable = reason_not_to_replay(t, r);
 }
 
 /* Ids below it of which neither record nor intent was seen. */

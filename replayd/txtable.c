@@ -23,8 +23,6 @@ home_of(const struct txtable *t, uint64_t tx_id)
 void
 txtable_free(struct txtable *t)
 {
-	for (size_t i = 0; i < t->n_slots; i++)
-		free(t->slots[i].unverifiable);
 	free(t->slots);
 	free(t->skipped);
 	memset(t, 0, sizeof(*t));
@@ -89,7 +87,6 @@ txtable_remove(struct txtable *t, uint64_t tx_id)
 
 	if (x == NULL)
 		return;
-	free(x->unverifiable);
 	hole = (size_t)(x - t->slots);
 	for (size_t i = (hole + 1) & mask; t->slots[i].tx_id != 0;
 	     i = (i + 1) & mask) {

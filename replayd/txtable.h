@@ -20,6 +20,7 @@
 
 #include "attr.h"
 #include "merkle.h"
+#include "reason.h"
 #include "record.h"
 #include "spool.h"
 
@@ -44,7 +45,7 @@ struct txn {
 	bool has_roots;
 	struct merkle_hash pre_root;
 	struct merkle_hash post_root;
-	char *unverifiable;		/* reason; NULL: shall replay */
+	enum reason unverifiable;	/* NONE: shall replay */
 };
 
 struct txtable_range {
