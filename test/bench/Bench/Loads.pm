@@ -95,6 +95,8 @@ sub once
 	my $prefix = "$self->{dir}/log";
 	my ($cpu, $server) = ($t->cpu_ns($name), $t->server_cpu_ns);
 	my $seconds = $case->{seconds} // $self->{seconds};
+	# The first write of each session is part of it.
+	$seconds *= 2 if $case->{clients} > 8;
 	my ($rc, $out, $err) = $t->get($name)->pgbench('-n', '-l',
 		"--log-prefix=$prefix", '-s', $t->scale, '-M', $case->{mode},
 		'-c', $case->{clients}, '-j', $case->{clients} > 1 ? 2 : 1,
