@@ -82,9 +82,8 @@ static bool
 read_write(const struct session *s)
 {
 	return s->txn->plain_begin &&
-	       strcmp(session_parameter(s, "default_transaction_read_only"),
-		   "off") == 0 &&
-	       strcmp(session_parameter(s, "in_hot_standby"), "off") == 0;
+	       strcmp(session_parameter(s, PARAMETER_READ_ONLY), "off") == 0 &&
+	       strcmp(session_parameter(s, PARAMETER_HOT_STANDBY), "off") == 0;
 }
 
 /* Its WHERE names no parameter that was not bound. */

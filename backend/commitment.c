@@ -63,7 +63,7 @@ fill_tables(struct txn *t, struct record *r)
 static void
 fill_session(const struct session *s, struct record *r)
 {
-	const char *app = session_parameter(s, "application_name");
+	const char *app = session_parameter(s, PARAMETER_APPLICATION_NAME);
 
 	r->database = s->database;
 	r->user = s->user;

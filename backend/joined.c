@@ -494,7 +494,8 @@ joined_mend_error(struct session *s, struct capture *c)
 	put_sql(&sql, c);
 	c->map = NULL;
 	textmap_mend(&map, &c->error, (const char *)sql.data, sql.len, c->text,
-	    strcmp(session_parameter(s, "client_encoding"), "UTF8") == 0);
+	    strcmp(session_parameter(s, PARAMETER_CLIENT_ENCODING), "UTF8") ==
+		0);
 	textmap_free(&map);
 	buf_free(&sql);
 }

@@ -106,8 +106,7 @@ prepared_parse(
 	p->styles = s->styles;
 	if (take_types(p, r)) {
 		prepared_weigh(s, p,
-		    strcmp(session_parameter(s, "standard_conforming_strings"),
-			"on") == 0);
+		    strcmp(session_parameter(s, PARAMETER_STRINGS), "on") == 0);
 		prepared_warm(s, p);
 	}
 	return p;

@@ -90,8 +90,7 @@ static const struct analysis *
 analysis_of(struct session *s, const struct message *m)
 {
 	return analyze(s->analyzer, (const char *)m->body, m->len - 1,
-	    strcmp(session_parameter(s, "standard_conforming_strings"), "on") ==
-		0);
+	    strcmp(session_parameter(s, PARAMETER_STRINGS), "on") == 0);
 }
 
 /* What it would run is captured in its place. */

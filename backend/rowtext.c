@@ -10,8 +10,8 @@
 bool
 rowtext_encoding_ok(const struct session *s)
 {
-	const char *client = session_parameter(s, "client_encoding");
-	const char *server = session_parameter(s, "server_encoding");
+	const char *client = session_parameter(s, PARAMETER_CLIENT_ENCODING);
+	const char *server = session_parameter(s, PARAMETER_SERVER_ENCODING);
 
 	return strcmp(client, "UTF8") == 0 ||
 	       (strcmp(client, "SQL_ASCII") == 0 &&
@@ -21,7 +21,7 @@ rowtext_encoding_ok(const struct session *s)
 bool
 rowtext_needs_utc(const struct session *s, const struct catalog_table *t)
 {
-	const char *tz = session_parameter(s, "TimeZone");
+	const char *tz = session_parameter(s, PARAMETER_TIMEZONE);
 
 	return (t->sensitive & SENSITIVE_TIMEZONE) != 0 &&
 	       strcmp(tz, "UTC") != 0 && strcmp(tz, "Etc/UTC") != 0;

@@ -300,14 +300,31 @@ session_put_ready(struct session *s, char status)
 }
 
 const char *
-session_parameter(const struct session *s, const char *name)
+session_parameter(const struct session *s, enum known_parameter which)
 {
-	for (size_t i = 0; i < s->n_parameters; i++)
-		/* Each statement asks: most differ in the first letter. */
-		if (*s->parameters[i].name == *name &&
-		    strcmp(s->parameters[i].name, name) == 0)
-			return s->parameters[i].value;
-	return "";
+	size_t at = s->known[which];
+
+	return at > 0 ? s->parameters[at - 1].value : "";
+}
+
+/* The last one of the list is new. */
+static void
+note_known(struct session *s)
+{
+	static const char *const names[KNOWN_PARAMETERS] = {
+		[PARAMETER_APPLICATION_NAME] = "application_name",
+		[PARAMETER_CLIENT_ENCODING] = "client_encoding",
+		[PARAMETER_HOT_STANDBY] = "in_hot_standby",
+		[PARAMETER_READ_ONLY] = "default_transaction_read_only",
+		[PARAMETER_SERVER_ENCODING] = "server_encoding",
+		[PARAMETER_STRINGS] = "standard_conforming_strings",
+		[PARAMETER_TIMEZONE] = "TimeZone",
+	};
+	const char *name = s->parameters[s->n_parameters - 1].name;
+
+	for (size_t i = 0; i < KNOWN_PARAMETERS; i++)
+		if (strcmp(name, names[i]) == 0)
+			s->known[i] = s->n_parameters;
 }
 
 /* What a literal that was read before may not mean any more. */
@@ -346,6 +363,7 @@ session_note_parameter(struct session *s, const struct message *m)
 	s->parameters[s->n_parameters].name = mem_strdup(name);
 	s->parameters[s->n_parameters].value = mem_strdup(value);
 	s->n_parameters++;
+	note_known(s);
 }
 
 void

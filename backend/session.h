@@ -40,6 +40,18 @@ struct known_settings {
 	char values[512]; /* each ends with 0; facts.c has their order */
 };
 
+/* Parameters that the proxy itself asks for. */
+enum known_parameter {
+	PARAMETER_APPLICATION_NAME,
+	PARAMETER_CLIENT_ENCODING,
+	PARAMETER_HOT_STANDBY,
+	PARAMETER_READ_ONLY,	/* default_transaction_read_only */
+	PARAMETER_SERVER_ENCODING,
+	PARAMETER_STRINGS,	/* standard_conforming_strings */
+	PARAMETER_TIMEZONE,
+	KNOWN_PARAMETERS
+};
+
 struct session {
 	const struct heritage *heritage;
 	const struct config *config;
@@ -71,6 +83,7 @@ struct session {
 		char *value;
 	} *parameters;
 	size_t n_parameters;
+	size_t known[KNOWN_PARAMETERS]; /* where such a one is, and 1; 0: none */
 	/* The client's messages, but those of which nothing runs. */
 	uint64_t ran;
 	struct known_settings settings;
@@ -193,7 +206,8 @@ void session_end_aside(struct session *s);
 void session_put_ready(struct session *s, char status);
 
 /* A reported parameter's value, "" if it was not reported. */
-const char *session_parameter(const struct session *s, const char *name);
+const char *session_parameter(const struct session *s,
+	enum known_parameter which);
 /* Keeps a ParameterStatus body. */
 void session_note_parameter(struct session *s, const struct message *m);
 
