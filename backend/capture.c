@@ -646,19 +646,20 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 static void
 note_code(struct session *s, const struct capture *c)
 {
-	const struct catalog_table **whole = mem_zalloc(
-	    c->n_images + 1, sizeof(const struct catalog_table *));
+	const struct catalog_table **whole;
 	bool code = c->counted || c->scope.rewritten;
 
-	for (size_t i = 0; i < c->n_images; i++) {
-		whole[i] = c->images[i].table;
-		code = code ||
-		       (c->images[i].write && c->images[i].table->triggers);
-	}
-	if (code)
-		txn_note_code(s->txn, whole, c->n_images);
+	for (size_t i = 0; i < c->n_images && !code; i++)
+		code = c->images[i].write && c->images[i].table->triggers;
 	if (c->learning)
 		scope_trust(s, c->table->oid);
+	if (!code)
+		return;
+	whole = mem_zalloc(
+	    c->n_images + 1, sizeof(const struct catalog_table *));
+	for (size_t i = 0; i < c->n_images; i++)
+		whole[i] = c->images[i].table;
+	txn_note_code(s->txn, whole, c->n_images);
 	free(whole);
 }
 

@@ -171,11 +171,11 @@ skipped(struct session *s, struct dml *d, struct capture *c)
 static int64_t
 time_left(const struct dml *d)
 {
-	int64_t left = d->timeout_ms -
-		       (io_monotonic_us() - d->started_us) / 1000;
+	int64_t left;
 
 	if (d->timeout_ms == 0)
 		return 0;
+	left = d->timeout_ms - (io_monotonic_us() - d->started_us) / 1000;
 	return left > 1 ? left : 1;
 }
 

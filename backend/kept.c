@@ -17,12 +17,21 @@
 static const char *const names[KEPT_NAMES] = { "pgwitness_facts",
 	"pgwitness_quick_facts", "pgwitness_known_facts" };
 
+_Static_assert(KEPT_ALL <= 100, "two digits");
+
 const char *
 kept_name(int which, char name[KEPT_NAME_BYTES])
 {
+	char *to;
+
 	if (which < KEPT_NAMES)
 		return names[which];
-	snprintf(name, KEPT_NAME_BYTES, "pgwitness_%d", which);
+	/* Each run of one asks for it: printf() takes its time. */
+	to = stpcpy(name, "pgwitness_");
+	if (which >= 10)
+		*to++ = (char)('0' + which / 10);
+	*to++ = (char)('0' + which % 10);
+	*to = '\0';
 	return name;
 }
 
@@ -30,6 +39,7 @@ static void
 put_key(struct buf *key, uint64_t owner, const char *sql, size_t len,
     const struct record_param *params, size_t n)
 {
+	buf_reset(key);
 	buf_put(key, &owner, sizeof(owner));
 	for (size_t i = 0; i < n; i++)
 		buf_put_u32(key, params[i].type);
@@ -65,26 +75,25 @@ place(struct session *s, uint64_t owner, const char *sql, size_t len,
     const struct record_param *params, size_t n, bool *is_new)
 {
 	struct kept_statement *k;
-	struct buf key = { 0 };
+	struct buf *key = &s->kept.key;
 	uint32_t hash;
 	int which;
 
 	*is_new = true;
 	if (s->kept.shy)
 		return KEPT_NONE;
-	put_key(&key, owner, sql, len, params, n);
-	hash = io_crc32c(0, key.data, key.len);
-	which = find(&s->kept, &key, hash);
+	put_key(key, owner, sql, len, params, n);
+	hash = io_crc32c(0, key->data, key->len);
+	which = find(&s->kept, key, hash);
 	s->kept.last[which] = ++s->kept.clock;
 	k = &s->kept.statements[which];
-	*is_new = !is_of(&s->kept, which, &key, hash);
-	if (!*is_new) {
-		buf_free(&key);
+	*is_new = !is_of(&s->kept, which, key, hash);
+	if (!*is_new)
 		return which;
-	}
 	free(k->key);
-	k->key = key.data;
-	k->key_len = key.len;
+	k->key = key->data;
+	k->key_len = key->len;
+	*key = (struct buf){ 0 };
 	k->there = k->asked = false;
 	k->mark[0] = '\0';
 	k->placed = s->kept.clock;
@@ -181,7 +190,7 @@ looks_at_prepared(const char *text, size_t len)
 		p = memchr(p, '_', (size_t)(end - p));
 		if (p == NULL || (size_t)(end - p) <= left)
 			return false;
-		if ((size_t)(p - text) >= n &&
+		if ((size_t)(p - text) >= n && (p[1] | 0x20) == *after &&
 		    strncasecmp(p + 1, after, left) == 0 &&
 		    strncasecmp(p - n, before, n) == 0)
 			return true;

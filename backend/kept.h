@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "attr.h"
+#include "buf.h"
 
 struct session;
 struct record_param;
@@ -48,6 +49,7 @@ struct kept {
 	 * used last. */
 	uint32_t hashes[KEPT_ALL];
 	uint64_t last[KEPT_ALL], clock;
+	struct buf key;		  /* of the one that is looked for */
 	bool shy;		  /* the client looks at them */
 };
 

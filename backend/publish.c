@@ -131,15 +131,15 @@ publish_outcome(struct session *s, enum record_outcome outcome, uint64_t xid,
 		.resolved_by = "server",
 		.reason = reason,
 	};
-	struct buf bytes = { 0 };
+	struct buf *bytes = &s->encoded;
 
 	KILLPOINT("committed");
-	record_outcome_encode(&m, &bytes);
-	if (shmq_send(s->producer, RECORD_OUTCOME, bytes.data, bytes.len,
+	buf_reset(bytes);
+	record_outcome_encode(&m, bytes);
+	if (shmq_send(s->producer, RECORD_OUTCOME, bytes->data, bytes->len,
 		stop_waiting, s) == 0)
 		log_warning("outcome_not_sent",
 		    "shutting down before an "
 		    "outcome could be handed over; replayd will ask the "
 		    "server");
-	buf_free(&bytes);
 }

@@ -99,8 +99,9 @@ static enum next
 run_query(struct session *s, const struct message *m)
 {
 	/* A Query drops the unnamed statement. */
-	portals_confirm(
-	    s->portals, portals_put_prepared(s->portals, "", NULL));
+	if (portals_has_prepared(s->portals))
+		portals_confirm(
+		    s->portals, portals_put_prepared(s->portals, "", NULL));
 	switch (query_simple(s, m)) {
 	case STATEMENT_FORWARD:
 		return forward_to_ready(s, m);

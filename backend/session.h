@@ -123,7 +123,7 @@ struct session {
 	 */
 	bool setting_aside;
 	struct buf aside;
-	struct buf encoded;	/* the record on its way into the lane */
+	struct buf encoded;	/* what is on its way into the lane */
 	/* A Query of several statements, which run one by one (several.c): one
 	 * answer's end for all; and the one that runs, or NULL. */
 	bool one_answer;
