@@ -347,6 +347,28 @@ struct splitter {
 	uint8_t *to; /* where unescaped bytes go */
 };
 
+/* As many bytes as mean nothing but themselves are copied at once. */
+static void
+copy_plain(struct splitter *s, bool quoted)
+{
+	enum { OUTSIDE = 1, INSIDE = 2 };
+	static const uint8_t means[256] = {
+		['"'] = OUTSIDE | INSIDE,
+		['\\'] = OUTSIDE | INSIDE,
+		[','] = OUTSIDE,
+		[')'] = OUTSIDE,
+	};
+	const uint8_t *p = s->p;
+	size_t n;
+
+	while (p < s->end && !(means[*p] & (quoted ? INSIDE : OUTSIDE)))
+		p++;
+	n = (size_t)(p - s->p);
+	memcpy(s->to, s->p, n);
+	s->p = p;
+	s->to += n;
+}
+
 /*
  * One column, by the rules of record_in(): quotes may begin and end anywhere,
  * a doubled quote inside quotes is one, a backslash takes the next byte as it
@@ -364,18 +386,20 @@ split_column(struct splitter *s, struct rowenc_value *v)
 	if (*s->p == ',' || *s->p == ')')
 		return true;
 	v->data = s->to;
-	for (; s->p < s->end; s->p++) {
-		if (!quoted && (*s->p == ',' || *s->p == ')'))
+	for (;;) {
+		copy_plain(s, quoted);
+		if (s->p == s->end || *s->p == ',' || *s->p == ')')
 			break;
-		if (*s->p == '"') {
-			if (!quoted || s->p + 1 == s->end || s->p[1] != '"') {
-				quoted = !quoted;
-				continue;
-			}
+		if (*s->p == '"' &&
+		    (!quoted || s->p + 1 == s->end || s->p[1] != '"')) {
+			quoted = !quoted;
 			s->p++;
-		} else if (*s->p == '\\' && ++s->p == s->end)
+			continue;
+		}
+		/* The byte behind it, whatever it is. */
+		if (++s->p == s->end)
 			return false;
-		*s->to++ = *s->p;
+		*s->to++ = *s->p++;
 	}
 	v->len = (size_t)(s->to - v->data);
 	return s->p < s->end;
