@@ -400,7 +400,8 @@ capture_prepare(struct session *s, struct capture *c,
 	bool reads;
 
 	memset(c, 0, sizeof(*c));
-	c->kept_pre = c->kept_run = c->learns = c->watch = KEPT_NONE;
+	c->kept_pre = c->kept_run = c->plain_run = KEPT_NONE;
+	c->learns = c->watch = KEPT_NONE;
 	c->stmt = stmt;
 	c->text = text;
 	c->len = len;

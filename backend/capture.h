@@ -98,12 +98,14 @@ struct capture {
 	bool parses;		/* it was not there */
 	struct textmap *map;	/* what is the client's in its text, if wanted */
 	const char *parsed;
-	/* Its row has the settings; else they are remembered, or, if the server
-	 * has read its configuration since, asked for behind it. */
+	/* Its row has the settings, in a client's block all facts; else they are
+	 * remembered, or, if the server has read its configuration since, asked
+	 * for behind it. */
 	bool asks;
 	bool reloaded;
 	size_t n_given;		/* values that are the client's own */
 	unsigned n_own;		/* columns of ours in its answer */
+	int plain_run;		/* in a client's block: without facts */
 	int learns;		/* what may be joined next time, or KEPT_NONE */
 	int watch;		/* watch.c's, or KEPT_NONE: then `parsed`, too */
 	bool in_utc;		/* timestamptz columns need conversion */

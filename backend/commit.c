@@ -155,6 +155,27 @@ skipped(struct session *s, bool sync)
 	return COMMIT_SKIPPED;
 }
 
+/* Of the COMMIT nothing has run yet: its Bind may have failed. */
+static enum commit_step
+refused(struct session *s, enum settled why)
+{
+	if (!pipeline_catch_up(s))
+		return COMMIT_STOP;
+	return s->skipping ? skipped(s, false) : unsettled(s, why);
+}
+
+/* Nothing is to be asked: it waits for nothing but the record. */
+static enum commit_step
+settle_told(struct session *s, struct facts *f)
+{
+	enum settled settled = commit_settle(s, f);
+
+	if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
+		return refused(s, settled);
+	KILLPOINT("block_recorded");
+	return COMMIT_GO;
+}
+
 enum commit_step
 commit_hold(struct session *s, const struct message *m,
     const struct pipeline_entry *entry, bool *sync)
@@ -165,16 +186,17 @@ commit_hold(struct session *s, const struct message *m,
 	struct facts f;
 
 	*sync = *sync && sent;
+	if (m != NULL && facts_told(s, &f)) {
+		*sync = false;
+		return settle_told(s, &f);
+	}
 	if (sent)
 		switch (commit_announce(s)) {
 		case PUBLISH_STOP:
 			return COMMIT_STOP;
 		case PUBLISH_REFUSED:
 			*sync = false;
-			if (!pipeline_catch_up(s))
-				return COMMIT_STOP;
-			return s->skipping ? skipped(s, false)
-					   : unsettled(s, SETTLED_DISK);
+			return refused(s, SETTLED_DISK);
 		case PUBLISH_DONE:
 			break;
 		}

@@ -33,6 +33,12 @@ forward(struct session *s, const struct message *m)
 	wire_put(&s->server, m->raw, m->raw_len);
 }
 
+static bool
+commits(const struct prepared *p)
+{
+	return p->kind == STMT_COMMIT || p->kind == STMT_PREPARE_TRANSACTION;
+}
+
 /* --- prepared statements --- */
 
 static void
@@ -42,9 +48,13 @@ parse(struct session *s, const struct message *m)
 	const char *name = rd_cstr(&r), *sql = rd_cstr(&r);
 	struct named *named = NULL;
 
-	if (!r.bad)
-		named = portals_put_prepared(
-		    s->portals, name, prepared_parse(s, name, sql, &r));
+	if (!r.bad) {
+		struct prepared *p = prepared_parse(s, name, sql, &r);
+
+		if (commits(p))
+			facts_pass(s);
+		named = portals_put_prepared(s->portals, name, p);
+	}
 	pipeline_push(s, PqMsg_Parse)->named = named;
 }
 
@@ -67,6 +77,8 @@ bind(struct session *s, const struct message *m)
 			buf_put(&portal->bind, m->body, m->len);
 			prepared_warm(s, p);
 		}
+		if (p != NULL && commits(p))
+			facts_pass(s);
 		named = portals_put_portal(s->portals, name, portal);
 	}
 	pipeline_push(s, PqMsg_Bind)->named = named;
@@ -493,12 +505,6 @@ run_again(struct session *s, const struct message *m, const char *name)
 	pipeline_push(s, PqMsg_Execute)->own = true;
 	run(s, m, NULL);
 	return EXTENDED_TAKEN;
-}
-
-static bool
-commits(const struct prepared *p)
-{
-	return p->kind == STMT_COMMIT || p->kind == STMT_PREPARE_TRANSACTION;
 }
 
 /* Its settings are asked for, now that nothing is under way. */

@@ -348,6 +348,60 @@ facts_tell_settings(struct facts *f, const struct facts *later)
 	return same;
 }
 
+static const struct facts *
+copy_of(struct arena *a, const struct facts *f)
+{
+	struct facts *copy = arena_alloc(a, sizeof(*copy));
+
+	if (copy != NULL)
+		*copy = *f;
+	return copy;
+}
+
+void
+facts_note_last(struct session *s, int kept, const struct facts *f)
+{
+	struct txn_last *l = &s->txn->last;
+
+	/* The one before was not the last one. */
+	if (l->facts != NULL)
+		kept_set_last(s, l->kept, l->placed, false);
+	memset(l, 0, sizeof(*l));
+	/* What comes behind it in one message is not counted. */
+	if (s->one_answer)
+		return;
+	l->kept = kept;
+	l->placed = kept_placed(s, kept);
+	l->ran = s->ran;
+	l->facts = f != NULL ? copy_of(s->txn->arena, f) : NULL;
+}
+
+void
+facts_pass(struct session *s)
+{
+	struct txn_last *l = &s->txn->last;
+
+	if (l->ran + 1 == s->ran)
+		l->ran = s->ran;
+}
+
+bool
+facts_told(struct session *s, struct facts *f)
+{
+	const struct txn_last *l = &s->txn->last;
+	bool last = l->ran + 1 == s->ran && !s->one_answer;
+
+	if (l->placed == 0)
+		return false;
+	kept_set_last(s, l->kept, l->placed, last);
+	if (l->facts == NULL || !last || !watch_knows_all(s))
+		return false;
+	*f = *l->facts;
+	f->same = true;
+	f->tables = "";
+	return true;
+}
+
 static bool
 facts_row(void *arg, const struct message *row)
 {

@@ -62,6 +62,16 @@ PGW_MUSTCHECK bool facts_recall(struct session *s, struct facts *f);
 PGW_MUSTCHECK bool facts_tell_settings(
     struct facts *f, const struct facts *later);
 
+/*
+ * A statement in a client's block, kept under this number, which told them (f)
+ * or could have (NULL): next time, if COMMIT comes behind it.
+ */
+void facts_note_last(struct session *s, int kept, const struct facts *f);
+/* A message that can only belong to COMMIT: nothing of it runs before that. */
+void facts_pass(struct session *s);
+/* At COMMIT: what the last statement told.  False: it is to be asked. */
+PGW_MUSTCHECK bool facts_told(struct session *s, struct facts *f);
+
 /* Queues the question; tables are those that the transaction will hold, too. */
 void facts_put(struct session *s, const struct txn *t,
 	const struct catalog_table *const *tables, size_t n);

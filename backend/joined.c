@@ -41,9 +41,10 @@
  * statement, the fingerprint is not the same, and nothing counts as told).
  * What is left is the server's configuration: it says when it was read.
  *
- * In a block of the client's its facts come with the COMMIT, and whether the
- * definition is the same is looked at there, by what the statements said of
- * when they were parsed (watch.h).  An error is the client's, at the place in
+ * In a block of the client's its facts come with the COMMIT, or with the last
+ * statement, if COMMIT came behind that the last time; and whether the
+ * definition is the same is looked at at the COMMIT, by what the statements said
+ * of when they were parsed (watch.h).  An error is the client's, at the place in
  * the client's text.  So it is run only if that has run before in steps; behind
  * a name that means another table now it finds no row (an INSERT asks as SELECT
  * for VALUES), and where it finds none, the statement is captured in steps.
@@ -278,9 +279,27 @@ place_of(struct session *s, const struct capture *c,
 static unsigned
 facts_left_out(const struct capture *c)
 {
-	if (!c->alone)
-		return FACTS_COLUMNS;
-	return c->asks ? 0 : FACTS_COLUMNS - FACTS_MOMENT;
+	if (c->asks)
+		return 0;
+	return c->alone ? FACTS_COLUMNS - FACTS_MOMENT : FACTS_COLUMNS;
+}
+
+/*
+ * In the client's block its text must have run before: then ours can be parsed.
+ * With facts, if COMMIT came behind it.
+ */
+static void
+place_in_block(struct session *s, struct capture *c,
+    const struct record_param *params, size_t n)
+{
+	c->plain_run = c->kept_run;
+	if (kept_mark(s, c->plain_run)[0] == '\0') {
+		c->learns = c->plain_run;
+		c->kept_run = KEPT_NONE;
+	} else if (kept_is_last(s, c->plain_run) && !s->one_answer) {
+		c->asks = true;
+		c->kept_run = place_of(s, c, params, n);
+	}
 }
 
 void
@@ -294,14 +313,10 @@ joined_prepare(struct session *s, struct capture *c)
 	/* A Query; or Bind and Execute. */
 	c->asks = c->alone && !facts_remembered(s, c->bind == NULL ? 1 : 2);
 	c->kept_run = place_of(s, c, params, n);
+	if (c->kept_run != KEPT_NONE && !c->alone)
+		place_in_block(s, c, params, n);
 	if (c->kept_run == KEPT_NONE)
 		return;
-	/* Its text must have run before: then ours can be parsed. */
-	if (!c->alone && kept_mark(s, c->kept_run)[0] == '\0') {
-		c->learns = c->kept_run;
-		c->kept_run = KEPT_NONE;
-		return;
-	}
 	c->joined = true;
 	c->savepoint = false;
 	c->values.params = params;
@@ -390,7 +405,7 @@ put_returning(struct buf *sql, const struct capture *c)
 	}
 	rowtext_put_text(sql, c->table, c->stmt->target_ref, c->in_utc);
 	buf_put_str(sql, ", ");
-	if (c->alone) {
+	if (c->alone || c->asks) {
 		facts_put_columns(sql, c->asks);
 		buf_put_str(sql, ", ");
 	}
@@ -469,14 +484,13 @@ joined_take_columns(
 {
 	const struct exchange_value *parsed = own;
 
-	if (c->alone) {
+	if (c->alone || c->asks)
 		facts_take_columns(s->txn, &c->facts, own, c->asks);
-		if (c->asks)
-			facts_remember(s, &c->facts);
-		else
-			c->reloaded = !facts_recall(s, &c->facts);
-		parsed += c->asks ? FACTS_COLUMNS : FACTS_MOMENT;
-	}
+	if (c->alone && c->asks)
+		facts_remember(s, &c->facts);
+	else if (c->alone)
+		c->reloaded = !facts_recall(s, &c->facts);
+	parsed += FACTS_COLUMNS - facts_left_out(c);
 	if (parsed->data != NULL)
 		c->parsed = arena_memdup(
 		    s->txn->arena, parsed->data, parsed->len);
@@ -504,6 +518,13 @@ bool
 joined_found_nothing(const struct capture *c)
 {
 	return c->joined && !c->alone && capture_tag_rows(c) == 0;
+}
+
+void
+joined_end_in_block(struct session *s, const struct capture *c)
+{
+	if (c->joined && !c->alone)
+		facts_note_last(s, c->plain_run, c->asks ? &c->facts : NULL);
 }
 
 void

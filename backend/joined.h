@@ -41,6 +41,9 @@ PGW_MUSTCHECK bool joined_found_nothing(const struct capture *c);
 /* Of an error there: the place is one in the client's text. */
 void joined_mend_error(struct session *s, struct capture *c);
 
+/* All that it changed there is noted. */
+void joined_end_in_block(struct session *s, const struct capture *c);
+
 /* The client's text has run there: next time ours may. */
 void joined_learn(struct session *s, const struct capture *c);
 

@@ -96,6 +96,7 @@ place(struct session *s, uint64_t owner, const char *sql, size_t len,
 	*key = (struct buf){ 0 };
 	k->there = k->asked = false;
 	k->mark[0] = '\0';
+	k->last = false;
 	k->placed = s->kept.clock;
 	s->kept.hashes[which] = hash;
 	return which;
@@ -176,6 +177,19 @@ void
 kept_set_mark(struct session *s, int which, const char *mark)
 {
 	snprintf(s->kept.statements[which].mark, KEPT_MARK_BYTES, "%s", mark);
+}
+
+bool
+kept_is_last(const struct session *s, int which)
+{
+	return s->kept.statements[which].last;
+}
+
+void
+kept_set_last(struct session *s, int which, uint64_t placed, bool last)
+{
+	if (kept_placed(s, which) == placed)
+		s->kept.statements[which].last = last;
 }
 
 /* pg_prepared_statements, or the function under it. */

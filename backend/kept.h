@@ -44,6 +44,7 @@ struct kept {
 		size_t key_len;
 		uint64_t placed;  /* the clock's then: no other one has it */
 		char mark[KEPT_MARK_BYTES]; /* kept_set_mark() */
+		bool last;	  /* kept_set_last() */
 	} statements[KEPT_ALL];
 	/* Of those that came by their text: what they are, and when they were
 	 * used last. */
@@ -86,6 +87,11 @@ uint64_t kept_placed(const struct session *s, int which);
  */
 const char *kept_mark(const struct session *s, int which);
 void kept_set_mark(struct session *s, int which, const char *mark);
+
+/* Its owner's guess: COMMIT comes behind it, as it did the last time. */
+bool kept_is_last(const struct session *s, int which);
+/* Not if another one has the place since: kept_placed(). */
+void kept_set_last(struct session *s, int which, uint64_t placed, bool last);
 
 /*
  * A text of the client's that comes next: nothing of ours is there to be seen

@@ -18,6 +18,8 @@
 #include "reason.h"
 #include "record.h"
 
+struct facts;
+
 /* How many settings DDL travels with (ddl.c). */
 #define DDL_SETTINGS 8
 
@@ -106,6 +108,13 @@ struct txn {
 	unsigned code_runs;
 	bool quick;		/* its tables' catalog_table.quick was asked */
 	bool known;		/* or nothing of them: watch_knows_all() */
+	/* The block's last statement, if it was joined.c's: facts_note_last(). */
+	struct txn_last {
+		int kept;	/* which one of kept.h */
+		uint64_t placed; /* kept_placed() of it; 0: there is none */
+		uint64_t ran;	/* the session's, with messages of COMMIT */
+		const struct facts *facts; /* what it told, or NULL */
+	} last;
 
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;

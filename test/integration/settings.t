@@ -145,6 +145,38 @@ for (["set bytea_output = 'escape'", 'reset bytea_output'],
 	$client->close;
 }
 
+# In a client's block they come with its last statement, if COMMIT came behind it
+# the time before.
+my @block = ('begin', 'update t set n = 5 where id = 7',
+	'insert into t (id, n) values (700, 1)', 'delete from t where id = 700');
+$c->safe_psql(q{create function silent() returns text language plpgsql stable as $f$
+	begin return set_config('bytea_output', 'escape', false); end$f$});
+my $escape = "set bytea_output = 'escape'";
+for (['as they are', 'exact', @block, 'commit'],
+	['changed in it', 'race', @block[0 .. 2], 'select silent()', $block[3],
+		'commit', 'reset bytea_output'],
+	['changed behind the last', 'incomplete', @block, 'select silent()', 'commit',
+		'reset bytea_output'],
+	['by one message with it', 'incomplete', @block[0 .. 2],
+		"$block[3]; select silent()", 'commit', 'reset bytea_output'],
+	['by one message with COMMIT', 'incomplete', @block, "$escape; commit",
+		'reset bytea_output'],
+	['before it', 'incomplete', $escape, @block, 'commit',
+		'reset bytea_output'],
+	['more changed than ever', 'exact', @block,
+		'update t set n = 6 where id = 7', 'commit'],
+	['it does not end', 'exact', @block, 'savepoint a',
+		'update t set n = 7 where id = 7', 'rollback to a', 'commit']) {
+	my ($name, $want, @sql) = @$_;
+	my $client = $p->session;
+	$p->settled;
+	$client->safe($_) for ((@block, 'commit') x 3, @sql, @block, 'commit');
+	is(join(' ', map { $_->{record}{capture} } $p->settled),
+		join(' ', ('exact') x 3, $want, 'exact'),
+		"facts of a block: $name");
+	$client->close;
+}
+
 # The server's configuration is read when no message says so.
 my $kept = $p->session;
 for (['escape', 'incomplete'], ['hex', 'exact']) {
