@@ -1,15 +1,17 @@
 /*
  * merkle.c: SHA-256 and Merkle trees of RFC 6962 shape.
  *
- * By OpenSSL's plain functions: a row is short, and what EVP allocates, clears
- * and looks up around it costs more than to hash it.
+ * The only user of OpenSSL's EVP: the digest is fetched once and the context
+ * used again, per thread, because looking them up costs as much as hashing a
+ * short row.  Without SHA-256 there is nothing to prove, so a failure of the
+ * library ends the process.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
-#define OPENSSL_SUPPRESS_DEPRECATED
 #include "merkle.h"
 
-#include <openssl/sha.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "log.h"
@@ -26,6 +28,22 @@ static const struct prefixes {
 
 /* A call for each part costs more than to copy so few bytes. */
 #define TOGETHER 256
+
+static _Thread_local EVP_MD_CTX *context;
+
+/* The context keeps the digest. */
+static void
+prepare(void)
+{
+	EVP_MD *sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+
+	context = EVP_MD_CTX_new();
+	if (sha256 == NULL || context == NULL ||
+	    EVP_DigestInit_ex2(context, sha256, NULL) != 1)
+		log_fatal("sha256_unavailable",
+		    "OpenSSL gives no SHA-256; check its configuration");
+	EVP_MD_free(sha256);
+}
 
 /* The parts one behind the other; 0 if they are too long, or empty. */
 static size_t
@@ -49,16 +67,20 @@ merkle_sha256(
 {
 	uint8_t together[TOGETHER];
 	const struct merkle_part one = { together, gather(parts, n, together) };
-	SHA256_CTX context;
-	bool ok = SHA256_Init(&context) == 1;
+	unsigned len = MERKLE_HASH_BYTES;
+	bool ok;
 
 	if (one.len > 0) {
 		parts = &one;
 		n = 1;
 	}
+	if (context == NULL)
+		prepare();
+	ok = EVP_DigestInit_ex2(context, NULL, NULL) == 1;
 	for (size_t i = 0; i < n && ok; i++)
-		ok = SHA256_Update(&context, parts[i].data, parts[i].len) == 1;
-	if (!ok || SHA256_Final(out->b, &context) != 1)
+		ok = EVP_DigestUpdate(context, parts[i].data, parts[i].len) ==
+		     1;
+	if (!ok || EVP_DigestFinal_ex(context, out->b, &len) != 1)
 		log_fatal("sha256_failed", "OpenSSL could not hash");
 }
 
