@@ -96,7 +96,6 @@ struct capture {
 	 */
 	bool joined;
 	bool parses;		/* it was not there */
-	struct held stands;	/* it stands for the client's Bind, too */
 	struct textmap *map;	/* what is the client's in its text, if wanted */
 	const char *parsed;
 	/* Its row has the settings, in a client's block all facts; else they are

@@ -151,9 +151,6 @@ static void
 statement_message(struct reading *r, const struct message *m)
 {
 	switch (m->type) {
-	case PqMsg_BindComplete:
-		held_answer(r->s, &r->c->stands, m);
-		break;
 	case PqMsg_RowDescription:
 		/* In the extended protocol the client asks for it itself. */
 		if (r->c->bind == NULL)

@@ -5,8 +5,6 @@
  */
 #include "dml.h"
 
-#include <string.h>
-
 #include "block.h"
 #include "commit.h"
 #include "exchange.h"
@@ -114,7 +112,6 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 	d->done = !c->suspended;
 	d->plain = capture_is_plain(c);
 	d->n_own = c->n_own;
-	d->joined = c->joined;
 	d->suspended = c->suspended;
 	if (is_alone(d, c))
 		return finish_alone(s, d, c);
@@ -131,7 +128,6 @@ static enum statement_step
 statement_error(struct session *s, struct dml *d, struct capture *c)
 {
 	s->txn->saw_error = true;
-	held_fail(s, &s->held);
 	/* An intent's record follows, whatever happened. */
 	if (s->txn->intent && !commit_must_publish(s))
 		return STATEMENT_STOP;
@@ -198,24 +194,11 @@ again(struct session *s, struct dml *d, bool less)
 	return STATEMENT_DONE;
 }
 
-/* Whatever comes before its Execute, or stands for it. */
-static void
-take_held(struct session *s, struct capture *c)
-{
-	if (!c->joined || c->stmt->returning.len > 0) {
-		held_send(s);
-		return;
-	}
-	c->stands = s->held;
-	memset(&s->held, 0, sizeof(s->held));
-}
-
 static enum statement_step
 capture(struct session *s, struct dml *d, struct capture *c)
 {
 	int64_t timeout_ms = time_left(d);
 	enum statement_step step;
-	enum capture_end end;
 	uint32_t statement;
 
 	/* A block of ours begins with a Sync. */
@@ -230,17 +213,13 @@ capture(struct session *s, struct dml *d, struct capture *c)
 		return step;
 	set_params(s, d, statement);
 	s->setting_aside = true;
-	take_held(s, c);
 	capture_put(s, c, timeout_ms);
 	/* Answers to the client's Parse, Bind and Describe come first. */
 	if (!pipeline_catch_up(s))
 		return STATEMENT_STOP;
 	if (s->skipping)
 		return skipped(s, d, c);
-	end = capture_take(s, c, &timeout_ms);
-	/* Unless another one was bound in its place. */
-	s->held = c->stands;
-	switch (end) {
+	switch (capture_take(s, c, &timeout_ms)) {
 	case CAPTURED:
 		return finish(s, d, c, statement);
 	case CAPTURE_STATEMENT_ERROR:

@@ -35,7 +35,6 @@ struct dml {
 	bool done;		/* it ran, under the portal's name */
 	bool plain;		/* and so without columns of ours */
 	unsigned n_own;		/* else so many */
-	bool joined;		/* one of ours ran in its place (joined.c) */
 	bool suspended;		/* PortalSuspended: more rows are there */
 };
 

@@ -80,10 +80,6 @@ bind(struct session *s, const struct message *m)
 		if (p != NULL && commits(p))
 			facts_pass(s);
 		named = portals_put_portal(s->portals, name, portal);
-		if (p != NULL && held_takes(s, m, p)) {
-			s->held = (struct held){ .bind = true, .named = named };
-			return;
-		}
 	}
 	pipeline_push(s, PqMsg_Bind)->named = named;
 }
@@ -98,10 +94,6 @@ describe(struct session *s, const struct message *m)
 					  ? portals_portal(s->portals, name)
 					  : NULL;
 
-	if (s->held.bind) {
-		s->held.described = true;
-		return;
-	}
 	pipeline_push(s, PqMsg_Describe)->strip = portal != NULL && portal->ours
 						      ? portal->n_own
 						      : 0;
@@ -130,7 +122,6 @@ run(struct session *s, const struct message *m, const struct prepared *p)
 {
 	struct pipeline_entry e = { .type = PqMsg_Execute };
 
-	held_send(s);
 	if (p != NULL && p->noted) {
 		const struct analysis *a = analyze(
 		    s->analyzer, p->sql, p->len, true);
@@ -334,9 +325,6 @@ run_dml(
 		portal->done = !d->plain && d->done &&
 			       d->stmt->returning.len == 0;
 		portal->ran = d->plain;
-		portal->prepared->joined = d->joined &&
-					   d->stmt->returning.len == 0;
-		portal->prepared->joined_values = d->values.n;
 	}
 	if (!d->sync_used)
 		return EXTENDED_TAKEN;
@@ -709,8 +697,7 @@ extended_message(struct session *s, const struct message *m, bool sync_follows)
 	/* A look-up met an error in the batch: the server skips this, too. */
 	if (s->skipping)
 		pipeline_fail(s);
-	if (!s->held.bind)
-		forward(s, m);
+	forward(s, m);
 	return EXTENDED_TAKEN;
 }
 

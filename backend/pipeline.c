@@ -436,7 +436,6 @@ pipeline_catch_up(struct session *s)
 {
 	struct message m;
 
-	held_send(s);
 	if (pipeline_is_empty(s))
 		return session_end_message(s);
 	wire_put_empty(&s->server, PqMsg_Flush);

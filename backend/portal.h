@@ -40,8 +40,6 @@ struct prepared {
 	uint64_t styles;	/* the session's, when it was parsed */
 	uint32_t serial;	/* of those with a name, from 1; else 0 */
 	uint64_t doubts;	/* the session's, when it was last sure */
-	bool joined;		/* one of ours ran in its place (joined.c), */
-	size_t joined_values;	/* with so many values of the client's */
 };
 
 struct portal {

@@ -16,7 +16,6 @@
 
 #include "analyze.h"
 #include "heritage.h"
-#include "held.h"
 #include "kept.h"
 #include "wire.h"
 
@@ -108,7 +107,6 @@ struct session {
 	 * prepared statements and portals by SQL; what is older is in doubt.
 	 */
 	uint64_t doubts;
-	struct held held;	/* what is not sent yet */
 	struct kept kept;	/* statements of ours on the server */
 	uint32_t serial;	/* named statements that the client prepared */
 	bool unnamed;		/* it may have one without a name on the server */
