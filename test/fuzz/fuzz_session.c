@@ -39,6 +39,11 @@ static const char *const more_texts[] = { "UPDATE u SET v = 'w' WHERE id = 1",
 	"INSERT INTO t VALUES (1, 'x') ON CONFLICT (id) DO UPDATE SET v = 'y'",
 	"INSERT INTO t VALUES (1, 'x'), ($1, 'y') ON CONFLICT DO NOTHING" };
 #define N_MORE (sizeof(more_texts) / sizeof(*more_texts))
+/* By still greater ones: what stays prepared in a client's block, too. */
+static const char *const kept_texts[] = { "UPDATE t SET v = $1 WHERE id = 1",
+	"INSERT INTO t VALUES (1, $1)", "DELETE FROM t WHERE id = $1",
+	"UPDATE t SET v = NULL WHERE id = 1" };
+#define KEPT_TEXTS_FROM (256 - sizeof(kept_texts) / sizeof(*kept_texts))
 static const char *const names[] = { "", "a", "b", "pgwitness" };
 
 /* How many messages of a type went to the server's side or came from it. */
@@ -82,6 +87,8 @@ a_text(struct play *p)
 	uint8_t byte = take_u8(&p->client);
 	size_t i = byte % (sizeof(texts) / sizeof(*texts));
 
+	if (byte >= KEPT_TEXTS_FROM)
+		return kept_texts[byte - KEPT_TEXTS_FROM];
 	if (byte >= 192)
 		return more_texts[byte < 224 ? byte % 4u
 					     : 4 + byte % (N_MORE - 4u)];

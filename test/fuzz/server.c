@@ -382,6 +382,13 @@ changes_status(struct server *s, enum kind kind)
 	return true;
 }
 
+static bool
+changes_rows(enum kind kind)
+{
+	return kind == KIND_DML ||
+	       (kind >= KIND_CHANGED_ROWS && kind <= KIND_JOINED_INSERT_KNOWN);
+}
+
 static void
 copy_in(struct server *s, bool extended)
 {
@@ -447,9 +454,7 @@ run(struct server *s, enum kind kind, bool extended)
 		return;
 	}
 	snprintf(tag, sizeof(tag),
-	    kind == KIND_DML || kind == KIND_CHANGED_ROWS ? "UPDATE %u"
-							  : "SELECT %u",
-	    choice % 4u);
+	    changes_rows(kind) ? "UPDATE %u" : "SELECT %u", choice % 4u);
 	text(s, PqMsg_CommandComplete, tag);
 }
 
