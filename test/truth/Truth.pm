@@ -63,7 +63,7 @@ sub new
 {
 	my ($class, %o) = @_;
 	return bless { tx => 20000, clients => 16, level => 'before_commit',
-		wrong => [], %o }, $class;
+		seed => int rand 2 ** 40, wrong => [], %o }, $class;
 }
 
 sub say { my ($self, @text) = @_; $self->{say}->(@text) }
@@ -110,6 +110,8 @@ sub load_round
 			open my $out, '>', "$file.$mode.out" or croak $!;
 			my $pid = spawn([pg_bin('pgbench'), '-n', '-M', $mode,
 				'-c', $clients, '-t', $each, '--failures-detailed',
+				# By the clock two of a microsecond are the same.
+				'--random-seed=' . $self->{seed}++,
 				'-h', $endpoint->host, '-p', $endpoint->port, '-U',
 				'postgres', defined $work{$kind} ? ('-f', $file)
 				: ('-b', 'tpcb-like'), 'postgres'], stdout => $out,
