@@ -31,7 +31,7 @@ EOI
 	open my $log, '>', "$dir/log" or die $!;
 	$self->{pid} = spawn([-x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer'
 		: 'pgbouncer', '-q', "$dir/pgbouncer.ini"], stdout => $log,
-		stderr => $log, dies_with_us => 'QUIT');
+		stderr => $log, dies_with_us => 'TERM');
 	wait_until('PgBouncer', sub { ($self->psql('select 1'))[0] == 0 });
 	return $self;
 }
@@ -43,7 +43,8 @@ sub destroy
 {
 	my ($self) = @_;
 	my $pid = delete $self->{pid} // return;
-	kill QUIT => $pid;
+	# A shell's background has QUIT ignored.
+	kill TERM => $pid;
 	reap($pid, 10);
 }
 
