@@ -22,11 +22,6 @@ bool capture_finds_rows(const struct capture *c);
 
 /* --- capture_put.c --- */
 
-/* The client wants all its columns in binary form; ours is text all the same.
- */
-bool capture_all_binary(const struct capture *c);
-/* ROW(t.*) of the target. */
-void capture_put_returned_row(struct buf *sql, const struct capture *c);
 /* SELECT ROW(t.*) FROM the target as the client wrote it, WHERE as it did;
  * image: the row as text, so called. */
 void capture_put_select(

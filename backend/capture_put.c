@@ -38,20 +38,23 @@
 /* pg_type.oid of text. */
 #define TEXT_OID 25
 
-bool
-capture_all_binary(const struct capture *c)
+/* The client wants all its columns in binary form; ours is text all the same.
+ */
+static bool
+all_binary(const struct capture *c)
 {
 	return c->bind != NULL && c->bind->n_formats == 1 &&
 	       get_u16(c->bind->formats) != 0;
 }
 
-void
-capture_put_returned_row(struct buf *b, const struct capture *c)
+/* ROW(t.*) of the target. */
+static void
+put_returned_row(struct buf *b, const struct capture *c)
 {
-	if (capture_all_binary(c))
+	if (all_binary(c))
 		buf_put_str(b, "CAST(");
 	rowtext_put(b, c->table, c->stmt->target_ref, c->in_utc);
-	if (capture_all_binary(c))
+	if (all_binary(c))
 		buf_put_str(b, " AS pg_catalog.text)");
 }
 
@@ -162,7 +165,7 @@ put_spliced(struct buf *sql, const struct capture *c)
 	if (!capture_is_plain(c)) {
 		buf_put_str(
 		    sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
-		capture_put_returned_row(sql, c);
+		put_returned_row(sql, c);
 	}
 	buf_put(sql, c->text + splice, c->len - splice);
 }
