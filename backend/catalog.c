@@ -165,7 +165,10 @@ catalog_new(size_t max_parse_bytes)
 	struct catalog *c = mem_zalloc(1, sizeof(*c));
 
 	c->arena = arena_new(0);
-	c->analyzer = analyzer_new(max_parse_bytes);
+	c->max_parse_bytes = max_parse_bytes;
+	/* Not cleared: a session that only reads touches none of it. */
+	c->tables = mem_realloc(NULL, MAX_TABLES, sizeof(*c->tables));
+	c->functions = mem_realloc(NULL, MAX_FUNCTIONS, sizeof(*c->functions));
 	return c;
 }
 
@@ -434,6 +437,8 @@ classify_default(
 
 	col->has_default = true;
 	buf_printf(&sql, "INSERT INTO t VALUES (%s)", expression);
+	if (c->analyzer == NULL)
+		c->analyzer = analyzer_new(c->max_parse_bytes);
 	a = analyze(c->analyzer, (const char *)sql.data, sql.len, true);
 	if (!a->parsed || a->n_statements != 1)
 		col->default_class = FUNCTION_UNKNOWN;

@@ -30,15 +30,16 @@ struct cached_table {
 
 struct catalog {
 	struct arena *arena;
-	struct analyzer *analyzer; /* of default expressions */
+	struct analyzer *analyzer; /* of default expressions; NULL: not yet */
+	size_t max_parse_bytes;    /* its */
 	bool stale;                /* arena holds what nobody finds */
 	/* Names, rights or definitions may be others than a new session's of
 	 * the same startup packet: nothing is shared. */
 	bool strange;
 	bool changed; /* definitions, in this transaction */
-	struct cached_table tables[MAX_TABLES];
+	struct cached_table *tables; /* room for MAX_TABLES */
 	size_t n_tables;
-	struct cached_function functions[MAX_FUNCTIONS];
+	struct cached_function *functions; /* room for MAX_FUNCTIONS */
 	size_t n_functions;
 };
 

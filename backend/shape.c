@@ -31,8 +31,10 @@ void
 shape_init(struct shape *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->end = mem_zalloc(SHAPE_LITERALS, sizeof(*s->end));
-	s->shift = mem_zalloc(SHAPE_LITERALS + 1, sizeof(*s->shift));
+	/* Not cleared: hardly a text needs more than a page of each. */
+	s->end = mem_realloc(NULL, SHAPE_LITERALS, sizeof(*s->end));
+	s->shift = mem_realloc(NULL, SHAPE_LITERALS + 1, sizeof(*s->shift));
+	s->shift[0] = 0;
 }
 
 void
