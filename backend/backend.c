@@ -7,9 +7,9 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,21 +31,15 @@
 #include "startup.h"
 #include "txn.h"
 
-#define MAX_LISTEN 64
-
 static void
 start_process(const struct heritage *h)
 {
 	struct session_slot *slot = &h->sessions[h->lane];
 
-	procsig_init();
 	procsig_catch(SIGTERM);
 	procsig_catch(SIGINT);
 	procsig_catch(SIGHUP);
 	procsig_catch(SIGUSR1);
-	log_set_process("backend");
-	log_to_stderr(false);
-	procsig_follow_parent(h->postmaster, SIGTERM);
 	atomic_store(&slot->server_pid, 0);
 	atomic_store(&slot->cancel_key, 0);
 	atomic_store(&slot->pid, (int32_t)getpid());
@@ -61,48 +55,52 @@ told_to_end(void)
 	return procsig_pending(SIGTERM) || procsig_pending(SIGINT);
 }
 
-/* Several children wait on the same sockets: accept() may find nothing. */
-static int
-accept_any(const struct heritage *h, const struct pollfd *p)
+static void
+watch(int waiter, int fd, uint32_t events)
 {
-	for (unsigned i = 0; i < h->n_listen_fds; i++) {
-		int fd;
+	struct epoll_event e = { .events = events, .data.fd = fd };
 
-		if (!(p[i].revents & POLLIN))
-			continue;
-		fd = accept4(
-		    h->listen_fds[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-	}
-	return -1;
+	if (epoll_ctl(waiter, EPOLL_CTL_ADD, fd, &e) != 0)
+		log_fatal("epoll", "epoll_ctl: %s", strerror(errno));
+}
+
+/*
+ * Several children wait on the same sockets: a client wakes one of them, where
+ * poll() would wake all.  If that one ends instead, the child that is forked in
+ * its place finds the client.
+ */
+static int
+open_waiter(const struct heritage *h)
+{
+	int waiter = epoll_create1(EPOLL_CLOEXEC);
+
+	if (waiter < 0)
+		log_fatal("epoll", "epoll_create1: %s", strerror(errno));
+	for (unsigned i = 0; i < h->n_listen_fds; i++)
+		watch(waiter, h->listen_fds[i], EPOLLIN | EPOLLEXCLUSIVE);
+	watch(waiter, procsig_fd(), EPOLLIN);
+	return waiter;
 }
 
 /* -1: told to end. */
 static int
 wait_for_client(const struct heritage *h)
 {
-	struct pollfd p[MAX_LISTEN + 1];
-	unsigned n = h->n_listen_fds < MAX_LISTEN ? h->n_listen_fds
-						  : MAX_LISTEN;
+	int waiter = open_waiter(h), fd = -1;
 
-	for (unsigned i = 0; i < n; i++) {
-		p[i] = (struct pollfd){ h->listen_fds[i], POLLIN, 0 };
-		if (!io_set_nonblock(h->listen_fds[i]))
-			log_fatal("fcntl", "fcntl: %s", strerror(errno));
-	}
-	p[n] = (struct pollfd){ procsig_fd(), POLLIN, 0 };
-	for (;;) {
-		int fd;
+	while (fd < 0 && !told_to_end()) {
+		struct epoll_event e;
+		int n = epoll_wait(waiter, &e, 1, -1);
 
-		if (told_to_end())
-			return -1;
-		if (poll(p, n + 1, -1) < 0 && errno != EINTR)
-			log_fatal("poll", "poll: %s", strerror(errno));
-		fd = accept_any(h, p);
-		if (fd >= 0)
-			return fd;
+		if (n < 0 && errno != EINTR)
+			log_fatal("epoll", "epoll_wait: %s", strerror(errno));
+		/* Another child may have been faster. */
+		if (n > 0 && e.data.fd != procsig_fd())
+			fd = accept4(e.data.fd, NULL, NULL,
+			    SOCK_NONBLOCK | SOCK_CLOEXEC);
 	}
+	close(waiter);
+	return fd;
 }
 
 static void
@@ -151,16 +149,23 @@ peer_address(int fd)
 
 /* Reaches the server; false: the client has been told why not. */
 static bool
-reach_server(struct session *s, const struct buf *packet)
+reach_server(struct session *s)
 {
 	if (s->config->auth_method != AUTH_PASSTHROUGH) {
-		startup_negotiate(s, packet);
-		if (!auth_client(s) || !server_login(s, packet))
+		startup_negotiate(s, &s->startup);
+		if (!auth_client(s) || !server_login(s, &s->startup))
 			return false;
 		s->deadline_us = 0;
 		return true;
 	}
-	return connect_server(s, packet);
+	return connect_server(s, &s->startup);
+}
+
+/* A server behind a unix socket has no name that must be looked up. */
+static void
+give_up_files(const struct session *s)
+{
+	sandbox_enter(s->config->backend_host[0] != '/');
 }
 
 /*
@@ -174,17 +179,15 @@ give_up_rights(struct session *s)
 	if (s->producer == NULL)
 		log_fatal("lane", "cannot open the lane: %s", strerror(errno));
 	if (s->config->auth_method == AUTH_PASSTHROUGH)
-		sandbox_enter();
+		give_up_files(s);
 }
 
 static void
 serve(struct session *s)
 {
-	struct buf packet = { 0 };
-
 	s->deadline_us = io_monotonic_us() +
 			 s->config->authentication_timeout * 1000;
-	if (!startup_read(s, &packet))
+	if (!startup_read(s, &s->startup))
 		return;
 	log_debug(
 	    "startup", "user \"%s\", database \"%s\"", s->user, s->database);
@@ -193,14 +196,11 @@ serve(struct session *s)
 		    s, "53300", "sorry, too many clients already", NULL);
 		return;
 	}
-	if (!reach_server(s, &packet))
+	if (!reach_server(s))
 		return;
-	merkle_sha256(&(struct merkle_part){ packet.data, packet.len }, 1,
-	    &s->startup);
-	buf_free(&packet);
 	/* libpq has read its files. */
 	if (s->config->auth_method != AUTH_PASSTHROUGH)
-		sandbox_enter();
+		give_up_files(s);
 	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
 	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
 	s->txn = txn_new((size_t)s->config->max_capture_bytes);

@@ -128,7 +128,7 @@ struct session {
 	 * answer's end for all; and the one that runs, or NULL. */
 	bool one_answer;
 	struct part *part;
-	struct merkle_hash startup; /* of the client's StartupMessage */
+	struct buf startup;	/* the client's StartupMessage */
 	bool fatal_seen;	/* the client was told why it ends */
 	bool left_behind;	/* an error left statements of ours open */
 	bool lost;		/* a look-up of ours has no answer: it is over */

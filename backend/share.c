@@ -42,7 +42,8 @@ static void
 make_key(const struct session *s, const char *written, struct merkle_hash *key)
 {
 	const struct merkle_part parts[] = {
-		{ s->startup.b, sizeof(s->startup.b) },
+		/* It begins with its length. */
+		{ s->startup.data, s->startup.len },
 		{ written, strlen(written) },
 	};
 

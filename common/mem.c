@@ -27,7 +27,12 @@ mem_zalloc(size_t n, size_t size)
 void *
 mem_realloc(void *p, size_t n, size_t size)
 {
-	return checked(reallocarray(p, n, size));
+	size_t bytes;
+
+	/* reallocarray() has the loader look for realloc() in each child. */
+	if (__builtin_mul_overflow(n, size, &bytes))
+		return checked(NULL);
+	return checked(realloc(p, bytes));
 }
 
 char *

@@ -19,6 +19,8 @@
 #define PROCSIG_MAX 64
 
 static volatile sig_atomic_t procsig_flag[PROCSIG_MAX];
+static bool procsig_caught[PROCSIG_MAX]; /* by us or a parent */
+static bool procsig_known; /* the others are as procsig_init() sets them */
 static int procsig_pipe[2] = { -1, -1 };
 
 static void
@@ -50,9 +52,12 @@ void
 procsig_init(void)
 {
 	for (int signo = 1; signo < PROCSIG_MAX; signo++) {
-		procsig_set(signo, SIG_DFL);
+		if (procsig_caught[signo] || !procsig_known)
+			procsig_set(signo, SIG_DFL);
+		procsig_caught[signo] = false;
 		procsig_flag[signo] = 0;
 	}
+	procsig_known = true;
 	procsig_set(SIGPIPE, SIG_IGN);
 	if (procsig_pipe[0] >= 0) {
 		close(procsig_pipe[0]);
@@ -65,6 +70,7 @@ procsig_init(void)
 void
 procsig_catch(int signo)
 {
+	procsig_caught[signo] = true;
 	procsig_set(signo, procsig_handler);
 }
 

@@ -14,11 +14,11 @@
 PGW_MUSTCHECK bool sandbox_is_available(void);
 
 /*
- * From here on this process and what it starts can open nothing but, for
- * reading, what name resolution and libraries need: /etc, /usr, /lib and
- * systemd-resolved's part of /run.  What is open stays so, sockets are as
- * before.  Does nothing where the kernel has no Landlock.
+ * From here on this process and what it starts can open nothing; with `names`
+ * nothing but, for reading, what name resolution and libraries need: /etc,
+ * /usr, /lib and systemd-resolved's part of /run.  What is open stays so,
+ * sockets are as before.  Does nothing where the kernel has no Landlock.
  */
-void sandbox_enter(void);
+void sandbox_enter(bool names);
 
 #endif

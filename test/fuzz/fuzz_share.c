@@ -18,7 +18,7 @@ static void
 put_bytes(const struct session *s, const uint8_t *data, size_t size)
 {
 	const struct merkle_part parts[] = {
-		{ s->startup.b, sizeof(s->startup.b) },
+		{ s->startup.data, s->startup.len },
 		{ WRITTEN, strlen(WRITTEN) },
 	};
 	struct merkle_hash key;

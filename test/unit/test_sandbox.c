@@ -62,13 +62,13 @@ tear_down(void **state)
 
 /* Runs it in a child that has entered; its result is the exit status. */
 static int
-inside(int (*what)(void))
+inside(bool names, int (*what)(void))
 {
 	int status;
 	pid_t pid = fork();
 
 	if (pid == 0) {
-		sandbox_enter();
+		sandbox_enter(names);
 		_exit(what());
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -108,6 +108,12 @@ run_program(void)
 }
 
 static int
+read_hosts(void)
+{
+	return open("/etc/hosts", O_RDONLY) < 0 ? errno : 0;
+}
+
+static int
 connect_unix(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -131,19 +137,24 @@ files_are_out_of_reach(void **state)
 	(void)state;
 	if (!sandbox_is_available())
 		skip();
-	assert_int_equal(inside(read_key), EACCES);
-	assert_int_equal(inside(write_key), EACCES);
-	assert_int_equal(inside(remove_key), EACCES);
-	assert_int_equal(inside(list_files), EACCES);
-	assert_int_equal(inside(run_program), EACCES);
+	for (int names = 0; names <= 1; names++) {
+		assert_int_equal(inside(names, read_key), EACCES);
+		assert_int_equal(inside(names, write_key), EACCES);
+		assert_int_equal(inside(names, remove_key), EACCES);
+		assert_int_equal(inside(names, list_files), EACCES);
+		assert_int_equal(inside(names, run_program), EACCES);
+	}
+	assert_int_equal(inside(true, read_hosts), 0);
+	assert_int_equal(inside(false, read_hosts), EACCES);
 }
 
 static void
 connections_are_as_before(void **state)
 {
 	(void)state;
-	assert_int_equal(inside(connect_unix), 0);
-	assert_int_equal(inside(find_host), 0);
+	assert_int_equal(inside(true, connect_unix), 0);
+	assert_int_equal(inside(false, connect_unix), 0);
+	assert_int_equal(inside(true, find_host), 0);
 }
 
 int

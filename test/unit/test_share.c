@@ -18,8 +18,9 @@
 #define N_COLUMNS 3
 
 static struct heritage heritage;
+static uint8_t packet[] = { 1, 2, 3 };
 static struct session session = { .heritage = &heritage,
-	.startup = { { 1, 2, 3 } } };
+	.startup = { .data = packet, .len = sizeof(packet) } };
 
 static struct rowenc_column columns[N_COLUMNS] = {
 	{ "id", "integer", 2, 'a', 0 },
@@ -128,7 +129,7 @@ others_do_not_find_it(void **state)
 
 	(void)state;
 	put(&table);
-	other.startup.b[0]++;
+	other.startup.len--;
 	assert_null(share_read(&other, table.written, a));
 	assert_null(share_read(&session, "\"t\"", a));
 	assert_non_null(share_read(&session, table.written, a));
@@ -139,7 +140,7 @@ static void
 key_of(struct merkle_hash *key)
 {
 	const struct merkle_part parts[] = {
-		{ session.startup.b, sizeof(session.startup.b) },
+		{ session.startup.data, session.startup.len },
 		{ table.written, strlen(table.written) },
 	};
 
