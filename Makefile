@@ -47,7 +47,10 @@ endif
 
 PQ_INC  := $(shell $(PG_CONFIG) --includedir 2>/dev/null || echo /usr/include/postgresql)
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -isystem $(PQ_INC)
-LDLIBS_pgwitness  := -lpg_query -ljansson -lssl -lcrypto -linih -pthread
+# Each mapping and each page that the loader wrote costs every fork() and
+# exit(); what is looked up at the first call costs every child.
+LDLIBS_pgwitness  := -Wl,-Bstatic -lpg_query -ljansson -linih -Wl,-Bdynamic \
+	-lssl -lcrypto -pthread
 LDLIBS_replayd    := -lpq -lsodium -ljansson -lcrypto -linih -pthread
 LDLIBS_witnessctl := $(LDLIBS_replayd)
 LDLIBS_fuzz       := -lpg_query -lpq -lsodium -ljansson -lssl -lcrypto -linih -pthread
