@@ -98,11 +98,11 @@ struct capture {
 	bool parses;		/* it was not there */
 	struct textmap *map;	/* what is the client's in its text, if wanted */
 	const char *parsed;
-	/* Its row has the settings, in a client's block all facts; else they are
-	 * remembered, or, if the server has read its configuration since, asked
-	 * for behind it. */
+	/* Its row has the settings, in a client's block all facts; or they are
+	 * remembered, and the server has not read its configuration since; else
+	 * they are asked for behind it. */
 	bool asks;
-	bool reloaded;
+	bool told;
 	size_t n_given;		/* values that are the client's own */
 	unsigned n_own;		/* columns of ours in its answer */
 	int plain_run;		/* in a client's block: without facts */

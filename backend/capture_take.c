@@ -394,14 +394,14 @@ read_after(struct session *s, struct capture *c)
 		end = exchange_read(s, take_snapshot, &r, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->watch != KEPT_NONE)
 		end = watch_read(s, c);
-	if (end == EXCHANGE_DONE && c->alone && (!c->joined || c->parses))
+	if (end == EXCHANGE_DONE && c->alone && !c->joined)
 		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->counted && !c->suspended)
 		end = read_asides(s, c);
 	if (end == EXCHANGE_DONE && c->upsert && c->own_block)
 		judge_upsert(s, c);
 	if (end == EXCHANGE_DONE && c->joined && c->alone && c->parses)
-		joined_note(s, c);
+		end = joined_read_facts(s, c);
 	else if (end == EXCHANGE_DONE && c->joined && c->alone && c->hold)
 		end = joined_look(s, c, false);
 	return end;

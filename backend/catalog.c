@@ -81,7 +81,6 @@
 #define IS_YOUNG                                                             \
 	YOUNG("c.xmin") " OR NOT " CATALOG_PLAIN " OR "                      \
 	YOUNG_ROWS("pg_attribute", "attrelid") " OR "                        \
-	YOUNG_ROWS("pg_attrdef", "adrelid") " OR "                           \
 	YOUNG_ROWS("pg_constraint", "conrelid") " OR "                       \
 	YOUNG_ROWS("pg_index", "indrelid")
 
@@ -302,9 +301,9 @@ unreadable_reason(const struct exchange_value *v)
 		return "not_a_table";
 	if (first(&v[T_PERSISTENCE]) == 't')
 		return "temporary_table";
-	if (catalog_is_true(&v[T_RLS]))
+	if (exchange_is_true(&v[T_RLS]))
 		return "row_security";
-	return catalog_is_true(&v[T_SELECT]) ? NULL : "privileges";
+	return exchange_is_true(&v[T_SELECT]) ? NULL : "privileges";
 }
 
 static const char *
@@ -314,14 +313,14 @@ unsupported_reason(const struct exchange_value *v, const char *unreadable)
 		return unreadable;
 	if (first(&v[T_KIND]) == 'p')
 		return "partitioned_table";
-	if (catalog_is_true(&v[T_INHERITS]))
+	if (exchange_is_true(&v[T_INHERITS]))
 		return "inheritance";
-	if (catalog_is_true(&v[T_RULES]))
+	if (exchange_is_true(&v[T_RULES]))
 		return "rules";
 	/* What they do at the commit nobody sees. */
-	if (catalog_is_true(&v[T_DEFERRED]))
+	if (exchange_is_true(&v[T_DEFERRED]))
 		return "triggers";
-	return catalog_is_true(&v[T_UPDATE]) ? NULL : "privileges";
+	return exchange_is_true(&v[T_UPDATE]) ? NULL : "privileges";
 }
 
 static bool
@@ -337,18 +336,18 @@ table_row(void *arg, const struct message *row)
 	l->t->schema = keep(c, &v[T_SCHEMA]);
 	l->t->name = keep(c, &v[T_NAME]);
 	l->t->fingerprint = keep(c, &v[T_FINGERPRINT]);
-	l->t->quick = catalog_is_true(&v[T_PLAIN]) ? keep(c, &v[T_QUICK])
+	l->t->quick = exchange_is_true(&v[T_PLAIN]) ? keep(c, &v[T_QUICK])
 						   : NULL;
-	l->t->cascades = catalog_is_true(&v[T_CASCADES]);
-	l->t->user_code = catalog_is_true(&v[T_USER_CODE]);
-	l->t->triggers = catalog_is_true(&v[T_TRIGGERS]);
-	l->t->rules = catalog_is_true(&v[T_RULES]);
-	l->t->deferred = catalog_is_true(&v[T_DEFERRED]);
-	l->t->may_lock = catalog_is_true(&v[T_UPDATE]);
+	l->t->cascades = exchange_is_true(&v[T_CASCADES]);
+	l->t->user_code = exchange_is_true(&v[T_USER_CODE]);
+	l->t->triggers = exchange_is_true(&v[T_TRIGGERS]);
+	l->t->rules = exchange_is_true(&v[T_RULES]);
+	l->t->deferred = exchange_is_true(&v[T_DEFERRED]);
+	l->t->may_lock = exchange_is_true(&v[T_UPDATE]);
 	l->t->unreadable = unreadable_reason(v);
 	l->t->unsupported = unsupported_reason(v, l->t->unreadable);
 	l->t->definition = "";
-	l->young = catalog_is_true(&v[T_YOUNG]);
+	l->young = exchange_is_true(&v[T_YOUNG]);
 	l->found = true;
 	return true;
 }
@@ -403,7 +402,7 @@ column_row(void *arg, const struct message *row)
 	memset(more, 0, sizeof(*more));
 	more->sensitive = sensitivity_of_type(keep(c, &v[C_BASE]));
 	l->t->sensitive |= more->sensitive;
-	more->cascades = catalog_is_true(&v[C_CASCADES]);
+	more->cascades = exchange_is_true(&v[C_CASCADES]);
 	l->defaults[i] = v[C_DEFAULT].data != NULL ? keep(c, &v[C_DEFAULT])
 						   : NULL;
 	l->t->shape.n_columns++;

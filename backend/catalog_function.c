@@ -190,8 +190,8 @@ function_row(void *arg, const struct message *row)
 	/* No such function: the server will say so; nothing can happen. */
 	l->class = !l->found
 		       ? FUNCTION_PURE
-		       : classify(l->name, catalog_is_true(&v[0]),
-			     catalog_is_true(&v[1]), catalog_is_true(&v[2]));
+		       : classify(l->name, exchange_is_true(&v[0]),
+			     exchange_is_true(&v[1]), exchange_is_true(&v[2]));
 	return true;
 }
 

@@ -43,12 +43,6 @@ struct catalog {
 	size_t n_functions;
 };
 
-static inline bool
-catalog_is_true(const struct exchange_value *v)
-{
-	return v->data != NULL && v->len == 1 && v->data[0] == 't';
-}
-
 /* Schemas, which may be NULL. */
 static inline bool
 catalog_same(const char *a, const char *b)

@@ -236,9 +236,8 @@ exchange_read_ready(
 }
 
 static enum exchange_end
-query_in_batch(struct session *s, const char *sql, const char *const *params,
-    size_t n_params, exchange_row_fn row, void *arg,
-    struct exchange_error *error)
+ask_in_batch(struct session *s, exchange_put_fn put, exchange_row_fn row,
+    void *arg, struct exchange_error *error)
 {
 	struct buf raw = { 0 };
 	enum exchange_end end;
@@ -249,7 +248,7 @@ query_in_batch(struct session *s, const char *sql, const char *const *params,
 	}
 	if (s->skipping)
 		return EXCHANGE_ERROR;
-	exchange_put(s, sql, params, n_params);
+	put(s, arg);
 	wire_put_empty(&s->server, PqMsg_Flush);
 	end = exchange_read(s, row, arg, error, &raw);
 	s->lost = end == EXCHANGE_LOST;
@@ -263,15 +262,14 @@ query_in_batch(struct session *s, const char *sql, const char *const *params,
 
 /* What is open goes on: an error of the last look-up ends them all. */
 static enum exchange_end
-query_holding(struct session *s, const char *sql, const char *const *params,
-    size_t n_params, exchange_row_fn row, void *arg,
-    struct exchange_error *error)
+ask_holding(struct session *s, exchange_put_fn put, exchange_row_fn row,
+    void *arg, struct exchange_error *error)
 {
 	enum exchange_end end;
 
 	if (s->lookup_error.len > 0)
 		return EXCHANGE_ERROR;
-	exchange_put(s, sql, params, n_params);
+	put(s, arg);
 	wire_put_empty(&s->server, PqMsg_Flush);
 	end = exchange_read(s, row, arg, error, &s->lookup_error);
 	s->lost = end == EXCHANGE_LOST;
@@ -279,9 +277,8 @@ query_holding(struct session *s, const char *sql, const char *const *params,
 }
 
 enum exchange_end
-exchange_query(struct session *s, const char *sql, const char *const *params,
-    size_t n_params, exchange_row_fn row, void *arg,
-    struct exchange_error *error)
+exchange_ask(struct session *s, exchange_put_fn put, exchange_row_fn row,
+    void *arg, struct exchange_error *error)
 {
 	struct exchange_error own = { "", "" };
 	enum exchange_end end, ready;
@@ -290,12 +287,10 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
 	if (error == NULL)
 		error = &own;
 	if (s->holding)
-		return query_holding(
-		    s, sql, params, n_params, row, arg, error);
+		return ask_holding(s, put, row, arg, error);
 	if (s->batch_open)
-		return query_in_batch(
-		    s, sql, params, n_params, row, arg, error);
-	exchange_put(s, sql, params, n_params);
+		return ask_in_batch(s, put, row, arg, error);
+	put(s, arg);
 	exchange_put_sync(s);
 	end = exchange_read(s, row, arg, error, &raw);
 	ready = end == EXCHANGE_LOST ? end : exchange_read_ready(s, NULL, NULL);
@@ -308,6 +303,40 @@ exchange_query(struct session *s, const char *sql, const char *const *params,
 		buf_put(&s->lookup_error, raw.data, raw.len);
 	buf_free(&raw);
 	return end;
+}
+
+struct query {
+	const char *sql;
+	const char *const *params;
+	size_t n_params;
+	exchange_row_fn row;
+	void *arg;
+};
+
+static void
+put_query(struct session *s, void *arg)
+{
+	const struct query *q = arg;
+
+	exchange_put(s, q->sql, q->params, q->n_params);
+}
+
+static bool
+take_row(void *arg, const struct message *row)
+{
+	const struct query *q = arg;
+
+	return q->row != NULL && q->row(q->arg, row);
+}
+
+enum exchange_end
+exchange_query(struct session *s, const char *sql, const char *const *params,
+    size_t n_params, exchange_row_fn row, void *arg,
+    struct exchange_error *error)
+{
+	struct query q = { sql, params, n_params, row, arg };
+
+	return exchange_ask(s, put_query, take_row, &q, error);
 }
 
 bool

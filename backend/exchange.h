@@ -105,6 +105,12 @@ PGW_MUSTCHECK enum exchange_end exchange_query(struct session *s,
 	const char *sql, const char *const *params, size_t n_params,
 	exchange_row_fn row, void *arg, struct exchange_error *error);
 
+/* The same for what put() queues; it gets arg, too. */
+typedef void (*exchange_put_fn)(struct session *s, void *arg);
+PGW_MUSTCHECK enum exchange_end exchange_ask(struct session *s,
+	exchange_put_fn put, exchange_row_fn row, void *arg,
+	struct exchange_error *error);
+
 /*
  * After look-ups: true if one of them met an error that is the client's.  It
  * has been relayed, and what it asked for must not go to the server.
@@ -119,5 +125,11 @@ struct exchange_value {
 struct exchange_value exchange_value(struct rd *r);
 PGW_MUSTCHECK bool exchange_row_values(const struct message *row,
 	struct exchange_value *values, size_t n);
+/* A bool's text; not so if it is NULL. */
+static inline bool
+exchange_is_true(const struct exchange_value *v)
+{
+	return v->data != NULL && v->len == 1 && v->data[0] == 't';
+}
 
 #endif

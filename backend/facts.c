@@ -13,7 +13,9 @@
 #include <string.h>
 
 #include "catalog_sql.h"
+#include "fingerprint.h"
 #include "ioutil.h"
+#include "mem.h"
 #include "watch.h"
 
 /* 2000-01-01 UTC as microseconds since 1970. */
@@ -62,26 +64,9 @@ static const char rare_defaults[] = "origin,on,off,base64,content,Default,off";
 	SETTING("xmloption") SETTING("timezone_abbreviations")               \
 	" pg_catalog.current_setting('quote_all_identifiers'))"
 #define COLUMNS MOMENT "," SETTINGS
-#define FACTS_OF(fingerprint, tables)                                        \
-	"SELECT " COLUMNS                                                    \
-	", (SELECT pg_catalog.string_agg((SELECT pg_catalog.concat(c.oid,"    \
-	" '=', " fingerprint ") FROM pg_catalog.pg_class c"                  \
-	" WHERE c.oid" CATALOG_EQ "w.oid), ',') FROM " tables " AS w(oid))"
-#define NAMED(n) "(pg_catalog.to_regclass($" n "))"
-
-/*
- * Kept, so it must be planned once for good: with an array of unknown length,
- * or tables that the plan could read as a whole, it would not be.
- */
-#define FEW 4
-#define FEW_NAMES                                                            \
-	"(VALUES " NAMED("1") ", " NAMED("2") ", " NAMED("3") ", " NAMED("4") ")"
-static const char few_sql[] = FACTS_OF(CATALOG_FINGERPRINT, FEW_NAMES);
-static const char quick_sql[] = FACTS_OF(CATALOG_QUICK, FEW_NAMES);
-static const char known_sql[] = "SELECT " COLUMNS;
-static const char many_sql[] = FACTS_OF(CATALOG_FINGERPRINT, "(SELECT pg_catalog.to_regclass("
-	"n.name) FROM pg_catalog.unnest(CAST($1 AS pg_catalog.text[]))"
-	" AS n(name))");
+static const char facts_sql[] = "SELECT " COLUMNS;
+/* What makes a table plain does not show in its fingerprint alone. */
+static const char quick_sql[] = "SELECT " COLUMNS ", " CATALOG_USER_OPERATORS;
 /* clang-format on */
 enum {
 	F_XID,
@@ -90,71 +75,66 @@ enum {
 	F_ISOLATION,
 	F_SETTINGS,
 	F_RARE = F_SETTINGS + FACTS_SETTINGS,
-	F_TABLES = FACTS_COLUMNS,
+	F_OPERATORS = FACTS_COLUMNS,
 	F_COLUMNS
 };
 
-static void
-put_many(struct session *s, const struct txn *t,
-    const struct catalog_table *const *tables, size_t n)
+/* Those of the transaction, and n more, without the same one twice. */
+static size_t
+gather(const struct txn *t, const struct catalog_table *const *tables, size_t n,
+    const struct catalog_table **all)
 {
-	struct buf names = { 0 };
-	const char *params[1];
+	size_t k = 0;
 
-	buf_put_u8(&names, '{');
 	for (size_t i = 0; i < t->n_tables; i++)
-		catalog_put_element(&names, t->tables[i].catalog->written);
-	for (size_t i = 0; i < n; i++)
-		catalog_put_element(&names, tables[i]->written);
-	buf_put_cstr(&names, "}");
-	params[0] = (const char *)names.data;
-	exchange_put(s, many_sql, params, 1);
-	buf_free(&names);
+		all[k++] = t->tables[i].catalog;
+	for (size_t i = 0; i < n; i++) {
+		size_t j = 0;
+
+		while (j < k && all[j] != tables[i])
+			j++;
+		all[j] = tables[i];
+		k += j == k;
+	}
+	return k;
 }
 
-static void
-put_name(struct record_param *p, const struct catalog_table *table)
+static bool
+may_be_quick(const struct catalog_table *const *tables, size_t n)
 {
-	p->value = (const uint8_t *)table->written;
-	p->len = strlen(table->written);
+	for (size_t i = 0; i < n; i++)
+		if (tables[i]->quick == NULL)
+			return false;
+	return n <= FINGERPRINT_FEW;
 }
 
 void
 facts_put(struct session *s, const struct txn *t,
     const struct catalog_table *const *tables, size_t n)
 {
-	struct record_param names[FEW] = { { 0 } };
-	bool quick = true;
-	size_t k = 0;
+	const struct catalog_table **all;
 
 	s->txn->quick = false;
 	s->txn->known = n == 0 && watch_knows_all(s);
 	if (s->txn->known) {
-		kept_put(s, KEPT_KNOWN_FACTS, known_sql, NULL, 0);
+		kept_put(s, KEPT_FACTS, facts_sql, NULL, 0);
 		return;
 	}
-	if (t->n_tables + n > FEW) {
-		put_many(s, t, tables, n);
-		return;
-	}
-	for (size_t i = 0; i < t->n_tables; i++) {
-		put_name(&names[k++], t->tables[i].catalog);
-		quick = quick && t->tables[i].catalog->quick != NULL;
-	}
-	for (size_t i = 0; i < n; i++) {
-		put_name(&names[k++], tables[i]);
-		quick = quick && tables[i]->quick != NULL;
-	}
-	s->txn->quick = quick;
-	if (quick)
-		kept_put(s, KEPT_QUICK_FACTS, quick_sql, names, FEW);
+	all = mem_zalloc(t->n_tables + n + 1, sizeof(*all));
+	n = gather(t, tables, n, all);
+	s->txn->quick = may_be_quick(all, n);
+	if (s->txn->quick)
+		kept_put(s, KEPT_QUICK_FACTS, quick_sql, NULL, 0);
 	else
-		kept_put(s, KEPT_FACTS, few_sql, names, FEW);
+		kept_put(s, KEPT_FACTS, facts_sql, NULL, 0);
+	fingerprint_put(s, all, n, s->txn->quick);
+	free(all);
 }
 
 struct reading {
 	struct txn *t;
 	struct facts *f;
+	bool operators; /* CATALOG_USER_OPERATORS */
 	bool whole;
 };
 
@@ -211,16 +191,11 @@ facts_give_up(struct facts *f)
 	f->n_settings = FACTS_SETTINGS;
 }
 
-/* "oid=fingerprint" is in the answer for each table; one kind for all. */
 bool
 facts_are_of(const struct txn *t, const struct facts *f,
     const struct catalog_table *table)
 {
-	char want[80];
-
-	snprintf(want, sizeof(want), "%u=%s", table->oid,
-	    t->quick ? table->quick : table->fingerprint);
-	return strstr(f->tables, want) != NULL;
+	return fingerprint_is_of(f->tables, t->quick, table);
 }
 
 static void
@@ -408,13 +383,24 @@ facts_row(void *arg, const struct message *row)
 	struct reading *r = arg;
 	struct exchange_value v[F_COLUMNS];
 
-	if (!exchange_row_values(row, v, r->t->known ? F_TABLES : F_COLUMNS))
+	if (!exchange_row_values(
+		row, v, r->t->quick ? F_COLUMNS : FACTS_COLUMNS))
 		return false;
 	facts_take_columns(r->t, r->f, v, true);
-	r->f->same = r->t->known;
-	r->f->tables = r->f->same ? "" : keep(r->t, &v[F_TABLES]);
+	r->operators = r->t->quick && exchange_is_true(&v[F_OPERATORS]);
 	r->whole = true;
 	return true;
+}
+
+static bool
+tables_row(void *arg, const struct message *row)
+{
+	struct reading *r = arg;
+	struct exchange_value v;
+
+	if (exchange_row_values(row, &v, 1) && !r->operators)
+		r->f->tables = keep(r->t, &v);
+	return false;
 }
 
 enum exchange_end
@@ -425,12 +411,14 @@ facts_read(struct session *s, struct txn *t, struct facts *f,
 	enum exchange_end end;
 
 	memset(f, 0, sizeof(*f));
+	f->tables = "";
+	f->same = t->known;
 	end = exchange_read(s, facts_row, &r, error, raw_error);
-	kept_answered(s,
-	    t->known   ? KEPT_KNOWN_FACTS
-	    : t->quick ? KEPT_QUICK_FACTS
-		       : KEPT_FACTS,
-	    end == EXCHANGE_DONE);
+	kept_answered(
+	    s, t->quick ? KEPT_QUICK_FACTS : KEPT_FACTS, end == EXCHANGE_DONE);
+	if (end == EXCHANGE_DONE && !t->known)
+		end = fingerprint_read(
+		    s, t->quick, tables_row, &r, error, raw_error);
 	return end == EXCHANGE_DONE && !r.whole ? EXCHANGE_LOST : end;
 }
 

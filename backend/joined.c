@@ -285,6 +285,22 @@ facts_left_out(const struct capture *c)
 }
 
 /*
+ * With settings, if they are not known, and nothing is to be asked for behind it
+ * anyway.
+ */
+static void
+place_alone(struct session *s, struct capture *c,
+    const struct record_param *params, size_t n)
+{
+	/* A Query; or Bind and Execute. */
+	c->told = facts_remembered(s, c->bind == NULL ? 1 : 2);
+	if (c->told || kept_mark(s, c->kept_run)[0] == '\0')
+		return;
+	c->asks = true;
+	c->kept_run = place_of(s, c, params, n);
+}
+
+/*
  * In the client's block its text must have run before: then ours can be parsed.
  * With facts, if COMMIT came behind it.
  */
@@ -310,10 +326,10 @@ joined_prepare(struct session *s, struct capture *c)
 
 	if (!may_join(c) || !make_params(s, c, &params, &n))
 		return;
-	/* A Query; or Bind and Execute. */
-	c->asks = c->alone && !facts_remembered(s, c->bind == NULL ? 1 : 2);
 	c->kept_run = place_of(s, c, params, n);
-	if (c->kept_run != KEPT_NONE && !c->alone)
+	if (c->kept_run != KEPT_NONE && c->alone)
+		place_alone(s, c, params, n);
+	else if (c->kept_run != KEPT_NONE)
 		place_in_block(s, c, params, n);
 	if (c->kept_run == KEPT_NONE)
 		return;
@@ -488,8 +504,8 @@ joined_take_columns(
 		facts_take_columns(s->txn, &c->facts, own, c->asks);
 	if (c->alone && c->asks)
 		facts_remember(s, &c->facts);
-	else if (c->alone)
-		c->reloaded = !facts_recall(s, &c->facts);
+	else if (c->told)
+		c->told = facts_recall(s, &c->facts);
 	parsed += FACTS_COLUMNS - facts_left_out(c);
 	if (parsed->data != NULL)
 		c->parsed = arena_memdup(
@@ -562,18 +578,56 @@ ask_until_told(struct session *s, struct capture *c, struct facts *f)
 	return end;
 }
 
+static void
+note(struct session *s, struct capture *c)
+{
+	c->facts.same = facts_are_of(s->txn, &c->facts, c->table);
+	if (!c->facts.same)
+		s->settings.valid = false;
+	else if (c->parsed != NULL)
+		kept_set_mark(s, c->kept_run, c->parsed);
+}
+
+/* What its row did not tell. */
+static void
+complete(struct session *s, struct capture *c, const struct facts *behind)
+{
+	bool nothing = c->facts.now == NULL;
+
+	if (nothing)
+		c->facts = *behind;
+	c->facts.tables = behind->tables;
+	/* What they are now they may not have been when the images were
+	 * printed. */
+	if (!nothing && !c->asks && !facts_tell_settings(&c->facts, behind))
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
+	facts_remember(s, &c->facts);
+	note(s, c);
+}
+
+enum exchange_end
+joined_read_facts(struct session *s, struct capture *c)
+{
+	struct facts f;
+	enum exchange_end end = facts_read(
+	    s, s->txn, &f, &c->why, &c->error);
+
+	if (end == EXCHANGE_DONE)
+		complete(s, c, &f);
+	return end;
+}
+
 enum exchange_end
 joined_look(struct session *s, struct capture *c, bool ended)
 {
-	bool nothing = c->facts.now == NULL;
 	struct facts f;
 	enum exchange_end end;
 
 	s->txn->quick = true;
 	/* A tag without a row. */
-	if (nothing && capture_tag_rows(c) != 0)
+	if (c->facts.now == NULL && capture_tag_rows(c) != 0)
 		return EXCHANGE_LOST;
-	c->facts.same = c->parsed != NULL && !c->reloaded &&
+	c->facts.same = c->parsed != NULL && (c->asks || c->told) &&
 			strcmp(kept_mark(s, c->kept_run), c->parsed) == 0;
 	if (c->facts.same)
 		return EXCHANGE_DONE;
@@ -584,25 +638,7 @@ joined_look(struct session *s, struct capture *c, bool ended)
 		s->settings.valid = false;
 		return EXCHANGE_DONE;
 	}
-	if (end != EXCHANGE_DONE)
-		return end;
-	if (nothing)
-		c->facts = f;
-	c->facts.tables = f.tables;
-	/* What they are now they may not have been when the images were
-	 * printed. */
-	if (!nothing && !c->asks && !facts_tell_settings(&c->facts, &f))
-		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
-	joined_note(s, c);
+	if (end == EXCHANGE_DONE)
+		complete(s, c, &f);
 	return end;
-}
-
-void
-joined_note(struct session *s, struct capture *c)
-{
-	c->facts.same = facts_are_of(s->txn, &c->facts, c->table);
-	if (!c->facts.same)
-		s->settings.valid = false;
-	else if (c->parsed != NULL)
-		kept_set_mark(s, c->kept_run, c->parsed);
 }

@@ -47,8 +47,9 @@ void joined_end_in_block(struct session *s, const struct capture *c);
 /* The client's text has run there: next time ours may. */
 void joined_learn(struct session *s, const struct capture *c);
 
-/* The catalogs were asked, for c->facts, because it had to be parsed. */
-void joined_note(struct session *s, struct capture *c);
+/* What capture_put_facts() asked behind it, because it had to be parsed. */
+PGW_MUSTCHECK enum exchange_end joined_read_facts(
+	struct session *s, struct capture *c);
 
 /*
  * Whether the table was what it was taken for, into c->facts; asks if the

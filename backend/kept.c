@@ -15,7 +15,7 @@
 #include "pipeline.h"
 
 static const char *const names[KEPT_NAMES] = { "pgwitness_facts",
-	"pgwitness_quick_facts", "pgwitness_known_facts" };
+	"pgwitness_quick_facts", "pgwitness_tables", "pgwitness_quick_tables" };
 
 _Static_assert(KEPT_ALL <= 100, "two digits");
 

@@ -28,7 +28,8 @@ struct record_param;
 enum {
 	KEPT_FACTS,
 	KEPT_QUICK_FACTS,
-	KEPT_KNOWN_FACTS,
+	KEPT_FINGERPRINTS,
+	KEPT_QUICK_FINGERPRINTS,
 	KEPT_NAMES,
 	/* Far more than one statement of the client's can take. */
 	KEPT_ALL = KEPT_NAMES + 64

@@ -19,14 +19,13 @@
  */
 #include "share.h"
 
-#include <stdio.h>
 #include <string.h>
 
-#include "catalog_sql.h"
-#include "exchange.h"
+#include "fingerprint.h"
 #include "shcache.h"
 
 #define MAX_COLUMNS 1664 /* MaxTupleAttributeNumber */
+#define MINUTE_US INT64_C(60000000)
 
 enum {
 	TABLE_TRIGGERS = 1,
@@ -91,6 +90,22 @@ put_table(struct buf *b, const struct catalog_table *t)
 		put_column(b, &t->shape.columns[i], &t->columns[i]);
 }
 
+/*
+ * As long as nothing changes that the fingerprint tells; but that knows nothing
+ * of what functions of users do, nor of what else is in a definition.
+ */
+static int64_t
+good_for(const struct catalog_table *t)
+{
+	if (t->quick == NULL || t->user_code ||
+	    (t->definition != NULL && *t->definition != '\0'))
+		return MINUTE_US;
+	for (unsigned i = 0; i < t->shape.n_columns; i++)
+		if (t->columns[i].default_class >= FUNCTION_USER)
+			return MINUTE_US;
+	return INT64_MAX;
+}
+
 void
 share_put(struct session *s, uint64_t generation, const struct catalog_table *t)
 {
@@ -99,8 +114,8 @@ share_put(struct session *s, uint64_t generation, const struct catalog_table *t)
 
 	make_key(s, t->written, &key);
 	put_table(&b, t);
-	shcache_put(
-	    s->heritage->shared, s->heritage->lane, generation, &key, &b);
+	shcache_put(s->heritage->shared, s->heritage->lane, generation,
+	    good_for(t), &key, &b);
 	buf_free(&b);
 }
 
@@ -211,71 +226,10 @@ share_read(const struct session *s, const char *written, struct arena *a)
 	return t;
 }
 
-/* --- whether it holds for this session --- */
-
-/* SQL, broken where it reads. */
-/* clang-format off */
-#define CHECK_OF(fingerprint)                                                \
-	"SELECT c.oid, " fingerprint ","                                     \
-	" pg_catalog.has_table_privilege(c.oid, 'SELECT'),"                  \
-	" pg_catalog.has_table_privilege(c.oid, 'UPDATE')"                   \
-	" FROM pg_catalog.pg_class c"                                        \
-	" WHERE c.oid" CATALOG_EQ "pg_catalog.to_regclass($1)"
-/* clang-format on */
-enum { K_OID, K_FINGERPRINT, K_SELECT, K_UPDATE, K_COLUMNS };
-
-struct check {
-	const struct catalog_table *t;
-	bool holds;
-};
-
-static bool
-says(const struct exchange_value *v, const char *text)
-{
-	return v->data != NULL && v->len == strlen(text) &&
-	       memcmp(v->data, text, v->len) == 0;
-}
-
-static bool
-check_row(void *arg, const struct message *row)
-{
-	struct check *k = arg;
-	const struct catalog_table *t = k->t;
-	bool unreadable = t->unreadable != NULL;
-	bool lacks_select = unreadable &&
-			    strcmp(t->unreadable, "privileges") == 0;
-	struct exchange_value v[K_COLUMNS];
-	char oid[16];
-
-	if (!exchange_row_values(row, v, K_COLUMNS))
-		return false;
-	snprintf(oid, sizeof(oid), "%u", t->oid);
-	k->holds = says(&v[K_OID], oid) &&
-		   says(&v[K_FINGERPRINT],
-		       t->quick != NULL ? t->quick : t->fingerprint) &&
-		   says(&v[K_UPDATE], t->may_lock ? "t" : "f") &&
-		   ((unreadable && !lacks_select) ||
-		       says(&v[K_SELECT], lacks_select ? "f" : "t"));
-	return true;
-}
-
-static bool
-still_holds(struct session *s, const struct catalog_table *t)
-{
-	static const char quick[] = CHECK_OF(CATALOG_QUICK);
-	static const char full[] = CHECK_OF(CATALOG_FINGERPRINT);
-	const char *params[] = { t->written };
-	struct check k = { .t = t };
-
-	return exchange_query(s, t->quick != NULL ? quick : full, params, 1,
-		   check_row, &k, NULL) == EXCHANGE_DONE &&
-	       k.holds;
-}
-
 struct catalog_table *
 share_find(struct session *s, const char *written, struct arena *a)
 {
 	struct catalog_table *t = share_read(s, written, a);
 
-	return t != NULL && still_holds(s, t) ? t : NULL;
+	return t != NULL && fingerprint_holds(s, t) ? t : NULL;
 }

@@ -21,7 +21,6 @@
 #define SLOTS 256 /* a power of two */
 #define WAYS 2
 #define SLOT_BYTES 8192
-#define MAX_AGE_US INT64_C(60000000)
 
 /*
  * version: by the writer that holds the slot; by the parent if that is dead.
@@ -32,6 +31,7 @@ struct head {
 	_Atomic uint64_t version;
 	uint64_t generation; /* 0: nothing was ever put */
 	int64_t put_us;      /* monotonic */
+	int64_t good_us;     /* from then on */
 	struct merkle_hash key;
 	uint32_t len;
 	uint32_t crc;
@@ -98,7 +98,7 @@ holds(const struct shcache *c, const struct head *h,
 	int64_t age = io_monotonic_us() - h->put_us;
 
 	return h->generation == shcache_generation(c) && age >= 0 &&
-	       age <= MAX_AGE_US && h->len <= VALUE_BYTES &&
+	       age <= h->good_us && h->len <= VALUE_BYTES &&
 	       memcmp(&h->key, key, sizeof(*key)) == 0;
 }
 
@@ -153,7 +153,7 @@ slot_for(struct shcache *c, const struct merkle_hash *key)
 
 void
 shcache_put(struct shcache *c, unsigned writer, uint64_t generation,
-    const struct merkle_hash *key, const struct buf *value)
+    int64_t good_us, const struct merkle_hash *key, const struct buf *value)
 {
 	struct slot *s = slot_for(c, key);
 	uint64_t version = atomic_load(&s->head.version);
@@ -164,6 +164,7 @@ shcache_put(struct shcache *c, unsigned writer, uint64_t generation,
 		return;
 	s->head.generation = generation;
 	s->head.put_us = io_monotonic_us();
+	s->head.good_us = good_us;
 	s->head.key = *key;
 	s->head.len = (uint32_t)value->len;
 	s->head.crc = io_crc32c(0, value->data, value->len);

@@ -32,9 +32,12 @@ void shcache_forget(struct shcache *c);
 /* False: it is not there, or too old. */
 PGW_MUSTCHECK bool shcache_get(const struct shcache *c,
 	const struct merkle_hash *key, struct buf *out);
-/* A value that is too long, or whose place is being written, is left out. */
+/*
+ * good_us: how long it will be found.  A value that is too long, or whose place
+ * is being written, is left out.
+ */
 void shcache_put(struct shcache *c, unsigned writer, uint64_t generation,
-	const struct merkle_hash *key, const struct buf *value);
+	int64_t good_us, const struct merkle_hash *key, const struct buf *value);
 
 /* By the parent: a writer that died may have been in the middle. */
 void shcache_writer_ended(struct shcache *c, unsigned writer);

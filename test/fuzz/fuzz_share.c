@@ -26,8 +26,8 @@ put_bytes(const struct session *s, const uint8_t *data, size_t size)
 
 	merkle_sha256(parts, 2, &key);
 	buf_put(&b, data, size);
-	shcache_put(
-	    heritage.shared, 0, shcache_generation(heritage.shared), &key, &b);
+	shcache_put(heritage.shared, 0, shcache_generation(heritage.shared),
+	    INT64_MAX, &key, &b);
 	buf_free(&b);
 }
 

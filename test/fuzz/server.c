@@ -19,7 +19,8 @@ enum kind {
 	KIND_DEFINITION,
 	KIND_FUNCTION,
 	KIND_FACTS,
-	KIND_KNOWN_FACTS, /* without the tables */
+	KIND_QUICK_FACTS, /* and of operators */
+	KIND_FINGERPRINTS,
 	KIND_WATCH,
 	KIND_PREPARED,
 	KIND_SETTINGS, /* of DDL */
@@ -57,6 +58,7 @@ static const struct {
 	{ "SELECT l.relation", KIND_LOCKS },
 	{ "SELECT pg_catalog.bool_or(", KIND_FUNCTION },
 	{ "SELECT CAST(pg_catalog.pg_current_xact", KIND_FACTS },
+	{ "SELECT pg_catalog.string_agg((SELECT", KIND_FINGERPRINTS },
 	{ "SELECT p.statement", KIND_PREPARED }, { "EXECUTE", KIND_DML },
 	{ "BEGIN", KIND_BEGIN }, { "COMMIT", KIND_COMMIT },
 	{ "ROLLBACK TO", KIND_OTHER }, { "ROLLBACK", KIND_ROLLBACK },
@@ -81,8 +83,8 @@ kind_of(const char *sql)
 	if (strncmp(sql, "SELECT CASE", 11) == 0)
 		return KIND_WATCH;
 	if (strncmp(sql, "SELECT CAST(pg_catalog.pg_current_xact", 38) == 0 &&
-	    strstr(sql, "to_regclass") == NULL)
-		return KIND_KNOWN_FACTS;
+	    strstr(sql, "pg_operator") != NULL)
+		return KIND_QUICK_FACTS;
 	if (strstr(sql, "CAST('now'") != NULL &&
 	    strstr(sql, "pg_conf_load_time") == NULL)
 		return strncmp(sql, "WITH", 4) == 0 ? KIND_JOINED_BLOCK
@@ -292,7 +294,8 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	static const char *const facts[] = { "777", SERVER_TIME, SERVER_TIME,
 		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
 		"UTC", "1", "hex", "C", "C", "C", "pg_catalog.simple", "on",
-		"UTF8", "on", rare, "16384=fp" };
+		"UTF8", "on", rare, "f" };
+	static const char *const fingerprints[] = { "16384=fp tt" };
 	static const char *const prepared[][3] = {
 		{ "PREPARE a (int4) AS UPDATE t SET v = 'w' WHERE id = $1", "t",
 		    "{23}" },
@@ -334,9 +337,11 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	else if (kind == KIND_FUNCTION)
 		row(s, function, 3);
 	else if (kind == KIND_FACTS)
-		row(s, facts, 19);
-	else if (kind == KIND_KNOWN_FACTS)
 		row(s, facts, 18);
+	else if (kind == KIND_QUICK_FACTS)
+		row(s, facts, 19);
+	else if (kind == KIND_FINGERPRINTS)
+		row(s, fingerprints, 1);
 	else if (kind == KIND_WATCH)
 		row(s, &joined[21], 1);
 	else if (kind == KIND_COLUMNS) {

@@ -165,7 +165,7 @@ other_bytes_are_no_table(void **state)
 		if (n > good.len)
 			buf_put_u8(&bad, 0);
 		shcache_put(heritage.shared, 0,
-		    shcache_generation(heritage.shared), &key, &bad);
+		    shcache_generation(heritage.shared), INT64_MAX, &key, &bad);
 		if (n != good.len)
 			assert_null(share_read(&session, table.written, a));
 	}
@@ -174,7 +174,7 @@ other_bytes_are_no_table(void **state)
 		buf_put(&bad, good.data, good.len);
 		bad.data[i / 8] ^= (uint8_t)(1u << i % 8);
 		shcache_put(heritage.shared, 0,
-		    shcache_generation(heritage.shared), &key, &bad);
+		    shcache_generation(heritage.shared), INT64_MAX, &key, &bad);
 		(void)!share_read(&session, table.written, a);
 		arena_reset(a);
 	}

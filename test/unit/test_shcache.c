@@ -53,13 +53,15 @@ what_was_put_is_found(void **state)
 	(void)state;
 	assert_false(shcache_get(c, &a, &out));
 	fill(&in, 7, 100);
-	shcache_put(c, 0, shcache_generation(c), &a, &in);
+	shcache_put(c, 0, shcache_generation(c), INT64_MAX, &a, &in);
 	assert_true(shcache_get(c, &a, &out));
 	assert_int_equal(out.len, 100);
 	assert_memory_equal(out.data, in.data, 100);
 	assert_false(shcache_get(c, &b, &out));
+	shcache_put(c, 0, shcache_generation(c), -1, &b, &in);
+	assert_false(shcache_get(c, &b, &out)); /* it was too old at once */
 	fill(&in, 8, 50);
-	shcache_put(c, 1, shcache_generation(c), &a, &in);
+	shcache_put(c, 1, shcache_generation(c), INT64_MAX, &a, &in);
 	assert_true(shcache_get(c, &a, &out));
 	assert_int_equal(out.len, 50);
 	assert_int_equal(out.data[0], 8);
@@ -77,15 +79,15 @@ what_was_forgotten_is_not_found(void **state)
 
 	(void)state;
 	fill(&b, 7, 100);
-	shcache_put(c, 0, before, &a, &b);
+	shcache_put(c, 0, before, INT64_MAX, &a, &b);
 	shcache_forget(c);
 	assert_false(shcache_get(c, &a, &b));
 	/* Looked up before, put after it. */
 	fill(&b, 7, 100);
-	shcache_put(c, 0, before, &a, &b);
+	shcache_put(c, 0, before, INT64_MAX, &a, &b);
 	assert_false(shcache_get(c, &a, &b));
 	fill(&b, 7, 100);
-	shcache_put(c, 0, shcache_generation(c), &a, &b);
+	shcache_put(c, 0, shcache_generation(c), INT64_MAX, &a, &b);
 	assert_true(shcache_get(c, &a, &b));
 	buf_free(&b);
 }
@@ -99,10 +101,10 @@ what_is_too_long_is_left_out(void **state)
 
 	(void)state;
 	fill(&b, 7, LONGEST);
-	shcache_put(c, 0, shcache_generation(c), &a, &b);
+	shcache_put(c, 0, shcache_generation(c), INT64_MAX, &a, &b);
 	assert_true(shcache_get(c, &a, &b));
 	fill(&b, 8, 8192);
-	shcache_put(c, 0, shcache_generation(c), &a, &b);
+	shcache_put(c, 0, shcache_generation(c), INT64_MAX, &a, &b);
 	assert_true(shcache_get(c, &a, &b));
 	assert_int_equal(b.data[0], 7);
 	buf_free(&b);
@@ -118,7 +120,8 @@ write_for_ever(struct shcache *c, unsigned writer)
 	for (unsigned i = 0;; i++) {
 		fill(&b, (uint8_t)(i * WRITERS + writer),
 		    1 + (i * 977 + writer) % LONGEST);
-		shcache_put(c, writer, shcache_generation(c), &a, &b);
+		shcache_put(
+		    c, writer, shcache_generation(c), INT64_MAX, &a, &b);
 	}
 }
 
@@ -197,7 +200,7 @@ a_writer_may_die_in_the_middle(void **state)
 		shcache_writer_ended(c, 5);
 		(void)read_for(c, 1);
 		fill(&b, 9, 200);
-		shcache_put(c, 6, shcache_generation(c), &a, &b);
+		shcache_put(c, 6, shcache_generation(c), INT64_MAX, &a, &b);
 		assert_true(shcache_get(c, &a, &b));
 		assert_int_equal(b.len, 200);
 		assert_int_equal(b.data[199], 9);
