@@ -207,6 +207,9 @@ struct analyzed_statement {
 	 * with the plain unqualified operator: those columns. */
 	const char **equal_columns;
 	size_t n_equal_columns;
+	/* SELECT of columns of one table, WHERE nothing but  column = integer
+	 * [AND ...]: those columns. */
+	bool simple_read;
 
 	/*
 	 * It may stay prepared in a form of ours: one INSERT of one row, UPDATE

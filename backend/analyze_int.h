@@ -111,6 +111,12 @@ PGW_MUSTCHECK bool conflict_statement(struct arena *a,
 PGW_MUSTCHECK bool keep_statement(struct arena *a, const PgQuery__Node *stmt,
     const struct tokens *tokens, struct analyzed_statement *st);
 
+/* --- analyze_read.c --- */
+
+/* Sets simple_read, and equal_columns of one. */
+void read_statement(
+    struct arena *a, const PgQuery__Node *stmt, struct analyzed_statement *st);
+
 /* --- analyze_copy.c --- */
 
 /* Sets st->copy and st->columns of COPY FROM.  False: a limit. */

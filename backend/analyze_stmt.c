@@ -197,6 +197,7 @@ stmt_details(struct arena *a, const PgQuery__Node *stmt,
 		return stmt_transaction(a, stmt->transaction_stmt, st);
 	} else if (stmt->node_case == NODE(SELECT_STMT)) {
 		st->with_clause = stmt->select_stmt->with_clause != NULL;
+		read_statement(a, stmt, st);
 	} else if (stmt->node_case == NODE(MERGE_STMT)) {
 		st->with_clause = stmt->merge_stmt->with_clause != NULL;
 	} else if (stmt->node_case == NODE(EXECUTE_STMT)) {

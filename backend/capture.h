@@ -98,9 +98,10 @@ struct capture {
 	bool parses;		/* it was not there */
 	struct textmap *map;	/* what is the client's in its text, if wanted */
 	const char *parsed;
-	/* Its row has the settings, in a client's block all facts; or they are
+	/* Its row has the moment, and the settings, too; or these are
 	 * remembered, and the server has not read its configuration since; else
 	 * they are asked for behind it. */
+	bool tells;
 	bool asks;
 	bool told;
 	size_t n_given;		/* values that are the client's own */

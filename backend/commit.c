@@ -222,6 +222,9 @@ commit_hold(struct session *s, const struct message *m,
 		settled = commit_settle(s, &f);
 		if (settled != SETTLED_RECORDED && settled != SETTLED_NOTHING)
 			return unsettled(s, settled);
+		/* Then its tables are what they were taken for, too. */
+		if (s->txn->capture == CAPTURE_EXACT)
+			facts_remember(s, &f, 0);
 		break;
 	}
 	KILLPOINT("block_recorded");

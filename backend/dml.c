@@ -108,7 +108,7 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 {
 	capture_apply(s, c, statement);
 	watch_note(s, c);
-	joined_end_in_block(s, c);
+	joined_end(s, c);
 	d->done = !c->suspended;
 	d->plain = capture_is_plain(c);
 	d->n_own = c->n_own;

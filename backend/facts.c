@@ -16,6 +16,7 @@
 #include "fingerprint.h"
 #include "ioutil.h"
 #include "mem.h"
+#include "quiet.h"
 #include "watch.h"
 
 /* 2000-01-01 UTC as microseconds since 1970. */
@@ -266,13 +267,14 @@ remember(struct known_settings *k, const char *value)
 }
 
 void
-facts_remember(struct session *s, const struct facts *f)
+facts_remember(struct session *s, const struct facts *f, uint64_t n)
 {
 	struct known_settings *k = &s->settings;
 
-	k->ran = s->ran;
+	k->told = s->ran;
 	k->len = 0;
-	k->valid = f->n_settings == FACTS_SETTINGS &&
+	k->valid = (s->status == PQ_IDLE || quiet_in_block(s, n)) &&
+		   f->n_settings == FACTS_SETTINGS &&
 		   strlen(f->loaded) < sizeof(k->loaded) &&
 		   remember(k, f->isolation);
 	for (size_t i = 0; k->valid && i < FACTS_SETTINGS; i++)
@@ -284,8 +286,7 @@ facts_remember(struct session *s, const struct facts *f)
 bool
 facts_remembered(const struct session *s, uint64_t n)
 {
-	return s->settings.valid && !s->one_answer &&
-	       s->ran - s->settings.ran == n;
+	return s->settings.valid && quiet_since(s, s->settings.told, n);
 }
 
 bool
@@ -297,7 +298,6 @@ facts_recall(struct session *s, struct facts *f)
 	k->valid = strcmp(k->loaded, f->loaded) == 0;
 	if (!k->valid)
 		return false;
-	k->ran = s->ran;
 	f->isolation = p;
 	for (size_t i = 0; i < FACTS_SETTINGS; i++) {
 		p += strlen(p) + 1;
@@ -347,7 +347,7 @@ facts_note_last(struct session *s, int kept, const struct facts *f)
 		return;
 	l->kept = kept;
 	l->placed = kept_placed(s, kept);
-	l->ran = s->ran;
+	l->at = l->ran = s->ran;
 	l->facts = f != NULL ? copy_of(s->txn->arena, f) : NULL;
 }
 
@@ -366,11 +366,14 @@ facts_told(struct session *s, struct facts *f)
 	const struct txn_last *l = &s->txn->last;
 	bool last = l->ran + 1 == s->ran && !s->one_answer;
 
-	if (l->placed == 0)
+	if (l->placed != 0)
+		kept_set_last(s, l->kept, l->placed, last);
+	if (l->placed != 0 && last)
+		quiet_note(s, s->ran - l->at);
+	if (l->facts == NULL || !last || !watch_knows_all(s)) {
+		s->settings.valid = false;
 		return false;
-	kept_set_last(s, l->kept, l->placed, last);
-	if (l->facts == NULL || !last || !watch_knows_all(s))
-		return false;
+	}
 	*f = *l->facts;
 	f->same = true;
 	f->tables = "";

@@ -48,10 +48,11 @@ void facts_take_columns(struct txn *t, struct facts *f,
     const struct exchange_value *values, bool settings);
 
 /*
- * Isolation and settings of a statement outside of a block that can have
- * changed none: the next ones need not ask.
+ * Isolation and settings of a statement that can have changed none, nor its
+ * block before it: the next ones need not ask.  n: the last messages, which are
+ * not counted as quiet ones yet (quiet.h).
  */
-void facts_remember(struct session *s, const struct facts *f);
+void facts_remember(struct session *s, const struct facts *f, uint64_t n);
 /* They are known; n: of how many messages the next one consists. */
 PGW_MUSTCHECK bool facts_remembered(const struct session *s, uint64_t n);
 /* Into f, of which the moment is known; false: the server has read its

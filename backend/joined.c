@@ -33,21 +33,22 @@
  *	functions, types, collations	analyze_keep.c lets none in
  *
  * Settings are asked for only if a message of the client may have changed them
- * since they were told.  Such a statement itself cannot: no code of users runs
- * in it.  analyze_keep.c lets no function in, and may_join() no table with
- * triggers, or whose checks, indexes or defaults call users' functions, nor one
- * with columns of users' types, or where operators or casts may call what users
- * made (CATALOG_PLAIN; if that was not so any more when the server parsed the
- * statement, the fingerprint is not the same, and nothing counts as told).
+ * since they were told (quiet.h).  Such a statement itself cannot: no code of
+ *users runs in it.  analyze_keep.c lets no function in, and may_join() no table
+ *with triggers, or whose checks, indexes or defaults call users' functions, nor
+ *one with columns of users' types, or where operators or casts may call what
+ *users made (CATALOG_PLAIN; if that was not so any more when the server parsed
+ *the statement, the fingerprint is not the same, and nothing counts as told).
  * What is left is the server's configuration: it says when it was read.
  *
  * In a block of the client's its facts come with the COMMIT, or with the last
  * statement, if COMMIT came behind that the last time; and whether the
- * definition is the same is looked at at the COMMIT, by what the statements said
- * of when they were parsed (watch.h).  An error is the client's, at the place in
- * the client's text.  So it is run only if that has run before in steps; behind
- * a name that means another table now it finds no row (an INSERT asks as SELECT
- * for VALUES), and where it finds none, the statement is captured in steps.
+ * definition is the same is looked at at the COMMIT, by what the statements
+ *said of when they were parsed (watch.h).  An error is the client's, at the
+ *place in the client's text.  So it is run only if that has run before in
+ *steps; behind a name that means another table now it finds no row (an INSERT
+ *asks as SELECT for VALUES), and where it finds none, the statement is captured
+ *in steps.
  *
  * In autocommit any error but those that belong to the row or to the moment may
  * be one of our form, or say where in our text it was: then it was all in vain,
@@ -62,6 +63,7 @@
 
 #include "capture_int.h"
 #include "exchange.h"
+#include "quiet.h"
 #include "rowtext.h"
 #include "textmap.h"
 #include "txn.h"
@@ -262,6 +264,7 @@ place_of(struct session *s, const struct capture *c,
 	buf_put_cstr(&key, c->table->quick);
 	buf_put_u8(&key, c->in_utc);
 	buf_put_u8(&key, c->alone);
+	buf_put_u8(&key, c->tells);
 	buf_put_u8(&key, c->asks);
 	for (size_t i = 0; i < st->n_literals; i++) {
 		const struct analyzed_literal *l = &st->literals[i];
@@ -281,7 +284,14 @@ facts_left_out(const struct capture *c)
 {
 	if (c->asks)
 		return 0;
-	return c->alone ? FACTS_COLUMNS - FACTS_MOMENT : FACTS_COLUMNS;
+	return c->tells ? FACTS_COLUMNS - FACTS_MOMENT : FACTS_COLUMNS;
+}
+
+/* A Query; or Bind and Execute. */
+static uint64_t
+messages(const struct capture *c)
+{
+	return c->bind == NULL ? 1 : 2;
 }
 
 /*
@@ -292,8 +302,7 @@ static void
 place_alone(struct session *s, struct capture *c,
     const struct record_param *params, size_t n)
 {
-	/* A Query; or Bind and Execute. */
-	c->told = facts_remembered(s, c->bind == NULL ? 1 : 2);
+	c->told = facts_remembered(s, messages(c));
 	if (c->told || kept_mark(s, c->kept_run)[0] == '\0')
 		return;
 	c->asks = true;
@@ -313,7 +322,9 @@ place_in_block(struct session *s, struct capture *c,
 		c->learns = c->plain_run;
 		c->kept_run = KEPT_NONE;
 	} else if (kept_is_last(s, c->plain_run) && !s->one_answer) {
-		c->asks = true;
+		c->tells = true;
+		c->told = facts_remembered(s, messages(c));
+		c->asks = !c->told;
 		c->kept_run = place_of(s, c, params, n);
 	}
 }
@@ -326,6 +337,7 @@ joined_prepare(struct session *s, struct capture *c)
 
 	if (!may_join(c) || !make_params(s, c, &params, &n))
 		return;
+	c->tells = c->alone;
 	c->kept_run = place_of(s, c, params, n);
 	if (c->kept_run != KEPT_NONE && c->alone)
 		place_alone(s, c, params, n);
@@ -421,7 +433,7 @@ put_returning(struct buf *sql, const struct capture *c)
 	}
 	rowtext_put_text(sql, c->table, c->stmt->target_ref, c->in_utc);
 	buf_put_str(sql, ", ");
-	if (c->alone || c->asks) {
+	if (c->tells) {
 		facts_put_columns(sql, c->asks);
 		buf_put_str(sql, ", ");
 	}
@@ -500,10 +512,10 @@ joined_take_columns(
 {
 	const struct exchange_value *parsed = own;
 
-	if (c->alone || c->asks)
+	if (c->tells)
 		facts_take_columns(s->txn, &c->facts, own, c->asks);
-	if (c->alone && c->asks)
-		facts_remember(s, &c->facts);
+	if (c->asks)
+		facts_remember(s, &c->facts, messages(c));
 	else if (c->told)
 		c->told = facts_recall(s, &c->facts);
 	parsed += FACTS_COLUMNS - facts_left_out(c);
@@ -537,10 +549,14 @@ joined_found_nothing(const struct capture *c)
 }
 
 void
-joined_end_in_block(struct session *s, const struct capture *c)
+joined_end(struct session *s, const struct capture *c)
 {
-	if (c->joined && !c->alone)
-		facts_note_last(s, c->plain_run, c->asks ? &c->facts : NULL);
+	if (!c->joined)
+		return;
+	quiet_note(s, messages(c));
+	if (!c->alone)
+		facts_note_last(
+		    s, c->plain_run, c->asks || c->told ? &c->facts : NULL);
 }
 
 void
@@ -601,7 +617,7 @@ complete(struct session *s, struct capture *c, const struct facts *behind)
 	 * printed. */
 	if (!nothing && !c->asks && !facts_tell_settings(&c->facts, behind))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
-	facts_remember(s, &c->facts);
+	facts_remember(s, &c->facts, messages(c));
 	note(s, c);
 }
 

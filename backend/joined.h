@@ -42,7 +42,7 @@ PGW_MUSTCHECK bool joined_found_nothing(const struct capture *c);
 void joined_mend_error(struct session *s, struct capture *c);
 
 /* All that it changed there is noted. */
-void joined_end_in_block(struct session *s, const struct capture *c);
+void joined_end(struct session *s, const struct capture *c);
 
 /* The client's text has run there: next time ours may. */
 void joined_learn(struct session *s, const struct capture *c);

@@ -22,6 +22,7 @@
 #include "execute.h"
 #include "log.h"
 #include "pipeline.h"
+#include "quiet.h"
 #include "several.h"
 #include "txn.h"
 
@@ -153,6 +154,10 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	reason = statement_unsupported(s, st, true);
 	ddl_note(s, d.text, st);
 	statement_note(s, st);
+	if (st->kind == STMT_BEGIN && s->txn->plain_begin)
+		quiet_begin(s);
+	if (st->simple_read)
+		quiet_select(s, st);
 	if (st->kind == STMT_COPY_FROM)
 		return copy_run(s, m, d.text, st);
 	if (reason == NULL)

@@ -20,6 +20,7 @@
 #include "pipeline.h"
 #include "portal.h"
 #include "query.h"
+#include "quiet.h"
 #include "statement.h"
 #include "strip.h"
 #include "txn.h"
@@ -415,6 +416,13 @@ on_answer(struct relay *r, const struct message *m)
 }
 
 static enum next
+on_description(struct relay *r, const struct message *m)
+{
+	quiet_described(r->s, m);
+	return on_answer(r, m);
+}
+
+static enum next
 on_ready(struct relay *r, const struct message *m)
 {
 	struct session *s = r->s;
@@ -486,7 +494,7 @@ static const message_fn server_handlers[256] = {
 	[PqMsg_BindComplete] = on_answer,
 	[PqMsg_CloseComplete] = on_answer,
 	[PqMsg_NoData] = on_answer,
-	[PqMsg_RowDescription] = on_answer,
+	[PqMsg_RowDescription] = on_description,
 	[PqMsg_EmptyQueryResponse] = on_answer,
 	[PqMsg_PortalSuspended] = on_answer,
 	[PqMsg_ReadyForQuery] = on_ready,

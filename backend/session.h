@@ -17,6 +17,7 @@
 #include "analyze.h"
 #include "heritage.h"
 #include "kept.h"
+#include "quiet.h"
 #include "wire.h"
 
 struct catalog;
@@ -34,7 +35,7 @@ struct pg_cancel;	/* libpq's PGcancel */
 /* What settings are, as long as nothing ran that could change them. */
 struct known_settings {
 	bool valid;
-	uint64_t ran;    /* the session's then */
+	uint64_t told;   /* session.ran then */
 	char loaded[48]; /* when the server read its configuration */
 	size_t len;
 	char values[512]; /* each ends with 0; facts.c has their order */
@@ -86,6 +87,7 @@ struct session {
 	size_t known[KNOWN_PARAMETERS]; /* where such a one is, and 1; 0: none */
 	/* The client's messages, but those of which nothing runs. */
 	uint64_t ran;
+	struct quiet quiet; /* which of them changed no setting */
 	struct known_settings settings;
 	uint64_t styles;	/* how often what literals mean changed: TimeZone ... */
 

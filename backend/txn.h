@@ -112,10 +112,13 @@ struct txn {
 	struct txn_last {
 		int kept;	/* which one of kept.h */
 		uint64_t placed; /* kept_placed() of it; 0: there is none */
-		uint64_t ran;	/* the session's, with messages of COMMIT */
+		uint64_t at;     /* session.ran then, */
+		uint64_t ran;    /* and with messages of COMMIT */
 		const struct facts *facts; /* what it told, or NULL */
 	} last;
 
+	/* quiet_begin(): session.ran at its BEGIN; 0: another one. */
+	uint64_t began;
 	/* BEGIN without options, and no SET since: surely read-write. */
 	bool plain_begin;
 	/* SET changed what literals mean, and its end may change it back. */

@@ -104,6 +104,21 @@ watch_read(struct session *s, struct capture *c)
 	return end;
 }
 
+/* What joined.c ran with a table that is held already was parsed again since:
+ * for a new operator, say. */
+static void
+watch_again(
+    struct session *s, const struct capture *c, struct txn_table *tt, int kept)
+{
+	if (!c->joined || c->parsed == NULL ||
+	    strcmp(kept_mark(s, kept), c->parsed) == 0)
+		return;
+	tt->parsed = c->parsed;
+	tt->kept = kept;
+	tt->placed = kept_placed(s, kept);
+	tt->same = false;
+}
+
 void
 watch_note(struct session *s, const struct capture *c)
 {
@@ -115,9 +130,10 @@ watch_note(struct session *s, const struct capture *c)
 
 		if (tt->catalog->oid != c->table->oid)
 			continue;
-		/* Its lock is of the first time. */
-		if (tt->watched)
+		if (tt->watched) {
+			watch_again(s, c, tt, kept);
 			return;
+		}
 		tt->watched = true;
 		tt->doubts = s->doubts;
 		tt->parsed = kept != KEPT_NONE ? c->parsed : NULL;

@@ -40,9 +40,9 @@ static const char *const more_texts[] = { "UPDATE u SET v = 'w' WHERE id = 1",
 	"INSERT INTO t VALUES (1, 'x'), ($1, 'y') ON CONFLICT DO NOTHING" };
 #define N_MORE (sizeof(more_texts) / sizeof(*more_texts))
 /* By still greater ones: what stays prepared in a client's block, too. */
-static const char *const kept_texts[] = { "UPDATE t SET v = $1 WHERE id = 1",
-	"INSERT INTO t VALUES (1, $1)", "DELETE FROM t WHERE id = $1",
-	"UPDATE t SET v = NULL WHERE id = 1" };
+static const char *const kept_texts[] = { "SELECT v FROM t WHERE id = 1",
+	"UPDATE t SET v = $1 WHERE id = 1", "INSERT INTO t VALUES (1, $1)",
+	"DELETE FROM t WHERE id = $1", "UPDATE t SET v = NULL WHERE id = 1" };
 #define KEPT_TEXTS_FROM (256 - sizeof(kept_texts) / sizeof(*kept_texts))
 static const char *const names[] = { "", "a", "b", "pgwitness" };
 

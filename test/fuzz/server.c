@@ -416,6 +416,19 @@ count(struct server *s, uint8_t choice)
 	s->beside += choice % 16 >= 12;
 }
 
+/* Of one column, which is this table's. */
+static void
+description(struct server *s, uint32_t table)
+{
+	size_t at = begin(s, PqMsg_RowDescription);
+
+	buf_put_u16(&s->out, 1);
+	buf_put_cstr(&s->out, "row");
+	buf_put_u32(&s->out, table);
+	buf_put(&s->out, "\0\0\0\0\x08\xc9\xff\xff\xff\xff\xff\xff\0\0", 14);
+	end(s, at);
+}
+
 static void
 run(struct server *s, enum kind kind, bool extended)
 {
@@ -453,6 +466,8 @@ run(struct server *s, enum kind kind, bool extended)
 	}
 	if (kind == KIND_DML || kind == KIND_CHANGED_ROWS)
 		count(s, choice);
+	if (kind == KIND_NONE && !extended)
+		description(s, choice & 1 ? 16384 : 0);
 	rows_of(s, kind, choice == 0 ? 1 : choice % 4);
 	if (extended && choice >= 250) {
 		empty(s, PqMsg_PortalSuspended);
@@ -577,12 +592,7 @@ on_describe(struct server *s, struct rd *r)
 		empty(s, PqMsg_NoData);
 		return;
 	}
-	at = begin(s, PqMsg_RowDescription);
-	buf_put_u16(&s->out, 1);
-	buf_put_cstr(&s->out, "row");
-	buf_put(&s->out, "\0\0\0\0\0\0\0\0\x08\xc9\xff\xff\xff\xff\xff\xff\0\0",
-	    18);
-	end(s, at);
+	description(s, 0);
 }
 
 static void

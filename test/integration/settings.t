@@ -150,7 +150,9 @@ for (["set bytea_output = 'escape'", 'reset bytea_output'],
 my @block = ('begin', 'update t set n = 5 where id = 7',
 	'insert into t (id, n) values (700, 1)', 'delete from t where id = 700');
 $c->safe_psql(q{create function silent() returns text language plpgsql stable as $f$
-	begin return set_config('bytea_output', 'escape', false); end$f$});
+	begin return set_config('bytea_output', 'escape', false); end$f$;
+	create function of_row(t) returns int language sql stable as
+		$f$select 1 where silent() is not null$f$});
 my $escape = "set bytea_output = 'escape'";
 for (['as they are', 'exact', @block, 'commit'],
 	['changed in it', 'race', @block[0 .. 2], 'select silent()', $block[3],
@@ -174,6 +176,66 @@ for (['as they are', 'exact', @block, 'commit'],
 	is(join(' ', map { $_->{record}{capture} } $p->settled),
 		join(' ', ('exact') x 3, $want, 'exact'),
 		"facts of a block: $name");
+	$client->close;
+}
+
+# Nor do they come there if nothing since the last time can have changed them: a
+# SELECT of a table that the transaction holds cannot, if its name means that.
+$c->safe_psql(q{create schema hiding;
+	create function hiding.equal(int, int) returns bool language plpgsql stable as
+		$f$begin return silent() is not null and $1 operator(pg_catalog.=) $2; end$f$;
+	create table other (id int primary key, b bytea);
+	insert into other values (1, '\x0102'), (2, '\x0102')});
+my @quiet = ('begin', 'update t set n = 5 where id = 7',
+	'select n, b from t where id = 7', 'update other set b = b where id = 1', 'commit');
+for (['it reads', 'exact', @quiet],
+	['all its columns', 'exact', @quiet[0, 1], 'select * from t where id = 7',
+		@quiet[3, 4]],
+	['by another name', 'exact', @quiet[0, 1], 'select x.n from t x where x.id = 7',
+		@quiet[3, 4]],
+	['a function behind that', 'incomplete', @quiet[0 .. 2], 'select silent()',
+		@quiet[3, 4], 'reset bytea_output'],
+	['a function in it', 'incomplete', @quiet[0, 1],
+		'select n, silent() from t where id = 7', @quiet[3, 4],
+		'reset bytea_output'],
+	['a function of its row', 'incomplete', @quiet[0, 1],
+		'select n, t.of_row from t where id = 7', @quiet[3, 4],
+		'reset bytea_output'],
+	['that finds the row', 'incomplete', @quiet[0, 1],
+		'select n from t where t.of_row = 1', @quiet[3, 4],
+		'reset bytea_output'],
+	['a view that hides it', 'incomplete', @quiet[0, 1],
+		sub { $c->safe_psql('create view hiding.t as select id, n, b from '
+			. 'public.t where silent() is not null') },
+		@quiet[2 .. 4], 'reset bytea_output',
+		sub { $c->safe_psql('drop view hiding.t') }],
+	['SET LOCAL', 'incomplete', $quiet[0], 'set local bytea_output = escape',
+		@quiet[1 .. 4]],
+	['SET that is taken back', 'incomplete exact', $quiet[0], $escape,
+		@quiet[1 .. 3], 'rollback', $escape, @quiet, 'begin', 'reset bytea_output',
+		'commit', @quiet],
+	['an operator that hides another', 'exact ' x 4 . 'incomplete',
+		'set search_path = hiding, pg_catalog, public', (@quiet) x 4, @quiet[0, 3],
+		sub { $c->safe_psql('create operator hiding.= (leftarg = int, '
+			. 'rightarg = int, function = hiding.equal)') },
+		'select b from other where id = 1',
+		'update other set b = b where id = 2', 'commit',
+		sub { $c->safe_psql('drop operator hiding.= (int, int)') },
+		'reset bytea_output'],
+	['another isolation', 'exact', 'begin isolation level repeatable read',
+		@quiet[1 .. 4]]) {
+	my ($name, $want, @sql) = @$_;
+	my $client = $p->session;
+	$client->safe('set search_path = hiding, public');
+	# Both forms of the last statement are known, with settings and without.
+	$client->safe($_) for (@quiet) x 4, ('select 1', @quiet) x 3, @quiet;
+	$p->settled;
+	ref ? $_->() : $client->safe($_) for @quiet, @sql, @quiet;
+	my @seen = grep { describe_tx($_) =~ /update / } $p->settled;
+	is(join(' ', map { $_->{record}{capture} } @seen), "exact $want exact",
+		"settings told before a block: $name");
+	is(join(',', map { $_->{record}{isolation} } @seen[0, -1]),
+		'read committed,read committed', '... and its isolation');
 	$client->close;
 }
 

@@ -99,6 +99,7 @@ show_flags(struct buf *b, const struct analyzed_statement *st)
 	show_flag(b, st->modifying_cte, "modifying_cte");
 	show_flag(b, st->with_clause, "with");
 	show_flag(b, st->reads_relations, "reads");
+	show_flag(b, st->simple_read, "simple");
 	show_flag(b, st->has_params, "params");
 	show_flag(b, st->has_sublinks, "sublinks");
 	show_flag(b, st->system_columns, "system_columns");
