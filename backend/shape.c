@@ -218,14 +218,52 @@ scan_exponent(struct scan *sc)
 	return true;
 }
 
+/*
+ * A number with its sign: then a text without that has the same shape.  It is
+ * one behind these, where the grammar takes any expression, if a space keeps it
+ * from being an operator's last character.
+ */
+static bool
+scan_is_signed_number(const struct scan *sc)
+{
+	unsigned next = scan_peek(sc, 1);
+	size_t i = sc->at;
+
+	if (!is_digit(next) && (next != '.' || !is_digit(scan_peek(sc, 2))))
+		return false;
+	while (i > 0 && sc->text[i - 1] == ' ')
+		i--;
+	return i > 0 &&
+	       (sc->text[i - 1] == ',' ||
+		   (i < sc->at && strchr("=+<>", sc->text[i - 1]) != NULL));
+}
+
+/* What binds tighter than a sign: a cast, a subscript, a field. */
+static bool
+scan_ends_signed(const struct scan *sc)
+{
+	size_t n = 0;
+	unsigned c;
+
+	while (scan_peek(sc, n) == ' ')
+		n++;
+	c = scan_peek(sc, n);
+	return c == 0 || strchr(",)];+*%=<>", (int)c) != NULL ||
+	       is_word_start(c);
+}
+
+/* With its sign, if that is part of it. */
 static bool
 scan_number(struct scan *sc)
 {
-	size_t from = sc->at;
+	size_t from = sc->at, digits;
+	bool is_signed = sc->text[from] == '-';
 	bool real = false;
 	char class = 'f';
 
 	sc->after_string = false;
+	sc->at += is_signed;
+	digits = sc->at;
 	scan_digits(sc);
 	if (scan_peek(sc, 0) == '.') {
 		if (scan_peek(sc, 1) == '.')
@@ -235,9 +273,11 @@ scan_number(struct scan *sc)
 		scan_digits(sc);
 	}
 	if (!real && (scan_peek(sc, 0) | 0x20) != 'e')
-		class = scan_integer_class(sc, from);
+		class = scan_integer_class(sc, digits);
 	if (!scan_exponent(sc) || is_word_start(scan_peek(sc, 0)))
 		return false;
+	if (is_signed && !scan_ends_signed(sc))
+		from = digits;
 	return scan_literal(sc, from, class);
 }
 
@@ -342,6 +382,8 @@ scan_token(struct scan *sc)
 	if (c == '.' && next == '.')
 		return false;
 	if (is_digit(c) || (c == '.' && is_digit(next)))
+		return scan_number(sc);
+	if (c == '-' && scan_is_signed_number(sc))
 		return scan_number(sc);
 	if (c == '\'')
 		return scan_string(sc, 0, 's');

@@ -390,11 +390,11 @@ literals_of_a_hit(void **state)
 {
 	static const char *const sql[] = {
 		"UPDATE t SET a = -5, b = 'it''s' /* c */ WHERE id = 1",
-		"UPDATE t SET a = -777, b = '' /* other */ WHERE id = 2"
+		"UPDATE t SET a = 777, b = '' /* other */ WHERE id = -2"
 	};
 	static const char *const want[] = {
 		"UPDATE t SET a = <-5>, b = [it''s] /* c */ WHERE id = <1>",
-		"UPDATE t SET a = <-777>, b = [] /* other */ WHERE id = <2>"
+		"UPDATE t SET a = <777>, b = [] /* other */ WHERE id = <-2>"
 	};
 	struct analyzer *a = analyzer_new(MAX_BYTES);
 	struct buf b = { 0 };
@@ -542,6 +542,13 @@ static const char *const templates[] = {
 	"ROLLBACK TO a %c", "SAVEPOINT a %c ;", "PREPARE TRANSACTION %s",
 	"COMMIT PREPARED %s", "%c", "%c ; %c", "SELECT/**/%n%c,%s\n,%f\t\r\n",
 	"SELECT x'1f', b'01', %n",
+	"UPDATE t SET a = a + %z, b = %z WHERE id = %z",
+	"UPDATE t SET a = %z, b = %z * a WHERE id = %z AND k = %z",
+	"INSERT INTO t VALUES (a, %z,%z) RETURNING a, %z",
+	"DELETE FROM t WHERE id = %z AND k = %z RETURNING a > %z",
+	"SELECT f(a, %z) + %z FROM t WHERE a < %z ORDER BY a, %z",
+	"SELECT b -> %z, c = %z collate x, a IN (b, %z) FROM t",
+	"SELECT numeric(9, %z) '1', a[b + %z], row(a, %z)",
 	"UPDATE t SET a = %s WHERE id = %n\n-- the end\n"
 };
 #define N_TEMPLATES (sizeof(templates) / sizeof(templates[0]))
@@ -553,6 +560,7 @@ static const struct {
 } literals[] = {
 	{ 's', { "'x'", "''", "'it''s \346\226\207 \"; -- /* a longer one'" } },
 	{ 'n', { "1", "1234567890", "0042" } },
+	{ 'z', { "1", "-20", "-300000" } },
 	{ 'f', { "1.5", ".25e-10", "99999999999999999999" } },
 	{ 'e', { "E'a'", "e'\\'\\\\ ''; \\n'", "E''" } },
 	{ 'd', { "$$a$$", "$x$ ' $$ \" \n; $y$ $x$", "$\303\244$$\303\244$" } },
@@ -657,6 +665,22 @@ what_is_more_than_a_value_is_no_hit(void **state)
 	assert_int_equal(hits_after("SET x TO 'a'", "SET x TO 'b'"), 0);
 	assert_int_equal(hits_after("COPY t FROM 'a'", "COPY t FROM 'b'"), 0);
 	assert_int_equal(hits_after("SELECT 1", "SELECT 1.0"), 0);
+	assert_int_equal(hits_after("SELECT a + 1", "SELECT a + -1"), 1);
+	assert_int_equal(hits_after("SELECT f(a,1)", "SELECT f(a,-1)"), 1);
+	assert_int_equal(hits_after("SELECT f(1)", "SELECT f(-1)"), 0);
+	assert_int_equal(hits_after("SELECT a + 1", "SELECT a +-1"), 0);
+	assert_int_equal(hits_after("SELECT a @+ 1", "SELECT a @+-1"), 0);
+	assert_int_equal(hits_after("SELECT a 1", "SELECT a -1"), 0);
+	assert_int_equal(
+	    hits_after("SELECT a /* = */ 1", "SELECT a /* = */ -1"), 0);
+	assert_int_equal(
+	    hits_after("SELECT a --=\n 1", "SELECT a --=\n -1"), 0);
+	assert_int_equal(hits_after("SELECT t.* 1", "SELECT t.* -1"), 0);
+	assert_int_equal(
+	    hits_after("SELECT a = 1::int", "SELECT a = -1::int"), 0);
+	assert_int_equal(
+	    hits_after("SELECT a = 1 :: int", "SELECT a = -1 :: int"), 0);
+	assert_int_equal(hits_after("SELECT a = 1[1]", "SELECT a = -1[1]"), 0);
 	assert_int_equal(hits_after("SELECT 1", "SELECT 2147483648"), 0);
 	assert_int_equal(hits_after("SELECT 'a'", "SELECT E'a'"), 0);
 	assert_int_equal(hits_after("SELECT $1", "SELECT $2"), 0);
