@@ -5,7 +5,7 @@
 package Bench::Loads;
 use strict;
 use warnings;
-use PGW::Util qw(new_dir spew);
+use PGW::Util qw(new_dir slurp spew);
 
 my $UPDATE = <<'EOS';
 \set aid random(1, 100000 * :scale)
@@ -78,7 +78,7 @@ sub _case
 		push @names, shift @names;
 	}
 	for my $name (@names) {
-		for my $what (qw(tps p50 p95 cpu server)) {
+		for my $what (qw(tps p50 p95 cpu server others)) {
 			$case->{target}{$name}{$what} = median(
 				map { $_->{$what} } @{ $seen{$name} });
 		}
@@ -86,14 +86,17 @@ sub _case
 }
 
 # One run of pgbench through the target: tps, p50 and p95 in ms; CPU in
-# microseconds for each transaction, of the proxy and of the server.  at_end is called when
-# pgbench has ended.
+# microseconds for each transaction, of the proxy and of the server; others:
+# what all else took meanwhile, in percent of the machine.  at_end is called
+# when pgbench has ended.
 sub once
 {
 	my ($self, $case, $name, $at_end) = @_;
 	my ($t, $l) = ($self->{targets}, $LOADS{ $case->{load} });
 	my $prefix = "$self->{dir}/log";
 	my ($cpu, $server) = ($t->cpu_ns($name), $t->server_cpu_ns);
+	my ($busy, $whole) = _machine_s();
+	my $own = _waited_s() + ($cpu + $server) / 1e9;
 	my $seconds = $case->{seconds} // $self->{seconds};
 	# The first write of each session is part of it.
 	$seconds *= 2 if $case->{clients} > 8;
@@ -107,12 +110,28 @@ sub once
 	my ($tps) = $out =~ /^tps = ([\d.]+)/m;
 	$at_end->() if $at_end;
 	$t->settle($name);
-	$cpu = ($t->cpu_ns($name) - $cpu) / 1000 / $n;
-	$server = ($t->server_cpu_ns - $server) / 1000 / $n;
+	my @ns = ($t->cpu_ns($name), $t->server_cpu_ns);
+	my ($busy2, $whole2) = _machine_s();
+	$own = _waited_s() + ($ns[0] + $ns[1]) / 1e9 - $own;
+	$cpu = ($ns[0] - $cpu) / 1000 / $n;
+	$server = ($ns[1] - $server) / 1000 / $n;
 	my @ms = sort { $a <=> $b } map { $_ / 1000 } _latencies($prefix);
 	return { tps => $tps, n => $n, cpu => $cpu, server => $server,
+		others => 100 * ($busy2 - $busy - $own) / ($whole2 - $whole),
 		p50 => $ms[@ms * 0.5] // 0, p95 => $ms[@ms * 0.95] // 0 };
 }
+
+# Seconds of all processors since the machine's start: at work, and in all.
+sub _machine_s
+{
+	my (undef, $user, $nice, $system, $idle, $io, $irq, $softirq) =
+		split ' ', slurp('/proc/stat');
+	my $busy = $user + $nice + $system + $irq + $softirq;
+	return ($busy / 100, ($busy + $idle + $io) / 100);
+}
+
+# Of this process's children that have ended: pgbench.
+sub _waited_s { my @t = times; return $t[2] + $t[3] }
 
 sub _latencies
 {

@@ -75,13 +75,13 @@ sub case_lines
 		|| $a cmp $b } keys %{ $case->{target} }) {
 		my $f = $case->{target}{$name};
 		push @lines, sprintf '%-15s %-9s %3d %-19s %8.0f %s %8.3f %8.3f'
-			. ' %7.1f %7.1f', Bench::Loads::name($case->{load}),
+			. ' %7.1f %7.1f %6.0f', Bench::Loads::name($case->{load}),
 			$case->{mode}, $case->{clients}, $name, $f->{tps},
 			join(' ', map { my $r = _ratio($case, $name, $_);
 				defined $r ? sprintf('%5.2f', $r) : '    .' }
 				qw(direct pgbouncer bare)),
-			$f->{p50}, $f->{p95}, $f->{cpu},
-			$f->{server};
+			$f->{p50}, $f->{p95}, $f->{cpu}, $f->{server},
+			$f->{others};
 	}
 	return join "\n", @lines;
 }
@@ -89,12 +89,13 @@ sub case_lines
 sub cases
 {
 	my ($self, @cases) = @_;
-	my $head = sprintf "%-15s %-9s %3s %-19s %8s %5s %5s %5s %8s %8s %7s %7s\n",
+	my $head = sprintf "%-15s %-9s %3s %-19s %8s %5s %5s %5s %8s %8s %7s %7s"
+		. " %6s\n",
 		'load', 'mode', 'n', 'target', 'tps', '/dir', '/pgb', '/bare',
-		'p50 ms', 'p95 ms', 'proxy', 'server';
+		'p50 ms', 'p95 ms', 'proxy', 'server', 'others';
 	$self->part('Each case: medians of the rounds; CPU in us for each'
-		. ' transaction', $head . join '', map { case_lines($_) . "\n" }
-		@cases);
+		. ' transaction, others in percent of the machine', $head
+		. join '', map { case_lines($_) . "\n" } @cases);
 }
 
 sub write
