@@ -35,9 +35,11 @@
 	"pg_catalog.pg_trigger t WHERE t.tgrelid" CATALOG_EQ "c.oid"         \
 	" AND NOT t.tgisinternal"
 
+/* The schema by its name: without quotes, for quote_all_identifiers. */
 #define CATALOG_CLASS                                                        \
-	"c.oid,'|',c.relname,'|',"                                           \
-	"CAST(c.relnamespace AS pg_catalog.regnamespace),"                   \
+	"c.oid,'|',c.relname,'|',pg_catalog.replace(CAST(CAST("              \
+	"c.relnamespace AS pg_catalog.regnamespace) AS pg_catalog.text),"    \
+	" '\"', ''),"                                                        \
 	"'|',c.relowner,'|',c.relkind,'|',c.relpersistence,"                 \
 	"'|',c.relnatts,'|',c.relchecks,'|',c.relhasrules,'|',"              \
 	"c.relhastriggers,'|',c.relrowsecurity,'|',c.relispartition,'|',"

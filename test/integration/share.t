@@ -119,6 +119,14 @@ is_exact($tx, 'after SET');
 	. 'insert into t values (1, 1)', '"t"');
 is($tx->{record}{capture_reason}, 'temporary_table', 'a temporary one before it')
 	if $tx;
+# Its schema is called otherwise since.
+for my $schema (qw(a later)) {
+	$c->safe_psql('alter schema a rename to later') if $schema eq 'later';
+	($tx) = once('update u set of_a = 5 where id = 1', '"u"',
+		conn => { options => '-c search_path=a,later' });
+	is_exact($tx, "in schema $schema, renamed past the proxy");
+	is($tx->{record}{tables}[0]{name}, "$schema.u", 'by its name now');
+}
 once('update b.u set of_b = 4', '"b"."u"');
 my ($rc, undef, $err) = $p->psql('update b.u set of_b = 5', user => 'ann');
 is($rc, 0, 'who may update but not read') or diag $err;
