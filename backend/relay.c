@@ -506,6 +506,27 @@ static const message_fn server_handlers[256] = {
 	[PqMsg_CopyBothResponse] = on_answer,
 };
 
+/*
+ * The message of raw_len bytes and what was read behind it, as far as nobody
+ * looks at that either: the rows of a result are forwarded as one.
+ */
+static size_t
+run_length(const struct wire *w, size_t raw_len)
+{
+	const uint8_t *p = wire_data(w);
+	size_t unread = wire_unread(w);
+
+	while (raw_len < unread && unread - raw_len >= 5 &&
+	       server_handlers[p[raw_len]] == NULL) {
+		uint32_t len = get_u32(p + raw_len + 1);
+
+		if (len < 4 || len > WIRE_MAX_MESSAGE)
+			break;
+		raw_len += (size_t)len + 1;
+	}
+	return raw_len;
+}
+
 static enum next
 server_message(struct relay *r)
 {
@@ -529,7 +550,7 @@ server_message(struct relay *r)
 	}
 	fn = server_handlers[(uint8_t)type];
 	if (fn == NULL)
-		return stream(&s->server, raw_len);
+		return stream(&s->server, run_length(&s->server, raw_len));
 	if (raw_len > MAX_WHOLE)
 		return STOP;
 	if (wire_message(&s->server, &m) != WIRE_MESSAGE)
