@@ -50,8 +50,6 @@ static bool
 told_to_end(void)
 {
 	procsig_drain();
-	if (procsig_take(SIGHUP))
-		log_reopen();
 	return procsig_pending(SIGTERM) || procsig_pending(SIGINT);
 }
 
@@ -183,6 +181,17 @@ give_up_rights(struct session *s)
 }
 
 static void
+prepare(struct session *s)
+{
+	s->client.fd = s->server.fd = -1;
+	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
+	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
+	s->txn = txn_new((size_t)s->config->max_capture_bytes);
+	s->pipeline = pipeline_new();
+	s->portals = portals_new();
+}
+
+static void
 serve(struct session *s)
 {
 	s->deadline_us = io_monotonic_us() +
@@ -201,11 +210,6 @@ serve(struct session *s)
 	/* libpq has read its files. */
 	if (s->config->auth_method != AUTH_PASSTHROUGH)
 		give_up_files(s);
-	s->analyzer = analyzer_new((size_t)s->config->max_parse_bytes);
-	s->catalog = catalog_new((size_t)s->config->max_parse_bytes);
-	s->txn = txn_new((size_t)s->config->max_capture_bytes);
-	s->pipeline = pipeline_new();
-	s->portals = portals_new();
 	s->bare = s->replication || !s->config->enable_capture;
 	if (s->replication)
 		log_warning("replication",
@@ -223,13 +227,14 @@ backend_main(const struct heritage *h)
 	struct session s = { .heritage = h, .config = h->config };
 	int fd;
 
+	/* What can be done before there is a client does not delay it. */
 	start_process(h);
-	s.client.fd = s.server.fd = -1;
+	give_up_rights(&s);
+	prepare(&s);
 	fd = wait_for_client(h);
 	if (fd < 0)
 		_exit(0);
 	report_accepted(h);
-	give_up_rights(&s);
 	wire_open(&s.client, fd);
 	s.client_addr = peer_address(fd);
 	log_set_client(s.client_addr);

@@ -314,9 +314,10 @@ connect_server(struct session *s, const struct buf *packet)
 			break;
 		}
 		wire_put(&s->server, packet->data, packet->len);
+		/* It takes its time: the child's own preparations run beside. */
+		wire_flush(&s->server);
 		if (!a.other)
 			return true;
-		wire_flush(&s->server);
 		if (!refused_at_once(s) || !turn(&a))
 			return true;
 	}
