@@ -143,6 +143,8 @@ shmq_create(unsigned n_lanes, size_t lane_bytes)
 		return NULL;
 	}
 	write_header(q);
+	/* A child maps its own: shmq_producer_open(). */
+	(void)madvise(lane_at(q, 0), n_lanes * stride(q), MADV_DONTFORK);
 	return q;
 }
 
@@ -196,6 +198,17 @@ shmq_lane_retire(struct shmq *q, unsigned lane)
 	}
 	atomic_store(&l->state, LANE_DEAD);
 	wake_if(&q->header->sleeping, &q->header->doorbell);
+}
+
+bool
+shmq_map_only(struct shmq *q, unsigned lane)
+{
+	void *mine = lane_at(q, lane);
+	off_t at = (uint8_t *)mine - (uint8_t *)q->header;
+
+	return munmap(lane_at(q, 0), q->n_lanes * stride(q)) == 0 &&
+	       mmap(mine, stride(q), PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_FIXED, q->fd, at) != MAP_FAILED;
 }
 
 void

@@ -332,6 +332,9 @@ ring_bell(struct header *h, bool urgent)
 /* Sleeps until s is posted, or for ms. */
 void shmq_wait_for(sem_t *s, int ms);
 
+/* Of all lanes that one alone is mapped from here on.  False with errno. */
+PGW_MUSTCHECK bool shmq_map_only(struct shmq *q, unsigned lane);
+
 /* The consumer's memory. */
 void shmq_free_readers(struct shmq *q);
 

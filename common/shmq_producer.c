@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "killpoint.h"
@@ -29,20 +28,10 @@ shmq_producer_join(struct shmq *q, unsigned lane)
 	return p;
 }
 
-static bool
-unmap_range(uint8_t *from, uint8_t *to)
-{
-	return from == to || munmap(from, (size_t)(to - from)) == 0;
-}
-
 struct shmq_producer *
 shmq_producer_open(struct shmq *q, unsigned lane)
 {
-	uint8_t *first = (void *)lane_at(q, 0);
-	uint8_t *mine = (void *)lane_at(q, lane);
-	uint8_t *end = (void *)lane_at(q, q->n_lanes);
-
-	if (!unmap_range(first, mine) || !unmap_range(mine + stride(q), end))
+	if (!shmq_map_only(q, lane))
 		return NULL;
 	close(q->fd);
 	q->fd = -1;

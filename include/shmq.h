@@ -32,8 +32,8 @@ struct shmq_producer;
 
 /* --- postmaster --- */
 
-/* lane_bytes is rounded up to a power of two of at least 128 kB.  NULL with
- * errno. */
+/* lane_bytes is rounded up to a power of two of at least 128 kB.  Children do
+ * not inherit the lanes.  NULL with errno. */
 PGW_MUSTCHECK struct shmq *shmq_create(unsigned n_lanes, size_t lane_bytes);
 /* Close-on-exec; the postmaster clears that in the child that execs replayd. */
 int shmq_fd(const struct shmq *q);
@@ -47,7 +47,7 @@ void shmq_detach(struct shmq *q);
 
 /* --- backend child: producer of one lane --- */
 
-/* Unmaps all other lanes, closes shmq_fd().  NULL with errno. */
+/* Maps its own lane, no other, and closes shmq_fd().  NULL with errno. */
 PGW_MUSTCHECK struct shmq_producer *shmq_producer_open(struct shmq *q,
 	unsigned lane);
 
