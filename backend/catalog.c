@@ -79,7 +79,7 @@
 	"EXISTS (SELECT 1 FROM pg_catalog." catalog " r WHERE r." column     \
 	CATALOG_EQ "c.oid AND " YOUNG("r.xmin") ")"
 #define IS_YOUNG                                                             \
-	YOUNG("c.xmin") " OR NOT " CATALOG_PLAIN " OR "                      \
+	YOUNG("c.xmin") " OR "                                               \
 	YOUNG_ROWS("pg_attribute", "attrelid") " OR "                        \
 	YOUNG_ROWS("pg_constraint", "conrelid") " OR "                       \
 	YOUNG_ROWS("pg_index", "indrelid")
@@ -347,7 +347,9 @@ table_row(void *arg, const struct message *row)
 	l->t->unreadable = unreadable_reason(v);
 	l->t->unsupported = unsupported_reason(v, l->t->unreadable);
 	l->t->definition = "";
-	l->young = exchange_is_true(&v[T_YOUNG]);
+	/* What is not plain may depend on more than these rows. */
+	l->young = exchange_is_true(&v[T_YOUNG]) ||
+		   !exchange_is_true(&v[T_PLAIN]);
 	l->found = true;
 	return true;
 }
