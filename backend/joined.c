@@ -33,22 +33,21 @@
  *	functions, types, collations	analyze_keep.c lets none in
  *
  * Settings are asked for only if a message of the client may have changed them
- * since they were told (quiet.h).  Such a statement itself cannot: no code of
- *users runs in it.  analyze_keep.c lets no function in, and may_join() no table
- *with triggers, or whose checks, indexes or defaults call users' functions, nor
- *one with columns of users' types, or where operators or casts may call what
- *users made (CATALOG_PLAIN; if that was not so any more when the server parsed
- *the statement, the fingerprint is not the same, and nothing counts as told).
+ * since they were told (quiet.h).  Such a statement cannot: no code of users runs
+ * in it.  analyze_keep.c lets no function in, and may_join() no table with
+ * triggers, or whose checks, indexes or defaults call users' functions, nor one
+ * with columns of users' types, or where operators or casts may call what users
+ * made (CATALOG_PLAIN; if that was not so any more when the server parsed the
+ * statement, the fingerprint is not the same, and nothing counts as told).
  * What is left is the server's configuration: it says when it was read.
  *
  * In a block of the client's its facts come with the COMMIT, or with the last
  * statement, if COMMIT came behind that the last time; and whether the
- * definition is the same is looked at at the COMMIT, by what the statements
- *said of when they were parsed (watch.h).  An error is the client's, at the
- *place in the client's text.  So it is run only if that has run before in
- *steps; behind a name that means another table now it finds no row (an INSERT
- *asks as SELECT for VALUES), and where it finds none, the statement is captured
- *in steps.
+ * definition is the same is looked at at the COMMIT, by what the statements said
+ * of when they were parsed (watch.h).  An error is the client's, at the place in
+ * the client's text.  So it is run only if that has run before in steps; behind
+ * a name that means another table now it finds no row (an INSERT asks as SELECT
+ * for VALUES), and where it finds none, the statement is captured in steps.
  *
  * In autocommit any error but those that belong to the row or to the moment may
  * be one of our form, or say where in our text it was: then it was all in vain,
@@ -132,7 +131,9 @@ only_row_list(const struct capture *c)
 
 /*
  * In the client's block nothing can be undone: only what cannot fail where the
- * client's text would not, or otherwise.  A string's error names its place.
+ * client's text would not, or otherwise.  A string's error names its place, and
+ * its parameter would be text for good, whatever others make of the column; what
+ * RETURNING gives could not become another type, either.
  */
 static bool
 may_join_block(const struct capture *c)

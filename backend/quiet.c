@@ -4,16 +4,17 @@
  *	BEGIN without options	the block is as the ones before it
  *	kept statements		no code of users runs in them (joined.c)
  *	COMMIT			behind one of these, if the transaction's tables
- *				are what they were taken for: nothing is
- *deferred
+ *				are what they were taken for: nothing waits for
+ *				it that could run
  *	SELECT			of columns of one table, found by columns that
  *				equal integers, and are such: no cast is needed.
  *				What its name meant is in the description of the
  *				result; if that is a table that the transaction
  *				holds, and that is looked at by its end, then it
- *				is no view, has no policies, and no code of
- *users in indexes or constraints.  Operators that hide others make the server
- *parse the kept statement behind it again (watch.h)
+ *				is no view, has no policies, and no code of users
+ *				in indexes or constraints.  Operators that hide
+ *				others make the server parse the kept statement
+ *				behind it again (watch.h).
  *
  * Everything else may have changed some: ROLLBACK, too, which takes SET back.
  *

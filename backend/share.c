@@ -13,7 +13,7 @@
  *	    u32 sensitive, u8 flags, u8 class, strings function, call
  *
  * A string ends with a NUL; one that may be NULL has a byte before it: 1, or 0
- *and nothing more.
+ * and nothing more.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
