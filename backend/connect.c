@@ -115,7 +115,8 @@ open_server(const struct config *c, const char **why)
 	if (c->backend_host[0] != '/')
 		return open_tcp(c->backend_host, c->backend_port, why);
 	fd = open_unix(c->backend_host, c->backend_port);
-	*why = strerror(errno);
+	if (fd < 0)
+		*why = strerror(errno);
 	return fd;
 }
 
@@ -219,7 +220,7 @@ static enum step
 reach(struct attempt *a)
 {
 	const struct config *c = a->s->config;
-	const char *why;
+	const char *why = "";
 	int fd = open_server(c, &why);
 
 	if (fd < 0)
@@ -301,7 +302,8 @@ connect_server(struct session *s, const struct buf *packet)
 	struct attempt a = { .s = s, .why = why, .size = sizeof(why) };
 
 	first_attempt(&a);
-	snprintf(why, sizeof(why), "its pg_hba.conf refuses TLS");
+	if (a.other)
+		snprintf(why, sizeof(why), "its pg_hba.conf refuses TLS");
 	for (;;) {
 		switch (reach(&a)) {
 		case STEP_FAILED:

@@ -58,8 +58,12 @@ log_to_stderr(bool on)
 void
 log_set_client(const char *client)
 {
-	snprintf(logger.client, sizeof(logger.client), "%s",
-	    client == NULL ? "" : client);
+	size_t n = client == NULL ? 0
+				  : strnlen(client, sizeof(logger.client) - 1);
+
+	if (n > 0)
+		memcpy(logger.client, client, n);
+	logger.client[n] = '\0';
 }
 
 /* Puts the file at path in the place of the one in use. */
