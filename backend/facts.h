@@ -22,6 +22,7 @@ struct facts {
 	uint64_t xid;		/* 0: none assigned, so nothing was written */
 	const char *now;	/* in the transaction's arena, as the rest */
 	const char *loaded;     /* when the server read its configuration */
+	bool reloaded;		/* in this transaction */
 	const char *isolation;
 	/* The rare ones only if any of them is not its default. */
 	struct record_setting settings[FACTS_SETTINGS + FACTS_RARE];

@@ -253,6 +253,28 @@ for (['escape', 'incomplete'], ['hex', 'exact']) {
 	is(join(' ', map { $_->{record}{capture} } $p->settled),
 		join(' ', ($want) x 3), "and holds: $value");
 }
+
+# In a block: its first row was printed under another one than its last.
+for (['escape', 'incomplete'], ['hex', 'exact']) {
+	my ($value, $want) = @$_;
+	$c->safe_psql("alter system set bytea_output = $value");
+	$c->safe_psql('select pg_reload_conf()');
+	ok(wait_until('the configuration to be read', sub {
+		$kept->safe('show bytea_output') =~ /$value/ }),
+		"outside of the block: $value");
+	$kept->safe('begin');
+	$kept->safe('update t set n = 2 where id = 8');
+	$c->safe_psql('alter system set bytea_output = hex');
+	if ($value ne 'hex') {
+		$c->safe_psql('select pg_reload_conf()');
+		ok(wait_until('the configuration to be read', sub {
+			$kept->safe('show bytea_output') =~ /hex/ }),
+			"a reload inside of the block: $value");
+	}
+	$kept->safe('commit');
+	is(join(' ', map { $_->{record}{capture} } $p->settled),
+		$want, "what is claimed then: $value");
+}
 $kept->close;
 
 no_mismatches($p);
