@@ -135,6 +135,8 @@ sub _memory
 {
 	my ($t) = @_;
 	my $p = $t->proxy(env => { PGWITNESS_DEBUGGER => 1 });
+	# Pages of a program that was just copied count as long as they are dirty.
+	system('sync') == 0 or die 'sync failed';
 	my $dbh = _connect($p);
 	my $child = _serving($p);
 	my @lines = (['postmaster', _private($p->pid)],
