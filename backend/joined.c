@@ -23,8 +23,8 @@
  *
  * What stays prepared must be what the client's text would be now:
  *
- *	its relation	may be hidden by a new one: to_regclass(), before all
- *else definitions	every change makes the server parse it again, and it
+ *	its relation	may be hidden by a new one: to_regclass(), first of all
+ *	definitions	every change makes the server parse it again, and it
  *			holds a lock by then that keeps others away.  A literal
  *			'now' is a time that was put in when it was parsed last:
  *			while that is the same nothing was changed, and the
