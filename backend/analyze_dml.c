@@ -207,9 +207,8 @@ target_column(const struct dml *d, const PgQuery__Node *n)
 	return last->node_case == NODE(STRING) ? last->string->sval : NULL;
 }
 
-/* The column of  column = constant  or  constant = column; else NULL. */
-static const char *
-equal_column(const struct dml *d, const PgQuery__Node *n)
+const PgQuery__AExpr *
+dml_equality(const PgQuery__Node *n)
 {
 	const PgQuery__AExpr *e;
 
@@ -219,6 +218,17 @@ equal_column(const struct dml *d, const PgQuery__Node *n)
 	if (e->kind != PG_QUERY__A__EXPR__KIND__AEXPR_OP || e->n_name != 1 ||
 	    e->name[0]->node_case != NODE(STRING) ||
 	    strcmp(e->name[0]->string->sval, "=") != 0)
+		return NULL;
+	return e;
+}
+
+/* The column of  column = constant  or  constant = column; else NULL. */
+static const char *
+equal_column(const struct dml *d, const PgQuery__Node *n)
+{
+	const PgQuery__AExpr *e = dml_equality(n);
+
+	if (e == NULL)
 		return NULL;
 	if (dml_is_constant(e->rexpr))
 		return target_column(d, e->lexpr);

@@ -90,6 +90,8 @@ int dml_bracket_step(PgQuery__Token token);
 
 /* A literal that is not NULL, or a parameter, maybe cast. */
 PGW_MUSTCHECK bool dml_is_constant(const PgQuery__Node *n);
+/* a = b  with the plain unqualified operator; else NULL. */
+const PgQuery__AExpr *dml_equality(const PgQuery__Node *n);
 
 /* From token `first` to the one before `end`. */
 struct span dml_token_span(

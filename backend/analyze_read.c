@@ -7,8 +7,6 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  */
-#include <string.h>
-
 #include "analyze_int.h"
 
 struct read {
@@ -78,15 +76,9 @@ add_column(struct read *r, const PgQuery__ColumnRef *c)
 static bool
 is_equality(struct read *r, const PgQuery__Node *n)
 {
-	const PgQuery__AExpr *e;
+	const PgQuery__AExpr *e = dml_equality(n);
 
-	if (n->node_case != NODE(A_EXPR))
-		return false;
-	e = n->a_expr;
-	return e->kind == PG_QUERY__A__EXPR__KIND__AEXPR_OP && e->n_name == 1 &&
-	       e->name[0]->node_case == NODE(STRING) &&
-	       strcmp(e->name[0]->string->sval, "=") == 0 &&
-	       is_column(e->lexpr) && is_integer(e->rexpr) &&
+	return e != NULL && is_column(e->lexpr) && is_integer(e->rexpr) &&
 	       add_column(r, e->lexpr->column_ref);
 }
 

@@ -41,7 +41,7 @@ PGW_MUSTCHECK bool joined_found_nothing(const struct capture *c);
 /* Of an error there: the place is one in the client's text. */
 void joined_mend_error(struct session *s, struct capture *c);
 
-/* All that it changed there is noted. */
+/* All that it changed is noted. */
 void joined_end(struct session *s, const struct capture *c);
 
 /* The client's text has run there: next time ours may. */

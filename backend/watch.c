@@ -104,19 +104,22 @@ watch_read(struct session *s, struct capture *c)
 	return end;
 }
 
-/* What joined.c ran with a table that is held already was parsed again since:
- * for a new operator, say. */
 static void
-watch_again(
-    struct session *s, const struct capture *c, struct txn_table *tt, int kept)
+note_parsed(
+    struct session *s, struct txn_table *tt, int kept, const char *parsed)
 {
-	if (!c->joined || c->parsed == NULL ||
-	    strcmp(kept_mark(s, kept), c->parsed) == 0)
-		return;
-	tt->parsed = c->parsed;
+	tt->parsed = parsed;
 	tt->kept = kept;
 	tt->placed = kept_placed(s, kept);
-	tt->same = false;
+	tt->same = strcmp(kept_mark(s, kept), parsed) == 0;
+}
+
+/* Of a table that is held already: for a new operator, say. */
+static bool
+is_parsed_again(const struct session *s, const struct capture *c, int kept)
+{
+	return c->joined && c->parsed != NULL &&
+	       strcmp(kept_mark(s, kept), c->parsed) != 0;
 }
 
 void
@@ -131,17 +134,15 @@ watch_note(struct session *s, const struct capture *c)
 		if (tt->catalog->oid != c->table->oid)
 			continue;
 		if (tt->watched) {
-			watch_again(s, c, tt, kept);
+			if (is_parsed_again(s, c, kept))
+				note_parsed(s, tt, kept, c->parsed);
 			return;
 		}
 		tt->watched = true;
 		tt->doubts = s->doubts;
-		tt->parsed = kept != KEPT_NONE ? c->parsed : NULL;
-		if (tt->parsed == NULL)
+		if (kept == KEPT_NONE || c->parsed == NULL)
 			return;
-		tt->kept = kept;
-		tt->placed = kept_placed(s, kept);
-		tt->same = strcmp(kept_mark(s, kept), tt->parsed) == 0;
+		note_parsed(s, tt, kept, c->parsed);
 	}
 }
 
