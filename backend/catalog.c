@@ -166,8 +166,8 @@ catalog_new(size_t max_parse_bytes)
 	c->arena = arena_new(0);
 	c->max_parse_bytes = max_parse_bytes;
 	/* Not cleared: a session that only reads touches none of it. */
-	c->tables = mem_realloc(NULL, MAX_TABLES, sizeof(*c->tables));
-	c->functions = mem_realloc(NULL, MAX_FUNCTIONS, sizeof(*c->functions));
+	c->tables = mem_alloc(MAX_TABLES, sizeof(*c->tables));
+	c->functions = mem_alloc(MAX_FUNCTIONS, sizeof(*c->functions));
 	return c;
 }
 

@@ -32,8 +32,8 @@ shape_init(struct shape *s)
 {
 	memset(s, 0, sizeof(*s));
 	/* Not cleared: hardly a text needs more than a page of each. */
-	s->end = mem_realloc(NULL, SHAPE_LITERALS, sizeof(*s->end));
-	s->shift = mem_realloc(NULL, SHAPE_LITERALS + 1, sizeof(*s->shift));
+	s->end = mem_alloc(SHAPE_LITERALS, sizeof(*s->end));
+	s->shift = mem_alloc(SHAPE_LITERALS + 1, sizeof(*s->shift));
 	s->shift[0] = 0;
 }
 

@@ -25,6 +25,12 @@ mem_zalloc(size_t n, size_t size)
 }
 
 void *
+mem_alloc(size_t n, size_t size)
+{
+	return mem_realloc(NULL, n, size);
+}
+
+void *
 mem_realloc(void *p, size_t n, size_t size)
 {
 	size_t bytes;

@@ -15,6 +15,8 @@
 
 /* n elements of size bytes, zeroed. */
 void *mem_zalloc(size_t n, size_t size);
+/* The same, not zeroed: what is not written takes no memory. */
+void *mem_alloc(size_t n, size_t size);
 /* n elements, those that were there first; what is new is not zeroed. */
 void *mem_realloc(void *p, size_t n, size_t size);
 
