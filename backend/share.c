@@ -2,10 +2,11 @@
  * share.c: definitions of tables that one child looked up, for the others.
  *
  * The key is what decides what a name means in a session that has not changed
- * it: the startup packet (user, database, options) and the name as written.
+ * it: the name as written and the startup packet (user, database, options; not
+ * application_name, which may be another one in each session).
+ *
  * What comes from here is compared with the server before it is used, by oid,
- * fingerprint and rights.  Its bytes are checked like bytes from the
- * wire.
+ * fingerprint and rights.  Its bytes are checked like bytes from the wire.
  *
  *	u32 oid, strings schema, name, fingerprint, definition, quick
  *	u8 flags, strings unsupported, unreadable
@@ -23,6 +24,7 @@
 
 #include "fingerprint.h"
 #include "shcache.h"
+#include "startup.h"
 
 #define MAX_COLUMNS 1664 /* MaxTupleAttributeNumber */
 #define MINUTE_US INT64_C(60000000)
@@ -37,16 +39,22 @@ enum {
 };
 enum { COLUMN_HAS_DEFAULT = 1, COLUMN_CASCADES = 2 };
 
-static void
-make_key(const struct session *s, const char *written, struct merkle_hash *key)
+void
+share_key(const struct session *s, const char *written, struct merkle_hash *key)
 {
+	const uint8_t *packet = s->startup.data + sizeof(uint32_t);
+	const char *name = startup_parameter(&s->startup, "application_name");
+	size_t left_out = name == NULL ? 0 : strlen(name);
+	size_t before = name == NULL ? 0
+				     : (size_t)((const uint8_t *)name - packet);
 	const struct merkle_part parts[] = {
-		/* It begins with its length. */
-		{ s->startup.data, s->startup.len },
-		{ written, strlen(written) },
+		{ written, strlen(written) + 1 },
+		{ packet, before },
+		{ packet + before + left_out,
+		    s->startup.len - sizeof(uint32_t) - before - left_out },
 	};
 
-	merkle_sha256(parts, 2, key);
+	merkle_sha256(parts, 3, key);
 }
 
 /* --- writing --- */
@@ -112,7 +120,7 @@ share_put(struct session *s, uint64_t generation, const struct catalog_table *t)
 	struct merkle_hash key;
 	struct buf b = { 0 };
 
-	make_key(s, t->written, &key);
+	share_key(s, t->written, &key);
 	put_table(&b, t);
 	shcache_put(s->heritage->shared, s->heritage->lane, generation,
 	    good_for(t), &key, &b);
@@ -211,7 +219,7 @@ share_read(const struct session *s, const char *written, struct arena *a)
 	struct merkle_hash key;
 	struct buf b = { 0 };
 
-	make_key(s, written, &key);
+	share_key(s, written, &key);
 	if (shcache_get(s->heritage->shared, &key, &b)) {
 		struct rd r = rd_init(b.data, b.len);
 

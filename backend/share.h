@@ -9,6 +9,11 @@
 #include "arena.h"
 #include "attr.h"
 #include "catalog.h"
+#include "merkle.h"
+
+/* Of what a name means in this session, if that has not changed it. */
+void share_key(
+    const struct session *s, const char *written, struct merkle_hash *key);
 
 /* NULL: there is none, or the server says that it is another one. */
 PGW_MUSTCHECK struct catalog_table *share_find(

@@ -17,14 +17,10 @@ static struct heritage heritage;
 static void
 put_bytes(const struct session *s, const uint8_t *data, size_t size)
 {
-	const struct merkle_part parts[] = {
-		{ s->startup.data, s->startup.len },
-		{ WRITTEN, strlen(WRITTEN) },
-	};
 	struct merkle_hash key;
 	struct buf b = { 0 };
 
-	merkle_sha256(parts, 2, &key);
+	share_key(s, WRITTEN, &key);
 	buf_put(&b, data, size);
 	shcache_put(heritage.shared, 0, shcache_generation(heritage.shared),
 	    INT64_MAX, &key, &b);
@@ -55,7 +51,9 @@ must_be_same(const struct catalog_table *a, const struct catalog_table *b)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct session s = { .heritage = &heritage };
+	uint8_t packet[] = { 0, 0, 0, 9, 0, 3, 0, 0, 0 };
+	struct session s = { .heritage = &heritage,
+		.startup = { .data = packet, .len = sizeof(packet) } };
 	struct arena *a = arena_new((size_t)16 * 1024 * 1024);
 	const struct catalog_table *t, *again;
 

@@ -50,6 +50,12 @@ is($n, 0, 'it need not');
 ($tx, $n) = once("begin;\nupdate t set v = 2 where id = 3;\ncommit", '"t"');
 is_exact($tx, 'in a block');
 is($n, 0, 'neither');
+{
+	local $ENV{PGAPPNAME} = "worker $$";
+	($tx, $n) = once('update t set v = 3 where id = 2', '"t"');
+	is_exact($tx, 'by another application_name');
+	is($n, 0, 'neither');
+}
 
 # DDL through the proxy.
 $p->safe_psql('alter table t add column w int default 5');

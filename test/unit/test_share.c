@@ -18,9 +18,15 @@
 #define N_COLUMNS 3
 
 static struct heritage heritage;
-static uint8_t packet[] = { 1, 2, 3 };
+
+/* Its length counts itself. */
+#define PACKET(length, parameters) \
+	{ \
+		.data = (uint8_t[]){ "\0\0\0" length "\0\3\0\0" parameters }, \
+		.len = sizeof("\0\0\0" length "\0\3\0\0" parameters) \
+	}
 static struct session session = { .heritage = &heritage,
-	.startup = { .data = packet, .len = sizeof(packet) } };
+	.startup = PACKET("\53", "user\0ann\0application_name\0x 1\0a\0b\0") };
 
 static struct rowenc_column columns[N_COLUMNS] = {
 	{ "id", "integer", 2, 'a', 0 },
@@ -120,31 +126,27 @@ it_comes_out_as_it_went_in(void **state)
 	arena_free(a);
 }
 
-/* Another startup packet, another name. */
+/* Another startup packet, but for application_name; another name. */
 static void
 others_do_not_find_it(void **state)
 {
 	struct arena *a = arena_new(0);
-	struct session other = session;
+	struct session other = session, same = session;
 
 	(void)state;
 	put(&table);
-	other.startup.len--;
+	other.startup = (struct buf)PACKET(
+	    "\53", "user\0ben\0application_name\0x 1\0a\0b\0");
+	same.startup = (struct buf)PACKET(
+	    "\55", "user\0ann\0application_name\0no. 2\0a\0b\0");
 	assert_null(share_read(&other, table.written, a));
+	other.startup = (struct buf)PACKET(
+	    "\53", "user\0ann\0application_name\0x 1\0a\0c\0");
+	assert_null(share_read(&other, table.written, a));
+	assert_non_null(share_read(&same, table.written, a));
 	assert_null(share_read(&session, "\"t\"", a));
 	assert_non_null(share_read(&session, table.written, a));
 	arena_free(a);
-}
-
-static void
-key_of(struct merkle_hash *key)
-{
-	const struct merkle_part parts[] = {
-		{ session.startup.data, session.startup.len },
-		{ table.written, strlen(table.written) },
-	};
-
-	merkle_sha256(parts, 2, key);
 }
 
 /* Cut anywhere, each byte another, more behind: nothing worse than NULL. */
@@ -157,7 +159,7 @@ other_bytes_are_no_table(void **state)
 
 	(void)state;
 	put(&table);
-	key_of(&key);
+	share_key(&session, table.written, &key);
 	assert_true(shcache_get(heritage.shared, &key, &good));
 	for (size_t n = 1; n <= good.len + 1; n++) {
 		buf_reset(&bad);
