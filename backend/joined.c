@@ -38,8 +38,9 @@
  * triggers, or whose checks, indexes or defaults call users' functions, nor one
  * with columns of users' types, or where operators or casts may call what users
  * made (CATALOG_PLAIN; if that was not so any more when the server parsed the
- * statement, the fingerprint is not the same, and nothing counts as told).
- * What is left is the server's configuration: it says when it was read.
+ * statement, the fingerprint is not the same, and nothing counts as told), nor
+ * parameters of users' types.  What is left is the server's configuration: it
+ * says when it was read.
  *
  * In a block of the client's its facts come with the COMMIT, or with the last
  * statement, if COMMIT came behind that the last time; and whether the
@@ -71,6 +72,9 @@
 #define INT8_OID 20
 #define INT4_OID 23
 #define NUMERIC_OID 1700
+/* FirstGenbkiObjectId: PostgreSQL's own types have lower ones, its domains and
+ * composite types do not. */
+#define FIRST_OTHER_OID 10000
 
 /* SQL: the row before, and whether there is one.  In a block of the client's a
  * deferred primary key lets two have the same: one of them. */
@@ -101,6 +105,16 @@ defaults_call(const struct catalog_table *t)
 	for (unsigned i = 0; i < t->shape.n_columns; i++)
 		if (t->columns[i].default_class >= FUNCTION_VOLATILE &&
 		    t->columns[i].default_call == NULL)
+			return true;
+	return false;
+}
+
+/* Reading a domain's value runs its checks, and a composite one its columns'. */
+static bool
+params_call(const struct capture *c)
+{
+	for (size_t i = 0; i < c->n_given; i++)
+		if (c->values.params[i].type >= FIRST_OTHER_OID)
 			return true;
 	return false;
 }
@@ -162,7 +176,7 @@ may_join(const struct capture *c)
 	if (!c->alone && !may_join_block(c))
 		return false;
 	if (t->quick == NULL || t->triggers || t->user_code ||
-	    defaults_call(t) || has_interval_fields(t))
+	    defaults_call(t) || has_interval_fields(t) || params_call(c))
 		return false;
 	if (b != NULL &&
 	    (b->check || b->max_rows > 0 || (c->alone && !b->first)))

@@ -7,6 +7,7 @@ use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
 use PGW::Util qw(wait_until);
+use PGW::Wire;
 
 my $c = PGW::Cluster->new(sql => q{
 	create table t (id int primary key, v text, n int, b bytea default '\x0102',
@@ -238,6 +239,22 @@ for (['it reads', 'exact', @quiet],
 		'read committed,read committed', '... and its isolation');
 	$client->close;
 }
+
+# A parameter's own type runs code when its value is read: a domain's checks.
+$c->safe_psql(q{create function odd(int) returns bool language plpgsql stable as
+	$f$begin return $1 <> 13 or silent() is not null; end$f$;
+	create domain odd as int check (odd(value))});
+my $bound = $p->wire;
+$bound->send(Parse('update t set n = $1 where id = $2', name => 'odd',
+	types => [$c->safe_psql("select 'odd'::regtype::oid"), 23]), Sync);
+$bound->read_ready;
+for (1, 2, 3, 13) {
+	$bound->send(Bind([$_, 7], name => 'odd'), Execute(), Sync);
+	$bound->read_ready;
+}
+is(join(' ', map { $_->{record}{capture} } $p->settled),
+	'exact exact exact incomplete', 'a check of a parameter that changes settings');
+$bound->send(Terminate);
 
 # The server's configuration is read when no message says so.
 my $kept = $p->session;
