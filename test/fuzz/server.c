@@ -56,7 +56,7 @@ static const struct {
 	{ "SELECT pg_catalog.current_setting('track_counts')", KIND_COUNTERS },
 	{ "WITH RECURSIVE reach", KIND_SCOPE },
 	{ "SELECT l.relation", KIND_LOCKS },
-	{ "SELECT pg_catalog.bool_or(", KIND_FUNCTION },
+	{ "SELECT p.provolatile", KIND_FUNCTION },
 	{ "SELECT CAST(pg_catalog.pg_current_xact", KIND_FACTS },
 	{ "SELECT pg_catalog.string_agg((SELECT", KIND_FINGERPRINTS },
 	{ "SELECT p.statement", KIND_PREPARED }, { "EXECUTE", KIND_DML },
@@ -289,7 +289,7 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	static const char *const definition[] = { "d" };
 	static const char *const settings[] = { "public", "ISO, MDY",
 		"postgres", "UTC", "on", "content", "off", "UTF8", "u" };
-	static const char *const function[] = { "f", "f", "f" };
+	static const char *const function[] = { "i", "f" };
 	static const char rare[] = "origin,on,off,base64,content,Default,off";
 	static const char *const facts[] = { "777", SERVER_TIME, SERVER_TIME,
 		"read committed", "\"$user\", public", "ISO, MDY", "postgres",
@@ -335,7 +335,7 @@ rows_of(struct server *s, enum kind kind, unsigned n)
 	else if (kind == KIND_SETTINGS)
 		row(s, settings, 9);
 	else if (kind == KIND_FUNCTION)
-		row(s, function, 3);
+		row(s, function, 2);
 	else if (kind == KIND_FACTS)
 		row(s, facts, 18);
 	else if (kind == KIND_QUICK_FACTS)
