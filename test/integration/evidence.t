@@ -6,7 +6,7 @@ use JSON::PP qw(decode_json);
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
-use PGW::Util qw(run slurp spew program);
+use PGW::Util qw(run slurp spew new_dir program);
 
 my $c = PGW::Cluster->new(sql => 'create table t (id int primary key, v text)');
 my $p = PGW::Proxy->new($c);
@@ -64,9 +64,10 @@ my $insert = { before => [], after => [{ id => ['integer', '6'],
 my ($shown) = map { decode_json($_) } split /\n/, $out;
 is($shown->{rows_from}, 'spool', 'the rows come from the spool');
 is_deeply($shown->{rows}, [$insert], 'before and after');
-rename "$dir/spool", "$dir/spool.away" or die $!;
-($rc, $out) = $p->witnessctl('show', $tx[5]{tx_id});
-rename "$dir/spool.away", "$dir/spool" or die $!;
+# The same log seen without a spool.
+my $bare = new_dir('bare');
+symlink "$dir/$_", "$bare/$_" or die $! for qw(pgwitness.conf log);
+($rc, $out) = run([program('witnessctl'), '-D', $bare, 'show', $tx[5]{tx_id}]);
 like($out, qr/^  rows are not kept any more$/m, 'or are not kept');
 ($rc) = $p->witnessctl('show', 999999);
 isnt($rc, 0, 'show of what is not there');

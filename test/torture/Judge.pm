@@ -111,6 +111,7 @@ sub _event
 	my ($j, $id, $what, @a) = @_;
 	if ($what eq 'C') {
 		$j->{session}{$id} = [@a[0, 2]];
+		$j->{port}{$id} = $a[1];
 	} elsif ($what eq 'S') {
 		$j->{began}{$a[0]} = $a[2];
 		$j->{session_of}{$a[0]} = $j->{session}{$id};
@@ -129,7 +130,8 @@ sub _event
 		$j->wrong("hang: client $id, $a[1] $a[0]") if $what eq 'H';
 		$j->{hangs}++ if $what eq 'H';
 	} elsif ($what eq 'D') {
-		push @{ $j->{ended} }, [$id, @a];
+		push @{ $j->{ended} }, { client => $id, t => $a[0],
+			since => $a[1], port => $j->{port}{$id} };
 		$j->{last}{ $j->{current}{$id} // '' } = 1;
 	} elsif ($what eq 'Q') {
 		$j->{reads}++;

@@ -7,32 +7,30 @@ use strict;
 use warnings;
 
 my %ends_all = map { $_ => 1 } qw(postmaster server_backend server_postmaster);
-my $SOON = 20;		# seconds: a client may be slow to find out
 
-# A session ends only if its own child was killed (which may have been a spare
-# one a moment ago, or client '': one that had just connected), or what all
-# hang on.
+# A session ends only if, while it was there, its own child was killed (the one
+# that held its end of the connection, which is not known of all that died at
+# kill points), or what all hang on.  None outlives the latter, so how late a
+# client finds out says nothing.
 sub _may_end
 {
-	my ($e, $id, $t, $since) = @_;
-	return 0 if $e->{t} > $t + ($e->{phase} eq 'points' ? 1 : 0.05)
-		|| $t - $e->{t} > $SOON || $e->{t} < $since - 1;
-	return 1 if $ends_all{$e->{kind}} || ($e->{client} // '') eq $id;
-	return ($e->{kind} eq 'spare' || ($e->{client} // '-') eq '')
-		&& $t - $e->{t} < $SOON / 2;
+	my ($e, $d) = @_;
+	return 0 if $e->{from} > $d->{t} || $e->{t} < $d->{since};
+	return 1 if $ends_all{$e->{kind}};
+	return 0 if $e->{kind} !~ /^(?:child|spare|point)$/;
+	return defined $e->{port} ? $e->{port} == $d->{port}
+		: $e->{phase} eq 'points';
 }
 
 sub undisturbed
 {
 	my ($self) = @_;
 	for my $d (@{ $self->{judge}{ended} // [] }) {
-		my ($id, $t, $since) = @$d;
-		next if $t > $self->{ended}
-			|| grep { _may_end($_, $id, $t, $since) }
-			@{ $self->{events} };
+		next if $d->{t} > $self->{ended}
+			|| grep { _may_end($_, $d) } @{ $self->{events} };
 		$self->{disturbed}++;
 		$self->{judge}->wrong(sprintf 'client %d: its session ended at '
-			. '%.3f and nothing of it was killed', $id, $t);
+			. '%.3f and nothing of it was killed', @$d{qw(client t)});
 	}
 }
 

@@ -215,9 +215,10 @@ sub _kill
 		my @pids = @{ $kinds->{$kind} };
 		$victims{ $pids[rand @pids] } = $kind;
 	}
+	my @pids = sort { $a <=> $b } keys %victims;
+	$self->{victims}->hold(grep { $victims{$_} =~ /^(?:child|spare)$/ } @pids);
 	my $t = time;
-	my @dead = map { [$victims{$_}, $_] } grep { kill KILL => $_ }
-		sort { $a <=> $b } keys %victims;
+	my @dead = map { [$victims{$_}, $_] } grep { kill KILL => $_ } @pids;
 	$self->_killed($t, @$_, @dead > 1) for @dead;
 	$self->_revive($_->[0]) for @dead;
 	return scalar @dead;
@@ -230,9 +231,9 @@ sub _killed
 	$self->{pairs}++ if $pair;
 	my $young = $kind =~ /^(?:replayd|recorder)$/
 		&& $t - $self->{replayd_seen} < 10;
-	push @{ $self->{events} }, { t => $t, kind => $kind, pid => $pid,
-		young => $young, client => $self->{victims}{clients}{$pid},
-		phase => $self->{phase} };
+	push @{ $self->{events} }, { from => $t, t => $t, kind => $kind,
+		pid => $pid, young => $young, phase => $self->{phase},
+		port => $self->{victims}{ports}{$pid} };
 	open my $f, '>>', "$self->{dir}/kills" or croak $!;
 	printf $f "%.6f %s %s %d %s\n", $t, $self->{phase}, $kind, $pid,
 		$self->{victims}{clients}{$pid} // '-';
@@ -344,6 +345,7 @@ sub _phase_points
 		&& !$self->{enough}) {
 		$self->_check;
 		my $name = $self->_next_point(\%turns);
+		my $armed = time;
 		$points->arm($name, _passes($name));
 		my $pid = $self->_provoke($name);
 		if (!$pid) {
@@ -353,7 +355,7 @@ sub _phase_points
 		$n++;
 		$self->{killed}{"at $name"}++;
 		my $t = time;
-		$self->_killed_at_point($t, $name, $pid);
+		$self->_killed_at_point($armed, $t, $name, $pid);
 		# The next point only when commits go on.
 		$j->wrong("no commit after $name") unless eval {
 			wait_until('commits', sub { $j->read_clients;
@@ -419,12 +421,12 @@ sub _rotate_key
 
 sub _killed_at_point
 {
-	my ($self, $t, $name, $pid) = @_;
+	my ($self, $from, $t, $name, $pid) = @_;
 	my $client = $self->{victims}{clients}{$pid};
 	my $all = ($self->{proxy}->pid // 0) == $pid;
-	push @{ $self->{events} }, { t => $t, phase => 'points', pid => $pid,
-		kind => $all ? 'postmaster' : defined $client ? 'child' : 'point',
-		client => $client };
+	push @{ $self->{events} }, { from => $from, t => $t, pid => $pid,
+		phase => 'points', port => $self->{victims}{ports}{$pid},
+		kind => $all ? 'postmaster' : defined $client ? 'child' : 'point' };
 	open my $f, '>>', "$self->{dir}/kills" or croak $!;
 	printf $f "%.6f points at:%s %d %s\n", $t, $name, $pid, $client // '-';
 	$self->_revive('postmaster') if $all;

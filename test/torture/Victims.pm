@@ -4,7 +4,7 @@
 package Victims;
 use strict;
 use warnings;
-use PGW::Util qw(slurp comm children descendants alive);
+use PGW::Util qw(wait_until slurp comm children descendants alive);
 
 # dir: where Writer.pm keeps its sessions; proxy, cluster.
 sub new { my ($class, %o) = @_; return bless {%o}, $class }
@@ -38,20 +38,30 @@ sub _inodes
 	return %port;
 }
 
-# The client of a child of the postmaster: its number, '' if not known yet, undef
-# for a spare child.
-sub client_of
+# The port of a child's client; undef for a spare child.
+sub _port
 {
-	my ($v, $pid, $inodes, $sessions) = @_;
-	for (_links($pid)) {
-		my ($inode) = /^socket:\[(\d+)\]/ or next;
-		my $port = $inodes->{$inode} // next;
-		return $sessions->{$port} ? $sessions->{$port}[0] : '';
-	}
-	return;
+	my ($pid, $inodes) = @_;
+	return (map { /^socket:\[(\d+)\]/ ? $inodes->{$1} // () : () }
+		_links($pid))[0];
 }
 
-# {kind => [pids]} of all that runs now.  clients: {pid => client's number}.
+# Stops children of the postmaster, so that it is certain whose they are: a spare
+# one may have a client since look().
+sub hold
+{
+	my ($v, @pids) = @_;
+	for my $pid (@pids) {
+		kill STOP => $pid or next;
+		wait_until('it to stop', sub {
+			(eval { slurp("/proc/$pid/stat") } // '') !~ /\) [RSD] / });
+	}
+	my %inodes = @pids ? $v->_inodes : ();
+	$v->{ports}{$_} = _port($_, \%inodes) for @pids;
+}
+
+# {kind => [pids]} of all that runs now.  ports: {pid => client's port}; clients:
+# {pid => client's number, '' if not known yet}, undef for a spare child.
 sub look
 {
 	my ($v) = @_;
@@ -59,6 +69,7 @@ sub look
 	my %inodes = $v->_inodes;
 	my %sessions = $v->sessions;
 	$v->{clients} = {};
+	$v->{ports} = {};
 	my $postmaster = $v->{proxy}->pid // return {};
 	push @{ $k{postmaster} }, $postmaster;
 	for my $pid (children($postmaster)) {
@@ -66,9 +77,10 @@ sub look
 			$v->_look_at_replayd($pid, \%k);
 			next;
 		}
-		my $client = $v->client_of($pid, \%inodes, \%sessions);
-		$v->{clients}{$pid} = $client;
-		push @{ $k{defined $client ? 'child' : 'spare'} }, $pid;
+		my $port = $v->{ports}{$pid} = _port($pid, \%inodes);
+		$v->{clients}{$pid} = $sessions{$port} ? $sessions{$port}[0] : ''
+			if defined $port;
+		push @{ $k{defined $port ? 'child' : 'spare'} }, $pid;
 	}
 	push @{ $k{server_postmaster} }, $v->{cluster}->pid
 		if $v->{cluster}->pid;

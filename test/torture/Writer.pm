@@ -2,12 +2,12 @@
 # its text, and a log of its own of what it was told.
 #
 # The log, one event a line, times in seconds:
-#	C t port server_pid	connected
+#	C t0 port server_pid	connected, not before t0
 #	S token kind t		the transaction's first byte is about to be sent
 #	A token kind t0 t	its commit, sent at t0, was answered
 #	R token kind why	it was answered that it did not commit
 #	L token kind t		the connection went before the answer
-#	D t t_connected		an established session ended
+#	D t t0			an established session ended; it began after t0
 #	H token kind t		no answer within the deadline: a hang
 #	Q token t		a reader got its answer
 #
@@ -101,6 +101,7 @@ sub connect
 	return 1 if $w->{wire};
 	my $end = time + $seconds;
 	until (time > $end) {
+		$w->{connected} = time;
 		$w->{wire} = eval { PGW::Wire->new($w->{endpoint}, seconds => 10) };
 		last if $w->{wire} && $w->{wire}{pid};
 		delete $w->{wire};
@@ -111,7 +112,6 @@ sub connect
 		return 0;
 	}
 	$w->{wire}{seconds} = $w->{deadline};
-	$w->{connected} = time;
 	my $port = $w->{wire}{sock}->sockport;
 	spew("$w->{dir}/session.$w->{id}.new", "$port $w->{wire}{pid}");
 	rename "$w->{dir}/session.$w->{id}.new", "$w->{dir}/session.$w->{id}";
