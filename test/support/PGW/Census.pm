@@ -19,7 +19,12 @@ sub new
 {
 	my ($class, $proxy) = @_;
 	my $self = bless { proxy => $proxy }, $class;
-	$self->{before} = $self->count;
+	# Who was here a moment ago may still be leaving.
+	wait_until('nobody to be connected', sub {
+		$self->{before} = $self->count;
+		$self->{before}{backends} == $proxy->spare_children
+			&& !$self->{before}{zombies};
+	});
 	croak 'descriptors cannot be seen' unless $self->{before}{fds};
 	return $self;
 }

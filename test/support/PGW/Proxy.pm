@@ -63,6 +63,7 @@ sub new
 sub dir { $_[0]{dir} }
 sub pid { $_[0]{pid} }
 sub conf_path { "$_[0]{dir}/pgwitness.conf" }
+sub spare_children { $_[0]{conf}{proxy}{spare_children} // 4 }
 
 # The server behind the proxy, past any liar.
 sub _server
