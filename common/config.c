@@ -588,7 +588,9 @@ read_config_file(struct loader *l)
 	l->file = fopen(l->config->file, "re");
 	if (l->file == NULL) {
 		snprintf(l->error, l->error_size,
-		    "%s: cannot read: %m; make it with pgwitness --init -D %s",
+		    errno == ENOENT ? "%s: cannot read: %m; make it with "
+				      "pgwitness --init -D %s"
+				    : "%s: cannot read: %m",
 		    l->config->file, l->config->data_dir);
 		return false;
 	}
@@ -633,6 +635,12 @@ check_together(struct loader *l)
 	    c->verification_user[0] == '\0')
 		config_fail(l, line_of(l, "verification", "mode"),
 		    "mode = external needs user in [verification]");
+	if (c->verification_mode == VERIFICATION_EXTERNAL &&
+	    c->verification_port == c->backend_port &&
+	    strcmp(c->verification_host, c->backend_host) == 0)
+		config_fail(l, line_of(l, "verification", "host"),
+		    "[verification] is the server of [backend]; replay needs "
+		    "one of its own");
 	if (c->listen_addresses[0] == '\0' &&
 	    c->unix_socket_directory[0] == '\0')
 		config_fail(l, line_of(l, "proxy", "listen_addresses"),

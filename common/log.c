@@ -179,8 +179,12 @@ log_vwrite(enum log_level level, const char *event, bool to_stderr,
     const char *fmt, va_list ap)
 {
 	char message[LOG_MESSAGE_BYTES];
+	size_t n;
 
 	vsnprintf(message, sizeof(message), fmt, ap);
+	/* libpq's end in a newline. */
+	for (n = strlen(message); n > 0 && message[n - 1] == '\n'; n--)
+		message[n - 1] = '\0';
 	if (logger.fd >= 0)
 		log_file_line(level, event, message);
 	if (logger.fd < 0 || to_stderr)

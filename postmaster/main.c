@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "advice.h"
 #include "datadir.h"
 #include "log.h"
 #include "postmaster.h"
@@ -124,116 +125,6 @@ parse_options(int argc, char **argv, struct options *o)
 			  "--help");
 }
 
-static bool
-is_loopback(const char *host)
-{
-	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-	       strcmp(host, "localhost") == 0;
-}
-
-/* The first of listen_addresses that other machines reach. */
-static bool
-listens_outside(const struct config *c, char *out, size_t size)
-{
-	char *copy = strdup(c->listen_addresses);
-	char *rest = NULL;
-	char *host = copy == NULL ? NULL : strtok_r(copy, ", \t", &rest);
-
-	while (host != NULL && is_loopback(host))
-		host = strtok_r(NULL, ", \t", &rest);
-	if (host != NULL)
-		snprintf(out, size, "%s", host);
-	free(copy);
-	return host != NULL;
-}
-
-static void
-warn_method(const struct config *c)
-{
-	char host[256];
-
-	if (!listens_outside(c, host, sizeof(host)))
-		return;
-	if (c->auth_method == AUTH_TRUST)
-		log_warning("trust_from_outside",
-		    "auth_method = trust admits anybody who reaches %s; use "
-		    "passthrough or scram-sha-256",
-		    host);
-	if (c->auth_method == AUTH_PASSWORD && c->ssl != SSL_REQUIRE)
-		log_warning("password_in_clear",
-		    "auth_method = password without ssl = require: passwords "
-		    "reach %s as they are",
-		    host);
-}
-
-static void
-warn_password_readable(const struct config *c)
-{
-	struct stat st;
-
-	if ((c->backend_password[0] != '\0' ||
-		c->verification_password[0] != '\0') &&
-	    stat(c->file, &st) == 0 && (st.st_mode & 077) != 0)
-		log_warning("password_readable",
-		    "\"%s\" holds a password and others may read it; "
-		    "chmod 0600 it or use passfile",
-		    c->file);
-}
-
-static void
-warn_auth_file(const struct config *c)
-{
-	struct stat st;
-
-	if (c->auth_method < AUTH_PASSWORD)
-		return;
-	if (access(c->auth_file, R_OK) != 0)
-		log_warning("auth_file",
-		    "cannot read auth_file \"%s\": %m; nobody can log in",
-		    c->auth_file);
-	else if (stat(c->auth_file, &st) == 0 && (st.st_mode & 077) != 0)
-		log_warning("auth_file",
-		    "others may read auth_file \"%s\"; chmod 0600 it",
-		    c->auth_file);
-}
-
-/*
- * With TLS on both legs SCRAM binds itself to the server's certificate, and a
- * client that sees another one refuses (RFC 5929).
- */
-static void
-warn_channel_binding(const struct config *c, const struct tls_files *tls)
-{
-	if (c->ssl == SSL_OFF || c->auth_method != AUTH_PASSTHROUGH ||
-	    c->backend_sslmode == SSLMODE_DISABLE || c->backend_host[0] == '/')
-		return;
-	log_warning("channel_binding",
-	    "TLS to clients and to the server: SCRAM with channel binding "
-	    "works only if ssl_cert_file is the server's own certificate%s; "
-	    "else clients need channel_binding=disable, or set auth_method = "
-	    "scram-sha-256 or [backend] sslmode = disable",
-	    tls_files_may_be_servers(tls, c)
-		? ""
-		: ", which it is not by sslrootcert and host");
-}
-
-/* What is allowed but seldom meant. */
-static void
-warn_about(const struct config *c, const struct tls_files *tls)
-{
-	if (!c->enable_capture)
-		log_warning("capture_off",
-		    "enable_capture is off: nothing is recorded");
-	if (c->enable_verification && c->backend_user[0] == '\0')
-		log_warning("no_witness_role",
-		    "no user in [backend]: records are kept, but there will "
-		    "be no verdicts (unverifiable: no_witness_role)");
-	warn_method(c);
-	warn_auth_file(c);
-	warn_channel_binding(c, tls);
-	warn_password_readable(c);
-}
-
 static struct config *
 load_config(const struct options *o)
 {
@@ -267,6 +158,7 @@ check_config(struct config *c, struct tls_files *tls, int port)
 	if (port != 0)
 		c->port = port;
 	config_print(c, stdout);
+	advice_give(c, tls);
 	config_free(c);
 	tls_files_free(tls);
 	return 0;
@@ -289,7 +181,6 @@ main(int argc, char **argv)
 		return datadir_init(o.data_dir, o.after);
 	c = load_config(&o);
 	tls = load_tls(c);
-	warn_about(c, tls);
 	if (o.check)
 		return check_config(c, tls, o.port);
 	return postmaster_run(c, tls, o.port);

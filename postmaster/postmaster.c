@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "advice.h"
 #include "child.h"
 #include "datadir.h"
 #include "heritage.h"
@@ -218,6 +219,7 @@ postmaster_reload(struct postmaster *pm)
 	child_signal(pm->children, CHILD_SPARE, SIGINT);
 	child_signal(pm->children, CHILD_BUSY, SIGHUP);
 	log_info("reloaded", "configuration read again from \"%s\"", new->file);
+	advice_give(new, pm->tls);
 	notify_send("READY=1");
 }
 
@@ -377,6 +379,7 @@ postmaster_run(struct config *config, struct tls_files *tls, int port)
 	postmaster_open(&pm);
 	postmaster_advance(&pm);
 	log_info("started", "listening on port %d", config->port);
+	advice_give(config, tls);
 	if (!sandbox_is_available())
 		log_warning("no_landlock",
 		    "the kernel has no Landlock: a session's process could "

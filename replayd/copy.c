@@ -55,7 +55,9 @@ copy_ask_server(
 	snprintf(port, sizeof(port), "%d", c->backend_port);
 	conn = PQconnectdbParams(keys, values, 0);
 	if (PQstatus(conn) != CONNECTION_OK) {
-		log_warning("witness_connect", "%s", PQerrorMessage(conn));
+		log_warning("witness_connect",
+		    "cannot read the definitions of database \"%s\": %s",
+		    database, PQerrorMessage(conn));
 		*reason = REASON_SERVER_UNREACHABLE;
 	} else if (PQserverVersion(conn) / 10000 != SERVER_MAJOR) {
 		*reason = REASON_SERVER_VERSION;

@@ -56,6 +56,35 @@ like($out, qr/^\[proxy\]/m, '-n shows the effective values');
 like($out, qr/max_connections\s*=\s*100/, 'and defaults');
 unlike("$out$err", qr/topsecret/, 'but no password');
 
+# --- what is allowed, but seldom meant: said by -n, at start and at reload ---
+
+my $passfile = "$dir/passfile";
+sub advised
+{
+	my ($what, $re) = @_;
+	my $seen = () = $p->operator_log;
+	$p->reload;
+	ok(eval { wait_until('advice in the log', sub {
+		my @l = $p->operator_log;
+		grep { $_->{level} eq 'warning' && $_->{message} =~ $re }
+			splice @l, $seen }); 1 }, "$what: the log says so");
+	my ($rc, $out, $err) = run([program('pgwitness'), '-n', '-D', $dir]);
+	is($rc, 0, "$what: no error");
+	like($err, $re, "$what: -n says so");
+}
+$p->write_conf({ backend => { passfile => $passfile } });
+advised('no passfile', qr/cannot read \[backend\] passfile "\Q$passfile\E"/);
+spew($passfile, '*:*:*:*:x');
+chmod 0644, $passfile or die $!;
+advised('passfile of all', qr/others may read \[backend\] passfile.*ignored/);
+$p->write_conf({ backend => { passfile => undef, user => '' } });
+is($p->restart, 0, 'it starts again');
+ok(eval { wait_until('advice in the log', sub { grep { $_->{event} eq
+	'no_witness_role' } $p->operator_log }); 1 },
+	'no witness role: the log says so');
+$p->write_conf({ backend => { user => 'pgwitness' } });
+is($p->restart, 0, 'and again');
+
 # --- reload ---
 
 my $events = () = $p->operator_log;
@@ -235,6 +264,20 @@ SKIP: {
 	is($init->('stop'), 0, 'stop');
 	is($init->('status'), 3, 'status is 3 again');
 	is($init->('stop'), 0, 'stop again is no error');
+	my $taken = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1',
+		LocalPort => 0) or die $@;
+	$p->write_conf({ proxy => { port => $taken->sockport },
+		log => { directory => "$dir/elsewhere" } });
+	my ($rc, $out, $err) = run(['sh', "$dir/init", 'start']);
+	is($rc, 1, 'log directory that is not there: start fails');
+	like($err, qr{cannot write to \[log\] directory "\Q$dir\E/elsewhere"},
+		'and says why');
+	mkdir "$dir/elsewhere" or die $!;
+	($rc, $out, $err) = run(['sh', "$dir/init", 'start']);
+	is($rc, 1, 'port in use: start fails');
+	like($err, qr{elsewhere/pgwitness\.log:\n.*\bin use\b},
+		'and says why, with the log');
+	close $taken;
 	spew("$dir/pgwitness.pid", "999999\n");
 	is($init->('status'), 1, 'dead with a pid file: 1');
 	is($init->('frobnicate'), 2, 'an unknown action: 2');

@@ -250,6 +250,11 @@ keys_that_need_each_other_are_checked(void **state)
 	    "ssl needs ssl_cert_file and ssl_key_file in [proxy]");
 	refuses("[verification]\nmode = external\n", 2,
 	    "mode = external needs host in [verification]");
+	refuses("[backend]\nhost = db\n[verification]\nmode = external\n"
+		"user = u\nhost = db\n",
+	    6,
+	    "[verification] is the server of [backend]; replay needs one of "
+	    "its own");
 	refuses("[proxy]\nlisten_addresses =\n", 2,
 	    "nothing to listen on; set listen_addresses or "
 	    "unix_socket_directory in [proxy]");
@@ -263,6 +268,12 @@ a_missing_file_says_how_to_make_one(void **state)
 	assert_null(config_load(dir, NULL, error, sizeof(error)));
 	assert_non_null(strstr(error, "No such file"));
 	assert_non_null(strstr(error, "pgwitness --init -D"));
+	/* One that is there, but cannot be read. */
+	assert_int_equal(symlink(file, file), 0);
+	assert_null(config_load(dir, NULL, error, sizeof(error)));
+	assert_non_null(strstr(error, "cannot read: Too many levels"));
+	assert_null(strstr(error, "--init"));
+	unlink(file);
 }
 
 static void

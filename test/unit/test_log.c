@@ -70,6 +70,19 @@ text_of(const json_t *line, const char *key)
 }
 
 static void
+a_message_ends_without_a_newline(void **state)
+{
+	json_t *line;
+
+	(void)state;
+	log_info("x", "connection failed: %s", "no password\n\tfor it\n\n");
+	line = last_line(file);
+	assert_string_equal(text_of(line, "message"),
+	    "connection failed: no password\n\tfor it");
+	json_decref(line);
+}
+
+static void
 a_line_is_one_json_object_with_the_documented_keys(void **state)
 {
 	json_t *line;
@@ -211,6 +224,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 		    a_line_is_one_json_object_with_the_documented_keys),
+		cmocka_unit_test(a_message_ends_without_a_newline),
 		cmocka_unit_test(bytes_that_are_not_utf8_do_not_lose_the_line),
 		cmocka_unit_test(lines_below_the_level_are_not_written),
 		cmocka_unit_test(
