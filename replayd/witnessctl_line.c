@@ -33,6 +33,7 @@ put_record(const json_t *line)
 	witnessctl_put(line, "user", " ");
 	witnessctl_put(line, "database", "@");
 	witnessctl_put(line, "capture", " ");
+	witnessctl_put(line, "capture_reason", ":");
 	json_array_foreach(tables, i, v)
 	{
 		witnessctl_put(v, "name", " ");
@@ -69,13 +70,40 @@ put_verdict(const json_t *line)
 }
 
 static void
+put_definitions(const json_t *line)
+{
+	size_t i;
+	json_t *v;
+
+	witnessctl_put(line, "user", " ");
+	witnessctl_put(line, "database",
+	    json_is_string(json_object_get(line, "user")) ? "@" : " ");
+	fputs(json_is_true(json_object_get(line, "witnessed"))
+		  ? " witnessed"
+		  : " not witnessed",
+	    stdout);
+	witnessctl_put(line, "reason", ":");
+	witnessctl_put(line, "difference", " ");
+	json_array_foreach(json_object_get(line, "statements"), i, v)
+	    witnessctl_put(v, "sql", " | ");
+}
+
+static void
 put_rest(const json_t *line)
 {
 	static const char *const head[] = { "type", "seq", "time", "prev" };
 	json_t *copy = json_copy((json_t *)(uintptr_t)line);
+	const char *key;
+	json_t *v;
+	void *next;
 
 	for (size_t i = 0; i < sizeof(head) / sizeof(*head); i++)
 		(void)json_object_del(copy, head[i]);
+	json_object_foreach_safe(copy, next, key, v)
+	{
+		if (json_is_null(v))
+			(void)json_object_del(copy, key);
+	}
 	putchar(' ');
 	witnessctl_print_json(stdout, copy);
 	json_decref(copy);
@@ -89,6 +117,7 @@ static const struct printer {
 	{ "StateCommitmentRecord", "record", put_record },
 	{ "TransactionOutcome", "outcome", put_outcome },
 	{ "VerificationResult", "verdict", put_verdict },
+	{ "SchemaChange", "definitions", put_definitions },
 };
 
 void
@@ -101,7 +130,9 @@ witnessctl_put_line(const json_t *line)
 	printf(" %" PRIu64 " ", jsonx_get_int(line, "seq"));
 	for (size_t i = 0; i < sizeof(printers) / sizeof(*printers); i++)
 		if (type != NULL && strcmp(type, printers[i].type) == 0) {
-			printf("%s tx %" PRIu64, printers[i].shown, tx_id);
+			fputs(printers[i].shown, stdout);
+			if (tx_id != 0)
+				printf(" tx %" PRIu64, tx_id);
 			printers[i].put(line);
 			putchar('\n');
 			return;

@@ -51,6 +51,14 @@ ok(eval { decode_json($out) }, 'status --json is JSON') or diag($out);
 ($rc, $out) = $p->witnessctl('tail');
 is($rc, 0, 'tail');
 like($out, qr/\S/, 'shows lines');
+$p->safe_psql('create table made (id int)');
+$p->safe_psql('do $$ begin end $$');
+$p->settled;
+($rc, $out) = $p->witnessctl('tail');
+like($out, qr/ definitions postgres\@postgres witnessed \| create table made \(id int\)$/m,
+	'DDL in words');
+like($out, qr/ record tx \d+ postgres\@postgres unsupported:do \| do /,
+	'with the reason of a capture');
 ($rc, $out) = $p->witnessctl('tail', '--table', 'public.t');
 like($out, qr/\S/, 'tail --table');
 ($rc, $out) = $p->witnessctl('show', $tx[5]{tx_id});
