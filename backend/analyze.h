@@ -208,7 +208,7 @@ struct analyzed_statement {
 	const char **equal_columns;
 	size_t n_equal_columns;
 	/* SELECT of columns of one table, WHERE nothing but  column = integer
-	 * [AND ...]: those columns. */
+	 * or parameter [AND ...]: those columns. */
 	bool simple_read;
 
 	/*

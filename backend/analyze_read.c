@@ -1,6 +1,6 @@
 /*
  * analyze_read.c: whether a SELECT is one of columns of one table, found by
- * nothing but columns that equal integers.
+ * nothing but columns that equal integers or parameters.
  *
  * An unknown clause is a reason not to be one.  What looks like a column may be
  * a function of the row: who wants to know looks at the names.
@@ -55,11 +55,12 @@ are_columns(PgQuery__Node *const *targets, size_t n)
 }
 
 static bool
-is_integer(const PgQuery__Node *n)
+is_value(const PgQuery__Node *n)
 {
-	return n != NULL && n->node_case == NODE(A_CONST) &&
-	       !n->a_const->isnull &&
-	       n->a_const->val_case == PG_QUERY__A__CONST__VAL_IVAL;
+	return n != NULL &&
+	       (n->node_case == NODE(PARAM_REF) ||
+		   (n->node_case == NODE(A_CONST) && !n->a_const->isnull &&
+		       n->a_const->val_case == PG_QUERY__A__CONST__VAL_IVAL));
 }
 
 /* Its name into equal_columns; false: it is none, or a limit. */
@@ -78,7 +79,7 @@ is_equality(struct read *r, const PgQuery__Node *n)
 {
 	const PgQuery__AExpr *e = dml_equality(n);
 
-	return e != NULL && is_column(e->lexpr) && is_integer(e->rexpr) &&
+	return e != NULL && is_column(e->lexpr) && is_value(e->rexpr) &&
 	       add_column(r, e->lexpr->column_ref);
 }
 

@@ -49,6 +49,7 @@ struct capture_bind {
 	uint16_t n_formats;	/* of results, as in the Bind */
 	const uint8_t *formats;
 	uint32_t max_rows;
+	uint64_t messages;	/* Bind and Execute; 0: others were between */
 	bool first;		/* nothing ran since the last Sync */
 	bool sync_follows;	/* the client's Sync is there already */
 };

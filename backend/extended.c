@@ -24,6 +24,7 @@
 #include "pipeline.h"
 #include "portal.h"
 #include "prepared.h"
+#include "quiet.h"
 #include "statement.h"
 #include "txn.h"
 
@@ -53,6 +54,8 @@ parse(struct session *s, const struct message *m)
 
 		if (commits(p))
 			facts_pass(s);
+		if (p->quiet)
+			quiet_note(s, 1);
 		named = portals_put_prepared(s->portals, name, p);
 	}
 	pipeline_push(s, PqMsg_Parse)->named = named;
@@ -71,6 +74,7 @@ bind(struct session *s, const struct message *m)
 		struct prepared *p = prepared_for_bind(s, statement);
 		struct portal *portal = portal_new(p);
 
+		portal->message = s->ran;
 		portal->bound_at = s->executions;
 		portal->doubts = s->doubts;
 		if (p != NULL && (p->dml || p->kind == STMT_EXECUTE)) {
@@ -94,9 +98,12 @@ describe(struct session *s, const struct message *m)
 					  ? portals_portal(s->portals, name)
 					  : NULL;
 
-	pipeline_push(s, PqMsg_Describe)->strip = portal != NULL && portal->ours
-						      ? portal->n_own
-						      : 0;
+	struct pipeline_entry *e = pipeline_push(s, PqMsg_Describe);
+
+	if (portal == NULL)
+		return;
+	e->number = portal->message;
+	e->strip = portal->ours ? portal->n_own : 0;
 }
 
 static void
@@ -115,6 +122,29 @@ close_object(struct session *s, const struct message *m)
 }
 
 /* --- Execute --- */
+
+/* Bind and Execute, if nothing that runs was between; else 0. */
+static uint64_t
+messages(const struct session *s, const struct portal *portal)
+{
+	return portal->message + 1 == s->ran ? 2 : 0;
+}
+
+/* It is on its way. */
+static void
+note_quiet(struct session *s, const struct portal *portal)
+{
+	const struct prepared *p = portal->prepared;
+	const struct analysis *a;
+
+	if (p->kind == STMT_BEGIN && s->txn->plain_begin)
+		quiet_begin(s, messages(s, portal));
+	if (!p->simple_read)
+		return;
+	a = analyze(s->analyzer, p->sql, p->len, true);
+	if (a->parsed && a->n_statements == 1)
+		quiet_select(s, &a->statements[0], messages(s, portal));
+}
 
 /* The portal runs on the server as the client asked. */
 static void
@@ -347,6 +377,7 @@ capture_portal(struct session *s, const struct message *m, const char *name,
 	struct capture_values v = { 0 };
 	enum extended_answer answer;
 
+	b.messages = messages(s, portal);
 	b.check = portal->bound_at != s->executions;
 	b.statement = d->values.prepared == NULL ? p->serial : 0;
 	b.first = s->batch_executions == 0 && portals_count(s->portals) == 1;
@@ -585,6 +616,7 @@ execute_portal(struct session *s, const struct message *m, const char *name,
 	if (p->reason != NULL && !s->txn->published)
 		return run_unsupported(s, m, p, p->reason);
 	run(s, m, p);
+	note_quiet(s, portal);
 	return EXTENDED_TAKEN;
 }
 

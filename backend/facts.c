@@ -277,7 +277,7 @@ facts_remember(struct session *s, const struct facts *f, uint64_t n)
 
 	k->told = s->ran;
 	k->len = 0;
-	k->valid = (s->status == PQ_IDLE || quiet_in_block(s, n)) &&
+	k->valid = quiet_in_transaction(s, n) &&
 		   f->n_settings == FACTS_SETTINGS &&
 		   strlen(f->loaded) < sizeof(k->loaded) &&
 		   remember(k, f->isolation);
@@ -290,7 +290,7 @@ facts_remember(struct session *s, const struct facts *f, uint64_t n)
 bool
 facts_remembered(const struct session *s, uint64_t n)
 {
-	return s->settings.valid && quiet_since(s, s->settings.told, n);
+	return s->settings.valid && quiet_since(s, s->settings.told - 1, n);
 }
 
 bool

@@ -50,8 +50,8 @@ void facts_take_columns(struct txn *t, struct facts *f,
 
 /*
  * Isolation and settings of a statement that can have changed none, nor its
- * block before it: the next ones need not ask.  n: the last messages, which are
- * not counted as quiet ones yet (quiet.h).
+ * transaction before it: the next ones need not ask.  n: the last messages, which
+ * are not counted as quiet ones yet (quiet.h).
  */
 void facts_remember(struct session *s, const struct facts *f, uint64_t n);
 /* They are known; n: of how many messages the next one consists. */

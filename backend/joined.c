@@ -72,9 +72,6 @@
 #define INT8_OID 20
 #define INT4_OID 23
 #define NUMERIC_OID 1700
-/* FirstGenbkiObjectId: PostgreSQL's own types have lower ones, its domains and
- * composite types do not. */
-#define FIRST_OTHER_OID 10000
 
 /* SQL: the row before, and whether there is one.  In a block of the client's a
  * deferred primary key lets two have the same: one of them. */
@@ -114,7 +111,7 @@ static bool
 params_call(const struct capture *c)
 {
 	for (size_t i = 0; i < c->n_given; i++)
-		if (c->values.params[i].type >= FIRST_OTHER_OID)
+		if (c->values.params[i].type >= QUIET_TYPES)
 			return true;
 	return false;
 }
@@ -302,11 +299,11 @@ facts_left_out(const struct capture *c)
 	return c->tells ? FACTS_COLUMNS - FACTS_MOMENT : FACTS_COLUMNS;
 }
 
-/* A Query; or Bind and Execute. */
+/* A Query; or Bind and Execute, if nothing was between. */
 static uint64_t
 messages(const struct capture *c)
 {
-	return c->bind == NULL ? 1 : 2;
+	return c->bind == NULL ? 1 : c->bind->messages;
 }
 
 /*

@@ -29,6 +29,8 @@ struct pipeline_entry {
 				 * has no answer */
 	bool own;		/* the client does not see the answer */
 	unsigned strip;		/* so many columns too many */
+	uint64_t number;	/* session.ran at a Query, or at the Bind of the
+				 * portal that is described; or 0 */
 	enum stmt_kind kind;	/* Execute: what runs */
 	bool chain;		/* COMMIT AND CHAIN */
 	/* Whose SAVEPOINT, RELEASE, ROLLBACK TO; "": not known. */

@@ -35,6 +35,9 @@ struct prepared {
 	bool dml;		/* dml_takes() */
 	bool noted;		/* running it means something: statement_note() */
 	bool seen;		/* the server has it still (extended.c) */
+	bool quiet;		/* quiet_parse() */
+	bool simple_read;	/* analyzed_statement.simple_read, and of no
+				 * type that calls */
 	bool literals;		/* a string in it may have become a value */
 	bool says_time;		/* ... that is not the same each time */
 	uint64_t styles;	/* the session's, when it was parsed */
@@ -45,6 +48,7 @@ struct prepared {
 struct portal {
 	struct prepared *prepared;	/* NULL: its statement is not known */
 	struct buf bind;		/* the Bind, of INSERT, UPDATE, DELETE */
+	uint64_t message;		/* session.ran at its Bind */
 	uint64_t bound_at;		/* the session's count of executions */
 	uint64_t doubts;		/* and of doubts */
 	/* On the server it is a portal of ours, with columns too many. */

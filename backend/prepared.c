@@ -15,6 +15,7 @@
 #include "log.h"
 #include "mem.h"
 #include "pipeline.h"
+#include "quiet.h"
 #include "statement.h"
 
 /* Settings say what it means: strings, and bytes that are not ASCII. */
@@ -25,6 +26,16 @@ depends_on_settings(const char *sql, size_t len)
 		if (sql[i] == '\'' || ((uint8_t)sql[i] & 0x80) != 0)
 			return true;
 	return false;
+}
+
+/* Reading their values runs no code of users. */
+static bool
+has_plain_types(const struct prepared *p)
+{
+	for (size_t i = 0; i < p->n_types; i++)
+		if (p->types[i] >= QUIET_TYPES)
+			return false;
+	return true;
 }
 
 void
@@ -53,6 +64,8 @@ prepared_weigh(struct session *s, struct prepared *p, bool standard_strings)
 	p->type = st->type;
 	p->chain = st->chain;
 	p->dml = dml_takes(st);
+	p->quiet = quiet_parse(st);
+	p->simple_read = st->simple_read && has_plain_types(p);
 	p->literals = depends_on_settings(p->sql, p->len);
 	p->says_time = p->literals && statement_says_time(p->sql, p->len);
 	p->noted = st->kind != STMT_INSERT && st->kind != STMT_UPDATE &&

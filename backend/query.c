@@ -155,9 +155,9 @@ single(struct session *s, const struct message *m, const struct analysis *a)
 	ddl_note(s, d.text, st);
 	statement_note(s, st);
 	if (st->kind == STMT_BEGIN && s->txn->plain_begin)
-		quiet_begin(s);
+		quiet_begin(s, 1);
 	if (st->simple_read)
-		quiet_select(s, st);
+		quiet_select(s, st, 1);
 	if (st->kind == STMT_COPY_FROM)
 		return copy_run(s, m, d.text, st);
 	if (reason == NULL)

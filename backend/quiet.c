@@ -7,7 +7,9 @@
  *				are what they were taken for: nothing waits for
  *				it that could run
  *	SELECT			of columns of one table, found by columns that
- *				equal integers, and are such: no cast is needed.
+ *				equal integers, and are such: no cast is needed,
+ *				and a parameter is what its column is, or of the
+ *				type that the client says.
  *				What its name meant is in the description of the
  *				result; if that is a table that the transaction
  *				holds, and that is looked at by its end, then it
@@ -15,6 +17,21 @@
  *				in indexes or constraints.  Operators that hide
  *				others make the server parse the kept statement
  *				behind it again (watch.h).
+ *
+ * In the extended protocol each is a Parse, a Bind and an Execute.
+ *
+ *	Parse			of one of these looks up names and rewrites.  What
+ *				runs by then are input functions of literals (of a
+ *				composite one checks of domains, too): none of its
+ *				literals is a string.
+ *	Bind			plans, folds constants and reads parameters.  It is
+ *				as quiet as its Execute, and counts with that, so
+ *				nothing else may run between.  The description of
+ *				the portal says what this Bind has found: what was
+ *				prepared before may have been planned anew.
+ *
+ * A BEGIN takes over what its batch did before, and what an implicit transaction
+ * changed goes back at its Sync: all of the batch must have been quiet.
  *
  * Everything else may have changed some: ROLLBACK, too, which takes SET back.
  *
@@ -39,20 +56,20 @@ quiet_note(struct session *s, uint64_t n)
 	struct quiet *q = &s->quiet;
 
 	/* What else the message has is not counted. */
-	if (s->one_answer || q->to == s->ran)
+	if (s->one_answer)
 		return;
-	if (q->to + n != s->ran)
+	if (q->to + n < s->ran)
 		q->from = s->ran - n;
 	q->to = s->ran;
 }
 
 void
-quiet_begin(struct session *s)
+quiet_begin(struct session *s, uint64_t n)
 {
-	if (s->one_answer)
-		return;
-	quiet_note(s, 1);
-	s->txn->began = s->ran;
+	/* What the batch did before is in its transaction, too. */
+	if (quiet_since(s, s->quiet.batch, n))
+		s->txn->began = s->ran;
+	quiet_note(s, n);
 }
 
 bool
@@ -60,13 +77,35 @@ quiet_since(const struct session *s, uint64_t message, uint64_t n)
 {
 	const struct quiet *q = &s->quiet;
 
-	return !s->one_answer && message > q->from && q->to + n == s->ran;
+	return !s->one_answer &&
+	       (message + n >= s->ran ||
+		   (message >= q->from && q->to + n >= s->ran));
 }
 
 bool
-quiet_in_block(const struct session *s, uint64_t n)
+quiet_in_transaction(const struct session *s, uint64_t n)
 {
-	return quiet_since(s, s->txn->began, n);
+	uint64_t began = s->txn->began;
+
+	if (s->status == PQ_IDLE)
+		return quiet_since(s, s->quiet.batch, n);
+	return began != 0 && quiet_since(s, began, n);
+}
+
+static bool
+has_string(const struct analyzed_statement *st)
+{
+	for (size_t i = 0; i < st->n_literals; i++)
+		if (st->literals[i].kind == LITERAL_STRING)
+			return true;
+	return false;
+}
+
+bool
+quiet_parse(const struct analyzed_statement *st)
+{
+	return st->kind == STMT_BEGIN || st->kind == STMT_COMMIT ||
+	       st->simple_read || (st->keepable && !has_string(st));
 }
 
 static bool
@@ -98,7 +137,7 @@ may_read(const struct catalog_table *t, const struct analyzed_statement *st)
 }
 
 void
-quiet_select(struct session *s, const struct analyzed_statement *st)
+quiet_select(struct session *s, const struct analyzed_statement *st, uint64_t n)
 {
 	const struct txn *t = s->txn;
 
@@ -107,6 +146,7 @@ quiet_select(struct session *s, const struct analyzed_statement *st)
 	for (size_t i = 0; i < t->n_tables; i++)
 		if (may_read(t->tables[i].catalog, st)) {
 			s->quiet.reads = s->ran;
+			s->quiet.described = s->ran + 1 - n;
 			s->quiet.table = t->tables[i].catalog->oid;
 		}
 }
@@ -130,7 +170,10 @@ describes(const struct message *m, uint32_t table)
 void
 quiet_described(struct session *s, const struct message *m)
 {
-	if (s->quiet.reads == s->ran && pipeline_owed_ready(s) == 1 &&
-	    describes(m, s->quiet.table))
-		quiet_note(s, 1);
+	const struct quiet *q = &s->quiet;
+	const struct pipeline_entry *e = pipeline_front(s);
+
+	if (q->reads == s->ran && e != NULL && e->number == q->described &&
+	    describes(m, q->table))
+		quiet_note(s, q->reads + 1 - q->described);
 }

@@ -62,7 +62,7 @@ forward(struct wire *to, const struct message *m)
 static enum next
 forward_to_ready(struct session *s, const struct message *m)
 {
-	struct pipeline_entry e = { .type = m->type };
+	struct pipeline_entry e = { .type = m->type, .number = s->ran };
 
 	s->executions++;
 	pipeline_forward(s, m, &e);
@@ -378,6 +378,8 @@ client_message(struct relay *r)
 		return STOP;
 	}
 	fn = client_handlers[(uint8_t)type];
+	if (!s->batch_open)
+		s->quiet.batch = s->ran;
 	if (fn == NULL || raw_len > MAX_WHOLE)
 		s->ran++;
 	if (fn == NULL)

@@ -592,7 +592,7 @@ on_describe(struct server *s, struct rd *r)
 		empty(s, PqMsg_NoData);
 		return;
 	}
-	description(s, 0);
+	description(s, n->kind - 1 == KIND_NONE ? 16384 : 0);
 }
 
 static void

@@ -206,8 +206,10 @@ for (['it reads', 'exact', @quiet],
 		'select n from t where t.of_row = 1', @quiet[3, 4],
 		'reset bytea_output'],
 	['a view that hides it', 'incomplete', @quiet[0, 1],
+		# A new schema makes the server parse what is prepared again.
 		sub { $c->safe_psql('create view hiding.t as select id, n, b from '
-			. 'public.t where silent() is not null') },
+			. 'public.t where silent() is not null; create schema s; '
+			. 'drop schema s') },
 		@quiet[2 .. 4], 'reset bytea_output',
 		sub { $c->safe_psql('drop view hiding.t') }],
 	['SET LOCAL', 'incomplete', $quiet[0], 'set local bytea_output = escape',
@@ -226,18 +228,59 @@ for (['it reads', 'exact', @quiet],
 	['another isolation', 'exact', 'begin isolation level repeatable read',
 		@quiet[1 .. 4]]) {
 	my ($name, $want, @sql) = @$_;
-	my $client = $p->session;
-	$client->safe('set search_path = hiding, public');
-	# Both forms of the last statement are known, with settings and without.
-	$client->safe($_) for (@quiet) x 4, ('select 1', @quiet) x 3, @quiet;
+	for my $mode ('simple', 'extended', 'prepared') {
+		my $client = $p->wire;
+		$client->run($mode, 'set search_path = hiding, public');
+		# Both forms of the last statement are known, with settings and
+		# without.
+		$client->run($mode, $_)
+			for (@quiet) x 4, ('select 1', @quiet) x 3, @quiet;
+		$p->settled;
+		ref ? $_->() : $client->run($mode, $_) for @quiet, @sql, @quiet;
+		my @seen = grep { describe_tx($_) =~ /update / } $p->settled;
+		is(join(' ', map { $_->{record}{capture} } @seen), "exact $want exact",
+			"settings told before a block: $name, $mode");
+		is(join(',', map { $_->{record}{isolation} } @seen[0, -1]),
+			'read committed,read committed', '... and its isolation');
+		$client->send(Terminate);
+	}
+}
+
+# What a Bind runs it runs without an Execute: before a BEGIN of the same batch,
+# whose transaction it is in, and between another one's Bind and Execute.
+$c->safe_psql(q{create function folded(text, bool) returns text language plpgsql
+	immutable as
+	$f$begin return set_config('bytea_output', $1, $2); end$f$});
+for (['before a BEGIN', 'exact incomplete', sub {
+		my ($w) = @_;
+		$w->run('simple', $escape);
+		$w->ask(Parse("select folded('hex', true)"), Bind([], portal => 'x'),
+			Parse('begin'), Bind([]), Execute, Sync);
+		$w->run('extended', $_) for @quiet[1 .. 4], @quiet }],
+	['before a BEGIN of the other protocol', 'exact incomplete', sub {
+		my ($w) = @_;
+		$w->run('simple', $escape);
+		$w->send(Parse("select folded('hex', true)"), Bind([]), Query('begin'));
+		$w->read_ready;
+		$w->run('extended', $_) for @quiet[1 .. 4], @quiet }],
+	['before an Execute', 'incomplete', sub {
+		my ($w) = @_;
+		$w->run('extended', $_) for @quiet[0 .. 2];
+		$w->ask(Parse('update other set b = b where id = $1'),
+			Bind([1], portal => 'k'),
+			Parse("select folded('escape', false)"),
+			Bind([], portal => 'x'), Execute(0, 'k'), Sync);
+		$w->run('extended', 'commit') }]) {
+	my ($name, $want, $do) = @$_;
+	my $client = $p->wire;
+	$client->run('extended', $_)
+		for (@quiet) x 4, ('select 1', @quiet) x 3, @quiet;
 	$p->settled;
-	ref ? $_->() : $client->safe($_) for @quiet, @sql, @quiet;
-	my @seen = grep { describe_tx($_) =~ /update / } $p->settled;
-	is(join(' ', map { $_->{record}{capture} } @seen), "exact $want exact",
-		"settings told before a block: $name");
-	is(join(',', map { $_->{record}{isolation} } @seen[0, -1]),
-		'read committed,read committed', '... and its isolation');
-	$client->close;
+	$do->($client);
+	is(join(' ', map { $_->{record}{capture} }
+			grep { describe_tx($_) =~ /update / } $p->settled),
+		$want, "a Bind that changes settings: $name");
+	$client->send(Terminate);
 }
 
 # A parameter's own type runs code when its value is read: a domain's checks.

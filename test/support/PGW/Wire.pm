@@ -243,6 +243,30 @@ sub read_all
 # Sends and reads to ReadyForQuery.
 sub ask { my ($self, @bytes) = @_; $self->send(@bytes); return $self->read_ready }
 
+# One statement as pgbench -M does it: simple, extended, or prepared, under a name
+# that it keeps; then integers are parameters.  Dies of an error.
+sub run
+{
+	my ($self, $mode, $sql) = @_;
+	my $text = $sql;
+	my (@values, @parse);
+	if ($mode ne 'simple' && $sql =~ /^(?:select|insert|update|delete)\b[^']*$/) {
+		$text =~ s/(?<![\w.\$])(\d+)\b/push @values, $1; '$' . @values/ge;
+	}
+	my $name = $mode ne 'prepared' ? '' : $self->{prepared}{$text} // '';
+	if ($mode eq 'prepared' && $name eq '') {
+		$name = $self->{prepared}{$text} = 's' . keys %{ $self->{prepared} };
+		@parse = (Parse($text, name => $name), Sync);
+	}
+	$self->ask(@parse) if @parse;
+	my @m = $mode eq 'simple' ? $self->ask(Query($sql))
+		: $self->ask($mode eq 'extended' ? Parse($text) : (),
+			Bind(\@values, name => $name), Describe('P'), Execute, Sync);
+	my ($error) = grep { $_->[0] eq 'E' } @m;
+	croak "$sql: " . fields($error)->{M} if $error;
+	return @m;
+}
+
 # True once the other side closed; messages before that are thrown away.
 sub closed
 {
