@@ -243,25 +243,31 @@ sub read_all
 # Sends and reads to ReadyForQuery.
 sub ask { my ($self, @bytes) = @_; $self->send(@bytes); return $self->read_ready }
 
-# One statement as pgbench -M does it: simple, extended, or prepared, under a name
-# that it keeps; then integers are parameters.  Dies of an error.
+# One statement as pgbench -M extended or prepared sends it, the latter under a
+# name that it keeps; integers are parameters.  Without its Sync.
+sub statement
+{
+	my ($self, $mode, $sql) = @_;
+	my @values;
+	$sql =~ s/(?<![\w.\$])(\d+)\b/push @values, $1; '$' . @values/ge
+		if $sql =~ /^(?:select|insert|update|delete)\b[^']*$/;
+	return (Parse($sql), Bind(\@values), Describe('P'), Execute)
+		if $mode eq 'extended';
+	my $names = $self->{prepared} //= {};
+	my @parse;
+	if (!$names->{$sql}) {
+		my $name = $names->{$sql} = 's' . keys %$names;
+		@parse = Parse($sql, name => $name);
+	}
+	return (@parse, Bind(\@values, name => $names->{$sql}), Describe('P'), Execute);
+}
+
+# ... or as a simple one does; run to its end.  Dies of an error.
 sub run
 {
 	my ($self, $mode, $sql) = @_;
-	my $text = $sql;
-	my (@values, @parse);
-	if ($mode ne 'simple' && $sql =~ /^(?:select|insert|update|delete)\b[^']*$/) {
-		$text =~ s/(?<![\w.\$])(\d+)\b/push @values, $1; '$' . @values/ge;
-	}
-	my $name = $mode ne 'prepared' ? '' : $self->{prepared}{$text} // '';
-	if ($mode eq 'prepared' && $name eq '') {
-		$name = $self->{prepared}{$text} = 's' . keys %{ $self->{prepared} };
-		@parse = (Parse($text, name => $name), Sync);
-	}
-	$self->ask(@parse) if @parse;
-	my @m = $mode eq 'simple' ? $self->ask(Query($sql))
-		: $self->ask($mode eq 'extended' ? Parse($text) : (),
-			Bind(\@values, name => $name), Describe('P'), Execute, Sync);
+	my @m = $self->ask($mode eq 'simple' ? Query($sql)
+		: ($self->statement($mode, $sql), Sync));
 	my ($error) = grep { $_->[0] eq 'E' } @m;
 	croak "$sql: " . fields($error)->{M} if $error;
 	return @m;
