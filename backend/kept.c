@@ -17,6 +17,14 @@
 static const char *const names[KEPT_NAMES] = { "pgwitness_facts",
 	"pgwitness_quick_facts", "pgwitness_tables", "pgwitness_quick_tables" };
 
+/*
+ * The server keeps a plan that was good when it was made, also when a table of
+ * ten rows has a million since; the client's own text it would plan anew.  So a
+ * statement is parsed again when its runs have taken many times as long as that
+ * takes: a plan that has become a bad one is soon made anew.
+ */
+#define PLAN_GOOD_US 1000000
+
 _Static_assert(KEPT_ALL <= 100, "two digits");
 
 const char *
@@ -125,8 +133,12 @@ bool
 kept_begin(struct session *s, int which)
 {
 	struct kept_statement *k = &s->kept.statements[which];
-	bool there = k->there && k->doubts == s->doubts;
+	bool there = k->there && k->doubts == s->doubts &&
+		     k->ran_us < PLAN_GOOD_US;
 
+	if (!there)
+		k->ran_us = 0;
+	k->began_us = io_monotonic_us();
 	k->used = true;
 	k->asked = true;
 	k->there = false;
@@ -156,6 +168,7 @@ kept_answered(struct session *s, int which, bool done)
 		return;
 	k = &s->kept.statements[which];
 	k->asked = false;
+	k->ran_us += io_monotonic_us() - k->began_us;
 	k->there = done && !s->kept.shy;
 	if (!done)
 		k->mark[0] = '\0';

@@ -41,6 +41,8 @@ struct kept {
 		bool asked;	  /* its answer will come */
 		bool there;	  /* it has come */
 		uint64_t doubts;  /* the session's then */
+		int64_t began_us; /* when it was asked for, monotonic */
+		int64_t ran_us;	  /* since it was parsed, all its runs */
 		uint8_t *key;	  /* what it is, if it came by its text */
 		size_t key_len;
 		uint64_t placed;  /* the clock's then: no other one has it */

@@ -5,6 +5,7 @@ use Test::More;
 use PGW::Check;
 use PGW::Cluster;
 use PGW::Proxy;
+use PGW::Util qw(wait_until);
 use PGW::Wire;
 
 my $c = PGW::Cluster->new(sql => q{
@@ -238,6 +239,29 @@ is_deeply([tags(@m)], ['UPDATE 1'], 'extended UPDATE');
 is(@tx, 1, 'one record');
 is_named($tx[0], 'extended UPDATE');
 $w->close;
+
+# --- a plan of ours that has become a bad one is made anew ---
+
+$p->safe_psql('create table grow (id int primary key, v int);
+	insert into grow select i, 0 from generate_series(1, 10) i');
+$p->safe_psql('vacuum analyze grow');
+{
+	my $s = $p->session;
+	my $index_scans = sub {
+		$s->safe('begin');
+		$s->safe("update grow set v = v + 1 where id = $_[0]");
+		my $n = $s->safe("select pg_stat_get_xact_numscans('grow_pkey'::regclass)");
+		$s->safe('commit');
+		return $n;
+	};
+	my @scans = map { $index_scans->($_) } 1 .. 8;
+	is($scans[-1], 0, 'ten rows are scanned');
+	$s->safe('insert into grow select i, 0 from generate_series(11, 100000) i');
+	ok(wait_until('an index scan', sub { $index_scans->(50_000) }),
+		'100,000 rows are not');
+	$s->close;
+	$p->settled;
+}
 
 # --- size ---
 
