@@ -25,6 +25,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "alarm.h"
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
@@ -59,6 +60,7 @@ struct drain {
 	struct spool_writer *spool;
 	struct recorder_shared *shared;
 	int wake_fd;
+	int alarm_fd;    /* ALARM_SPOOL */
 	uint64_t *taken; /* by lane: last sequence of the group, or 0 */
 	unsigned n_taken;
 	bool urgent;      /* somebody will wait for the group */
@@ -132,6 +134,7 @@ close_gate(struct drain *d, const char *why)
 
 	t->last_us = now;
 	t->retry_us = now + RETRY_US;
+	alarm_set(d->alarm_fd, true);
 	(void)shmq_set_gate(
 	    d->q, d->policy.refuse ? SHMQ_CLOSED_REFUSE : SHMQ_CLOSED_WAIT);
 	if (t->told)
@@ -187,6 +190,7 @@ open_gate(struct drain *d)
 	    now - t->last_us < CALM_US)
 		return;
 	t->told = false;
+	alarm_set(d->alarm_fd, false);
 	log_info("spool_resumed",
 	    "the spool takes records again, after %lld ms; writers go on",
 	    (long long)((t->last_us - t->since_us) / 1000));
@@ -537,7 +541,7 @@ is_disk_trouble(int error)
 
 /* Only a disk that may come back is waited for. */
 static struct spool_writer *
-open_spool(const char *data_dir)
+open_spool(const char *data_dir, int alarm_fd)
 {
 	struct pollfd p = { .fd = procsig_fd(), .events = POLLIN };
 	struct spool_writer *w;
@@ -554,9 +558,11 @@ open_spool(const char *data_dir)
 			    "writers wait until it can be opened",
 			    data_dir, strerror(errno));
 		told = true;
+		alarm_set(alarm_fd, true);
 		(void)poll(&p, 1, RETRY_US / 1000);
 		procsig_drain();
 	}
+	alarm_set(alarm_fd, false);
 	if (told)
 		log_info("spool_resumed", "%s/spool is open", data_dir);
 	return w;
@@ -570,7 +576,8 @@ drain_open(const char *data_dir, int queue_fd, struct recorder_shared *shared)
 	d->shared = shared;
 	d->wake_fd = -1;
 	d->policy.boot_id = "";
-	d->spool = open_spool(data_dir);
+	d->alarm_fd = alarm_open(data_dir, ALARM_SPOOL);
+	d->spool = open_spool(data_dir, d->alarm_fd);
 	if ((d->q = shmq_attach(queue_fd)) == NULL)
 		log_fatal("queue_attach",
 		    "cannot use descriptor %d as the queue: %s", queue_fd,
@@ -615,6 +622,8 @@ drain_close(struct drain *d)
 {
 	shmq_detach(d->q);
 	spool_writer_close(d->spool);
+	if (d->alarm_fd >= 0)
+		close(d->alarm_fd);
 	free(d->taken);
 	free(d);
 }

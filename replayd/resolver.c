@@ -36,6 +36,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "alarm.h"
 #include "ioutil.h"
 #include "killpoint.h"
 #include "log.h"
@@ -58,6 +59,7 @@ struct resolver {
 	int64_t recovered;   /* its last crash's end at most, us */
 	bool asked_identity; /* once, with or without success */
 	bool told_unreachable;
+	int alarm_fd;
 	struct resolver_request *asked; /* not yet answered */
 	size_t n;
 	size_t cap;
@@ -222,6 +224,7 @@ connected(struct resolver *r)
 	disconnect(r);
 	r->conn = open_connection(r->config);
 	if (PQstatus(r->conn) == CONNECTION_OK && ask_identity(r)) {
+		alarm_set(r->alarm_fd, false);
 		if (r->told_unreachable)
 			log_info("server_reachable",
 			    "the witness role is "
@@ -229,6 +232,7 @@ connected(struct resolver *r)
 		r->told_unreachable = false;
 		return true;
 	}
+	alarm_set(r->alarm_fd, true);
 	if (!r->told_unreachable)
 		log_warning("server_unreachable",
 		    "the witness role cannot "
@@ -422,6 +426,7 @@ resolver_start_paced(
 		log_set_process("resolver");
 		close(pair[0]);
 		r.fd = pair[1];
+		r.alarm_fd = alarm_open(config->data_dir, ALARM_SERVER);
 		resolver_main(&r);
 	}
 	procsig_restore(&saved);

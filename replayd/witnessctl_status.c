@@ -2,10 +2,10 @@
  * witnessctl_status.c: the subcommand status: does it run, and what does the
  * evidence say so far.
  *
- * Reads the log, the pid file, /proc and the checkpoint's time; asks no
- * process.  How many lanes are busy only the processes know: their memory has
- * no name.  Bad news: it does not run, the log is broken, or there is a
- * mismatch.
+ * Reads the log, the pid file, /proc, the alarms and the checkpoint's time;
+ * asks no process.  How many lanes are busy only the processes know: their
+ * memory has no name.  Bad news: it does not run, the spool takes nothing, the
+ * log is broken, or there is a mismatch.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alarm.h"
 #include "audit.h"
 #include "buf.h"
 #include "checkpoint.h"
@@ -38,6 +39,8 @@ struct status {
 	uint64_t open_verdicts;
 	double lag;            /* seconds the oldest open one waits */
 	double checkpoint_age; /* seconds, negative: none */
+	bool stalled;          /* ALARM_SPOOL */
+	bool unreachable;      /* ALARM_SERVER */
 	char broken[1024];     /* "" if the log holds together */
 };
 
@@ -244,7 +247,7 @@ read_checkpoint_age(struct status *s, const char *dir)
 static bool
 is_good(const struct status *s)
 {
-	return s->pid != 0 && s->broken[0] == '\0' &&
+	return s->pid != 0 && s->broken[0] == '\0' && !s->stalled &&
 	       json_object_get(s->audit.verdicts, "mismatch") == NULL;
 }
 
@@ -264,6 +267,8 @@ as_json(const struct status *s)
 	jsonx_set(o, "replayd", pid_or_null(s->replayd));
 	jsonx_set(o, "replayd_processes", jsonx_int(s->replayds));
 	jsonx_set(o, "backends", jsonx_int(s->backends));
+	jsonx_set(o, ALARM_SPOOL, json_boolean(s->stalled));
+	jsonx_set(o, ALARM_SERVER, json_boolean(s->unreachable));
 	jsonx_set(o, "lines", jsonx_int(s->audit.tree.size));
 	jsonx_set(o, "records",
 	    jsonx_int(jsonx_get_int(s->audit.types, "StateCommitmentRecord")));
@@ -312,6 +317,13 @@ print_text(const struct status *s)
 		    (long)s->replayd, s->replayds);
 	else if (s->pid != 0)
 		printf("replayd: NOT RUNNING\n");
+	if (s->stalled)
+		printf(
+		    "SPOOL STALLED: it takes no records, writers wait or "
+		    "are refused; spool_stalled in pgwitness.log says why\n");
+	if (s->unreachable)
+		printf("SERVER UNREACHABLE for the witness role; "
+		       "server_unreachable in pgwitness.log says why\n");
 	printf("evidence: %" PRIu64 " lines\n", s->audit.tree.size);
 	put_counts("outcome", s->audit.outcomes);
 	put_counts("verdict", s->audit.verdicts);
@@ -344,6 +356,8 @@ witnessctl_status(const struct witnessctl_args *a)
 		return EXIT_USAGE;
 	audit_init(&s.audit, NULL);
 	read_processes(&s, a->data_dir);
+	s.stalled = alarm_is_on(a->data_dir, ALARM_SPOOL);
+	s.unreachable = alarm_is_on(a->data_dir, ALARM_SERVER);
 	read_log(&s, dir);
 	read_lag(&s, dir);
 	read_checkpoint_age(&s, dir);

@@ -60,6 +60,9 @@ sub writers_wait
 		for 0 .. $#writers;
 	wait_until("$name to be noticed", sub {
 		lines($p, 'spool_stalled') > $stalled });
+	my ($rc, $out) = $p->witnessctl('status');
+	is($rc, 1, "$name: status is bad news");
+	like($out, qr/^SPOOL STALLED/m, "$name: and says why");
 	is($reader->safe('select count(*) from acct'), '100',
 		"$name: a reader does not wait");
 	is($p->session->safe('select 1'), '1', "$name: nor does a new client");
@@ -77,6 +80,8 @@ sub writers_wait
 	is(lines($p, 'spool_stalled') - $stalled, 1, "$name: one line says so");
 	is(lines($p, 'spool_resumed') - $resumed, 1,
 		"$name: one line says that it is over");
+	($rc, $out) = $p->witnessctl('status');
+	is($rc, 0, "$name: and status is good again") or diag($out);
 	is(scalar(grep { $_->{outcome}{outcome} eq 'committed' } $p->settled), 3,
 		"$name: each has its record");
 	$_->close for @writers, $reader;

@@ -147,10 +147,12 @@ $client->kill;
 wait_until('the operator log to say that the server is away', sub {
 	$p->operator_log(event => 'server_unreachable') });
 is(final($tx), undef, 'nothing is claimed while the server is away');
+like(($p->witnessctl('status'))[1], qr/^SERVER UNREACHABLE/m, 'status says so');
 $c->start;
 # Not in the log on disk: the xid may be given again, nobody can be asked.
 is_final($tx, qr/^(aborted|unknown)$/, $row, 'old',
 	'a server killed before the commit');
+unlike(($p->witnessctl('status'))[1], qr/UNREACHABLE/, 'and not for ever');
 
 # --- prepared ---
 $client = $p->session;
