@@ -7,10 +7,13 @@
  * SPDX-License-Identifier: PostgreSQL
  */
 #include <sys/prctl.h>
+#include <sys/wait.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -119,6 +122,18 @@ procsig_restore(const sigset_t *saved)
 {
 	if (sigprocmask(SIG_SETMASK, saved, NULL) != 0)
 		log_fatal("signal_mask", "cannot restore signals: %m");
+}
+
+const char *
+procsig_ending(int status, char out[PROCSIG_ENDING_BYTES])
+{
+	if (WIFSIGNALED(status))
+		snprintf(out, PROCSIG_ENDING_BYTES, "signal %d (%s)",
+		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		snprintf(out, PROCSIG_ENDING_BYTES, "exit code %d",
+		    WEXITSTATUS(status));
+	return out;
 }
 
 void

@@ -30,6 +30,10 @@ void procsig_drain(void);
 void procsig_block(sigset_t *saved);
 void procsig_restore(const sigset_t *saved);
 
+/* How a process ended, by waitpid(): "exit code 3", "signal 9 (Killed)". */
+#define PROCSIG_ENDING_BYTES 64
+const char *procsig_ending(int status, char out[PROCSIG_ENDING_BYTES]);
+
 /* PR_SET_DUMPABLE 0 unless PGWITNESS_DEBUGGER is set in the environment (gdb,
  * see README): another process of the user cannot look into this one. */
 void procsig_no_dumps(void);

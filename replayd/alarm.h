@@ -13,6 +13,7 @@
 
 /* By the names of the events in the operator log that say why. */
 #define ALARM_SPOOL "spool_stalled"
+#define ALARM_RECORDER "recorder_ended"
 #define ALARM_SERVER "server_unreachable"
 
 /* A descriptor to close, -1: nobody will see it. */

@@ -41,6 +41,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "alarm.h"
 #include "config.h"
 #include "drain.h"
 #include "ioutil.h"
@@ -72,6 +73,7 @@ struct helpers {
 	pid_t recorder; /* 0: does not run */
 	pid_t verifier;
 	int wake_fd;        /* -1: the recorder was told to end */
+	int alarm_fd;       /* ALARM_RECORDER */
 	bool said;          /* that the recorder ends early */
 	unsigned n_workers; /* 0: no verifier */
 	int64_t started_us;
@@ -177,6 +179,8 @@ fork_helper(struct replayd *r, const char *name, int signo)
 	close(r->options.queue_fd);
 	close(r->options.life_fd);
 	close(r->options.children_fd);
+	if (r->helpers.alarm_fd >= 0)
+		close(r->helpers.alarm_fd);
 	wait_for_predecessor(r->config, name);
 	return 0;
 }
@@ -263,17 +267,19 @@ static void
 recorder_ended(struct replayd *r, int status)
 {
 	struct helpers *h = &r->helpers;
+	char how[PROCSIG_ENDING_BYTES];
 
 	h->recorder = 0;
 	if (h->wake_fd == -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return;
 	delay_restart(h, status);
+	alarm_set(h->alarm_fd, true);
 	if (!h->said)
 		log_error("recorder_ended",
-		    "the recorder ended (status "
-		    "0x%x); records are kept in the spool, it starts again in "
-		    "%lld s, and later if it ends again",
-		    (unsigned)status, (long long)(h->delay_us / 1000000));
+		    "the recorder ended (%s); records are kept in the spool, "
+		    "it starts again in %lld s, and later if it ends again",
+		    procsig_ending(status, how),
+		    (long long)(h->delay_us / 1000000));
 	h->said = true;
 	h->started_us = io_monotonic_us();
 	finish_recorder(r);
@@ -285,15 +291,16 @@ static void
 verifier_ended(struct replayd *r, int status)
 {
 	struct helpers *h = &r->helpers;
+	char how[PROCSIG_ENDING_BYTES];
 
 	h->verifier = 0;
 	if (h->recorder == 0)
 		return; /* it was ended with the recorder */
 	delay_restart(h, status);
 	log_error("verifier_ended",
-	    "the verifier ended (status 0x%x); records are kept, it starts "
-	    "again in %lld s",
-	    (unsigned)status, (long long)(h->delay_us / 1000000));
+	    "the verifier ended (%s); records are kept, it starts again in "
+	    "%lld s",
+	    procsig_ending(status, how), (long long)(h->delay_us / 1000000));
 	h->started_us = io_monotonic_us();
 	finish_recorder(r);
 }
@@ -313,6 +320,7 @@ watch_helpers(struct replayd *r)
 	if (h->said && h->recorder != 0 &&
 	    io_monotonic_us() - h->started_us > RESTART_MAX_US) {
 		h->said = false;
+		alarm_set(h->alarm_fd, false);
 		log_info("recorder_resumed", "the recorder runs again");
 	}
 	if (h->recorder == 0 && h->verifier == 0 &&
@@ -552,6 +560,7 @@ start(struct replayd *r)
 	r->drain = drain_open(c->data_dir, r->options.queue_fd, r->shared);
 	begin_run(r);
 	r->helpers.wake_fd = -1;
+	r->helpers.alarm_fd = alarm_open(r->config->data_dir, ALARM_RECORDER);
 	if (c->enable_verification && c->backend_user[0] != '\0')
 		r->helpers.n_workers = c->replay_workers < MAX_WORKERS
 					   ? (unsigned)c->replay_workers

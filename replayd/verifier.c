@@ -129,6 +129,7 @@ start_workers(struct verifier *v, const int *job_fds)
 static bool
 all_run(struct verifier *v)
 {
+	char how[PROCSIG_ENDING_BYTES];
 	int status;
 	unsigned i;
 
@@ -137,16 +138,16 @@ all_run(struct verifier *v)
 			continue;
 		/* 0: the recorder closed its socket, as at a shutdown. */
 		log_write(status == 0 ? LOG_INFO_ : LOG_ERROR_, "worker_ended",
-		    "replay worker %u ended (status 0x%x)", i,
-		    (unsigned)status);
+		    "replay worker %u ended (%s)", i,
+		    procsig_ending(status, how));
 		v->workers[i] = 0;
 		return false;
 	}
 	if (v->cluster == 0 || waitpid(v->cluster, &status, WNOHANG) == 0)
 		return true;
 	log_error("verification_cluster_ended",
-	    "the verification cluster ended unexpectedly (status 0x%x)",
-	    (unsigned)status);
+	    "the verification cluster ended unexpectedly (%s)",
+	    procsig_ending(status, how));
 	v->cluster = 0;
 	return false;
 }

@@ -5,7 +5,7 @@
  * Reads the log, the pid file, /proc, the alarms and the checkpoint's time;
  * asks no process.  How many lanes are busy only the processes know: their
  * memory has no name.  Bad news: it does not run, the spool takes nothing, the
- * log is broken, or there is a mismatch.
+ * recorder ends, the log is broken, or there is a mismatch.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -40,8 +40,9 @@ struct status {
 	double lag;            /* seconds the oldest open one waits */
 	double checkpoint_age; /* seconds, negative: none */
 	bool stalled;          /* ALARM_SPOOL */
-	bool unreachable;      /* ALARM_SERVER */
-	char broken[1024];     /* "" if the log holds together */
+	bool recorder_ended; /* ALARM_RECORDER, until it has run for a while */
+	bool unreachable;    /* ALARM_SERVER */
+	char broken[1024];   /* "" if the log holds together */
 };
 
 /* --- processes --- */
@@ -248,6 +249,7 @@ static bool
 is_good(const struct status *s)
 {
 	return s->pid != 0 && s->broken[0] == '\0' && !s->stalled &&
+	       !s->recorder_ended &&
 	       json_object_get(s->audit.verdicts, "mismatch") == NULL;
 }
 
@@ -268,6 +270,7 @@ as_json(const struct status *s)
 	jsonx_set(o, "replayd_processes", jsonx_int(s->replayds));
 	jsonx_set(o, "backends", jsonx_int(s->backends));
 	jsonx_set(o, ALARM_SPOOL, json_boolean(s->stalled));
+	jsonx_set(o, ALARM_RECORDER, json_boolean(s->recorder_ended));
 	jsonx_set(o, ALARM_SERVER, json_boolean(s->unreachable));
 	jsonx_set(o, "lines", jsonx_int(s->audit.tree.size));
 	jsonx_set(o, "records",
@@ -321,6 +324,10 @@ print_text(const struct status *s)
 		printf(
 		    "SPOOL STALLED: it takes no records, writers wait or "
 		    "are refused; spool_stalled in pgwitness.log says why\n");
+	if (s->recorder_ended)
+		printf("RECORDER ENDED in the last minute, and may again; "
+		       "what is before recorder_ended in pgwitness.log says "
+		       "why\n");
 	if (s->unreachable)
 		printf("SERVER UNREACHABLE for the witness role; "
 		       "server_unreachable in pgwitness.log says why\n");
@@ -357,6 +364,7 @@ witnessctl_status(const struct witnessctl_args *a)
 	audit_init(&s.audit, NULL);
 	read_processes(&s, a->data_dir);
 	s.stalled = alarm_is_on(a->data_dir, ALARM_SPOOL);
+	s.recorder_ended = alarm_is_on(a->data_dir, ALARM_RECORDER);
 	s.unreachable = alarm_is_on(a->data_dir, ALARM_SERVER);
 	read_log(&s, dir);
 	read_lag(&s, dir);

@@ -97,6 +97,7 @@ my $client = $p->session;
 faults("write 28 /log/evidence\nfdatasync 28 /log/evidence\n");
 $client->safe("update acct set v = 'spooled' where id = 60");
 wait_until('the recorder to end', sub { lines($p, 'recorder_ended') });
+like(($p->witnessctl('status'))[1], qr/^RECORDER ENDED/m, 'status says so');
 $client->safe("update acct set v = 'spooled' where id = 61");
 unlink $faults or die "$faults: $!";
 is(scalar(grep { $_->{outcome}{outcome} eq 'committed' } $p->settled), 2,
