@@ -460,7 +460,8 @@ check_log(struct verify *v)
 	v->tiles = tilecheck_new(
 	    v->o->log_dir, v->head == NULL ? 0 : v->head->c.size, find_tile, v);
 	pass_marks(v, &v->audit.tree); /* an empty log can be signed */
-	check_files(v, first, last);
+	if (first > 0)
+		check_files(v, first, last);
 	if (!start_behind(v, first))
 		v->broken = true;
 	else if (first > 1 && !evlog_seek(l, &place))

@@ -19,6 +19,7 @@
 #include "ioutil.h"
 #include "jsonx.h"
 #include "txtable.h"
+#include "verdict.h"
 #include "witnessctl.h"
 
 #define LAST_LINES 20
@@ -268,6 +269,22 @@ tail_log(struct tail *t, const char *dir)
 	return ok ? EXIT_GOOD : EXIT_BAD_NEWS;
 }
 
+static bool
+is_verdict(const char *name)
+{
+	enum verdict_kind k = VERDICT_VERIFIED;
+
+	while (k < VERDICT_ERROR && strcmp(name, verdict_kind_name(k)) != 0)
+		k++;
+	if (strcmp(name, verdict_kind_name(k)) == 0)
+		return true;
+	fprintf(stderr,
+	    "witnessctl: \"%s\" is no verdict; known: verified, mismatch, "
+	    "unverifiable, error\n",
+	    name);
+	return false;
+}
+
 int
 witnessctl_tail(const struct witnessctl_args *a)
 {
@@ -275,7 +292,8 @@ witnessctl_tail(const struct witnessctl_args *a)
 	char dir[PATH_MAX];
 	int code;
 
-	if (!witnessctl_log_dir(a, dir))
+	if ((a->verdict != NULL && !is_verdict(a->verdict)) ||
+	    !witnessctl_log_dir(a, dir))
 		return EXIT_USAGE;
 	t.last = jsonx_array();
 	code = tail_log(&t, dir);

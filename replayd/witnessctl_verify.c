@@ -3,6 +3,8 @@
  *
  * SPDX-License-Identifier: PostgreSQL
  */
+#include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "key.h"
@@ -24,7 +26,7 @@ witnessctl_verify(const struct witnessctl_args *a)
 	if (!witnessctl_load_keys(a, keys) || !witnessctl_log_dir(a, dir))
 		return EXIT_USAGE;
 	if (access(dir, R_OK | X_OK) != 0) {
-		perror(dir);
+		fprintf(stderr, "witnessctl: %s: %s\n", dir, strerror(errno));
 		return EXIT_CANNOT_RUN;
 	}
 	o.log_dir = dir;

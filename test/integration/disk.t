@@ -20,9 +20,12 @@ my $faults = new_dir('flt') . '/faults';
 sub proxy
 {
 	my ($policy) = @_;
-	return PGW::Proxy->new($c, conf => { evidence =>
+	my $p = PGW::Proxy->new($c, conf => { evidence =>
 			{ on_spool_full => $policy } },
 		env => { LD_PRELOAD => $shim, FAULTDISK => $faults });
+	# It accepts clients before it has opened its spool.
+	$p->settled;
+	return $p;
 }
 
 my %fault = (

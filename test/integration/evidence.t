@@ -59,6 +59,9 @@ like($out, qr/ definitions postgres\@postgres witnessed \| create table made \(i
 	'DDL in words');
 like($out, qr/ record tx \d+ postgres\@postgres unsupported:do \| do /,
 	'with the reason of a capture');
+($rc, $out, $err) = $p->witnessctl('tail', '--verdict', 'wrong');
+is($rc, 2, 'tail --verdict of what is none: exit 2');
+like($err, qr/"wrong" is no verdict; known: verified, /, 'and which there are');
 ($rc, $out) = $p->witnessctl('tail', '--table', 'public.t');
 like($out, qr/\S/, 'tail --table');
 ($rc, $out) = $p->witnessctl('show', $tx[5]{tx_id});
