@@ -1,7 +1,7 @@
 /*
  * replay_fixture.h: a server, and records made on it by plain SQL.
  *
- * Included by test_replay.c and test_pins.c.  Captures rows as the backend would.
+ * Included by those who replay.  Captures rows as the backend would.
  *
  * SPDX-License-Identifier: PostgreSQL
  */
@@ -51,6 +51,30 @@ static pid_t cluster_pid;
 static PGconn *server;
 static struct replay *replay;
 static struct arena *arena;
+
+/* One step of a small generator; the same inputs in each run. */
+static unsigned
+draw(unsigned n)
+{
+	static uint64_t seed = 42;
+
+	seed = seed * 6364136223846793005u + 1442695040888963407u;
+	return (unsigned)(seed >> 33) % n;
+}
+
+static void
+read_all(int fd, void *p, size_t n)
+{
+	char *at = p;
+
+	while (n > 0) {
+		ssize_t got = read(fd, at, n);
+
+		assert_true(got > 0);
+		at += got;
+		n -= (size_t)got;
+	}
+}
 
 /* --- the server --- */
 
