@@ -171,6 +171,8 @@ own_row(void *arg, const struct message *m)
 	struct exchange_value v[2];
 
 	r->failed = !exchange_row_values(m, v, 2) || !add_row(r, v);
+	if (r->failed && rowtext_is_withheld(r->aside->table, &v[0]))
+		txn_degrade(r->s->txn, CAPTURE_INCOMPLETE, "settings");
 	return !r->failed;
 }
 

@@ -625,8 +625,7 @@ apply_narrow(struct session *s, const struct capture *c, uint32_t statement)
 		txn_degrade(t, CAPTURE_INCOMPLETE, "triggers");
 	else if (race != NULL)
 		txn_degrade(t, CAPTURE_RACE, race);
-	if (!c->undecodable)
-		inputs_take(s, c, statement);
+	inputs_take(s, c, statement);
 	if (c->stmt->kind == STMT_DELETE) {
 		n_post = apply_deleted(t, c, statement);
 	} else if (c->stmt->kind == STMT_UPDATE && c->counted &&
@@ -691,12 +690,27 @@ apply_routed(struct session *s, const struct capture *c, uint32_t statement)
 	txn_apply(s->txn, c->table, statement, NULL, 0, NULL, 0, false);
 }
 
+static void
+note_undecodable(struct session *s, const struct capture *c)
+{
+	txn_degrade(s->txn, CAPTURE_INCOMPLETE,
+	    c->withheld ? "settings" : "undecodable_row");
+	if (!c->withheld)
+		catalog_changed(s);
+	for (size_t i = 0; i < c->n_images; i++)
+		if (c->images[i].write)
+			counters_note(s, c->images[i].table->oid);
+	if (c->table != NULL)
+		counters_note(s, c->table->oid);
+}
+
 void
 capture_apply(struct session *s, const struct capture *c, uint32_t statement)
 {
+	/* Then the others say nothing. */
 	if (c->undecodable) {
-		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "undecodable_row");
-		catalog_changed(s);
+		note_undecodable(s, c);
+		return;
 	}
 	apply_images(s->txn, c, statement);
 	note_code(s, c);

@@ -111,6 +111,7 @@ struct capture {
 	int learns;		/* what may be joined next time, or KEPT_NONE */
 	int watch;		/* watch.c's, or KEPT_NONE: then `parsed`, too */
 	bool in_utc;		/* timestamptz columns need conversion */
+	bool settles;		/* it asks before it what the settings are */
 
 	/*
 	 * In a block of ours, tables that are read as a whole: those that the
@@ -156,7 +157,8 @@ struct capture {
 	struct rowenc_row *pre, *post;
 	size_t n_pre, cap_pre, n_post, cap_post;
 	struct scope_check check;
-	bool undecodable;	/* a row was not of the table's shape */
+	bool undecodable;	/* a row was not of the table's shape ... */
+	bool withheld;		/* ... or was not printed: settings */
 	bool forwarded;		/* something of the answer is on its way */
 	struct wire answer;	/* own_block: what of it waits for the end */
 	bool too_long;		/* own_block: more than may wait */
@@ -167,7 +169,7 @@ struct capture {
 	struct buf held;	/* CommandComplete, or PortalSuspended */
 	struct buf error;	/* the ErrorResponse that ended it */
 	struct exchange_error why;
-	struct facts facts;	/* autocommit only */
+	struct facts facts;	/* autocommit, or what it asks before it */
 };
 
 /* The counters are asked before and after it. */
@@ -175,6 +177,13 @@ static inline bool
 capture_asks_counters(const struct capture *c)
 {
 	return c->counted || c->upsert;
+}
+
+/* The client's: a Query; or Bind and Execute, if nothing was between. */
+static inline uint64_t
+capture_messages(const struct capture *c)
+{
+	return c->bind == NULL ? 1 : c->bind->messages;
 }
 
 /* The statement runs as the client wrote it. */

@@ -2,7 +2,7 @@
  * capture_put.c: the one write of a capture.
  *
  *	[our block begins; locks; all rows of the scope's tables]
- *	[SAVEPOINT]  pre-capture with row locks  [RELEASE]
+ *	[SAVEPOINT]  [settings]  pre-capture with row locks  [RELEASE]
  *	[counters, if its target has triggers]
  *	the client's statement with RETURNING ROW(t.*), or, if its target is in
  *	the scope, as it is; joined.c: with pre-capture and facts
@@ -390,6 +390,10 @@ put_before(struct session *s, struct capture *c)
 {
 	if (c->savepoint)
 		exchange_put(s, "SAVEPOINT pgwitness", NULL, 0);
+	c->settles = !c->alone && !c->joined &&
+		     !facts_known(s, capture_messages(c));
+	if (c->settles)
+		facts_put_settings(s);
 	/* Two that read a table first would wait for each other. */
 	if (c->visiting && c->stmt->kind == STMT_TRUNCATE)
 		c->n_locks = scope_put_locks(s, &c->scope, c->stmt->kind);

@@ -59,6 +59,7 @@ add_row(struct reading *r, const struct exchange_value *text)
 			return true;
 		}
 	}
+	r->c->withheld = rowtext_is_withheld(r->table, text);
 	r->c->undecodable = true;
 	return false;
 }
@@ -306,6 +307,8 @@ read_before(struct session *s, struct capture *c)
 
 	if (c->savepoint)
 		end = exchange_read(s, NULL, NULL, &c->why, &c->error);
+	if (end == EXCHANGE_DONE && c->settles)
+		end = facts_read(s, s->txn, &c->facts, &c->why, &c->error);
 	if (end == EXCHANGE_DONE && c->visiting)
 		end = read_visit(s, c);
 	if (end == EXCHANGE_DONE)

@@ -31,6 +31,7 @@
 #include "copyin.h"
 #include "counters.h"
 #include "exchange.h"
+#include "facts.h"
 #include "pipeline.h"
 #include "rowtext.h"
 #include "txn.h"
@@ -258,6 +259,39 @@ count(struct copy *c, struct counters *counters)
 	return read_end(c) ? end : EXCHANGE_LOST;
 }
 
+/* The settings that it runs under. */
+static enum exchange_end
+settle(struct copy *c)
+{
+	struct session *s = c->s;
+	uint64_t n = c->talk.extended ? 0 : 1; /* how many is not known */
+	enum exchange_end end;
+	struct facts f;
+
+	if (c->own_block)
+		return EXCHANGE_DONE;
+	if (facts_known(s, n)) {
+		facts_settle(s, NULL, n);
+		return EXCHANGE_DONE;
+	}
+	facts_put_settings(s);
+	put_end(c);
+	end = facts_read(s, s->txn, &f, NULL, &c->error);
+	if (!read_end(c))
+		return EXCHANGE_LOST;
+	if (end == EXCHANGE_DONE)
+		facts_settle(s, &f, n);
+	return end;
+}
+
+static enum exchange_end
+ask_before(struct copy *c)
+{
+	enum exchange_end end = settle(c);
+
+	return end == EXCHANGE_DONE ? count(c, &c->before) : end;
+}
+
 /* What they say of triggers: rows elsewhere, or that more was done. */
 static enum exchange_end
 take_asides(struct copy *c)
@@ -339,7 +373,7 @@ run(struct copy *c, const struct message *m)
 		case EXCHANGE_DONE:
 			break;
 		}
-	switch (count(c, &c->before)) {
+	switch (ask_before(c)) {
 	case EXCHANGE_LOST:
 		return STATEMENT_STOP;
 	case EXCHANGE_ERROR:

@@ -391,7 +391,8 @@ add_row(struct copy_rows *r, const struct exchange_value *text)
 	if (list != NULL && rowtext_decode(a, r->scratch, r->table, r->in_utc,
 				text, &list[r->n - 1]))
 		return true;
-	r->reason = list == NULL || arena_used(a) + text->len > limit / 2
+	r->reason = rowtext_is_withheld(r->table, text) ? "settings"
+		    : list == NULL || arena_used(a) + text->len > limit / 2
 			? "max_capture_bytes"
 			: "undecodable_row";
 	return false;

@@ -110,17 +110,24 @@ may_be_quick(const struct catalog_table *const *tables, size_t n)
 }
 
 void
+facts_put_settings(struct session *s)
+{
+	s->txn->quick = false;
+	s->txn->known = true;
+	kept_put(s, KEPT_FACTS, facts_sql, NULL, 0);
+}
+
+void
 facts_put(struct session *s, const struct txn *t,
     const struct catalog_table *const *tables, size_t n)
 {
 	const struct catalog_table **all;
 
-	s->txn->quick = false;
-	s->txn->known = n == 0 && watch_knows_all(s);
-	if (s->txn->known) {
-		kept_put(s, KEPT_FACTS, facts_sql, NULL, 0);
+	if (n == 0 && watch_knows_all(s)) {
+		facts_put_settings(s);
 		return;
 	}
+	s->txn->known = false;
 	all = mem_zalloc(t->n_tables + n + 1, sizeof(*all));
 	n = gather(t, tables, n, all);
 	s->txn->quick = may_be_quick(all, n);
@@ -327,6 +334,60 @@ facts_tell_settings(struct facts *f, const struct facts *later)
 	return same;
 }
 
+bool
+facts_known(const struct session *s, uint64_t n)
+{
+	const struct txn_settings *told = &s->txn->settings;
+
+	return facts_remembered(s, n) ||
+	       (told->values != NULL && quiet_since(s, told->at - 1, n));
+}
+
+/* As known_settings has them. */
+static void
+pack(struct buf *b, const struct facts *f)
+{
+	buf_put_cstr(b, f->isolation);
+	for (size_t i = 0; i < f->n_settings; i++)
+		buf_put_cstr(b, f->settings[i].value);
+}
+
+/* The first ones, or the same. */
+static void
+settle(struct session *s, const void *values, size_t len)
+{
+	struct txn *t = s->txn;
+	struct txn_settings *told = &t->settings;
+
+	if (told->values == NULL) {
+		told->values = arena_memdup(t->arena, values, len);
+		told->len = len;
+	}
+	if (told->values == NULL || told->len != len || t->unsettled ||
+	    memcmp(told->values, values, len) != 0)
+		txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
+}
+
+void
+facts_settle(struct session *s, const struct facts *f, uint64_t n)
+{
+	const struct known_settings *k = &s->settings;
+	struct buf b = { 0 };
+
+	if (f == NULL && facts_remembered(s, n)) {
+		settle(s, k->values, k->len);
+	} else if (f == NULL) {
+		/* The server has read its configuration. */
+		s->txn->unsettled |= !facts_known(s, n);
+		return;
+	} else {
+		pack(&b, f);
+		settle(s, b.data, b.len);
+		buf_free(&b);
+	}
+	s->txn->settings.at = s->ran;
+}
+
 static const struct facts *
 copy_of(struct arena *a, const struct facts *f)
 {
@@ -374,6 +435,9 @@ facts_told(struct session *s, struct facts *f)
 		kept_set_last(s, l->kept, l->placed, last);
 	if (l->placed != 0 && last)
 		quiet_note(s, s->ran - l->at);
+	if (s->txn->unsettled && !last)
+		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
+	s->txn->unsettled = false;
 	if (l->facts == NULL || !last || !watch_knows_all(s)) {
 		s->settings.valid = false;
 		return false;
@@ -435,41 +499,18 @@ is(const struct facts *f, int setting, const char *value)
 	return strcmp(f->settings[setting].value, value) == 0;
 }
 
-/* Which kinds of text are not canonical under these settings. */
-static unsigned
-not_canonical(const struct facts *f)
-{
-	unsigned n = SENSITIVE_NAMES;
-
-	if (strncmp(f->settings[S_DATESTYLE].value, "ISO", 3) != 0)
-		n |= SENSITIVE_DATESTYLE;
-	if (!is(f, S_INTERVALSTYLE, "postgres"))
-		n |= SENSITIVE_INTERVALSTYLE;
-	/* 1 to 3 print the same since PostgreSQL 12. */
-	if (atoi(f->settings[S_FLOAT].value) < 1)
-		n |= SENSITIVE_FLOAT;
-	if (!is(f, S_BYTEA, "hex"))
-		n |= SENSITIVE_BYTEA;
-	if (!is(f, S_MONETARY, "C"))
-		n |= SENSITIVE_MONEY;
-	if (!is(f, S_TIMEZONE, "UTC") && !is(f, S_TIMEZONE, "Etc/UTC"))
-		n |= SENSITIVE_UTC;
-	return n;
-}
-
 void
 facts_judge(struct session *s, struct txn *t, const struct facts *f)
 {
-	/* Then nobody knows what they were when a row was printed. */
-	unsigned bad = f->reloaded ? ~0u : not_canonical(f);
-
 	check_tables(s, t, f);
 	if (f->n_settings > FACTS_SETTINGS &&
 	    is(f, S_ROLE, "replica"))
 		txn_unverifiable(t, REASON_ENVIRONMENT);
-	for (size_t i = 0; i < t->n_tables; i++)
-		if (t->tables[i].catalog->sensitive & bad)
-			txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
+	if (t->settings.values != NULL || t->unsettled)
+		facts_settle(s, f, 0);
+	/* Then nobody knows which ones a statement ran under. */
+	if (f->reloaded)
+		txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
 	if (strcmp(t->reason, "schema_changed") == 0)
 		catalog_changed(s);
 }

@@ -65,6 +65,14 @@ PGW_MUSTCHECK bool facts_tell_settings(
     struct facts *f, const struct facts *later);
 
 /*
+ * All captured statements of a transaction ran under the settings that its record
+ * has, or it says so.  Known: those of the next one are, which consists of the
+ * last n messages; else it is asked, before it or in it, what they are: f.
+ */
+PGW_MUSTCHECK bool facts_known(const struct session *s, uint64_t n);
+void facts_settle(struct session *s, const struct facts *f, uint64_t n);
+
+/*
  * A statement in a client's block, kept under this number, which told them (f)
  * or could have (NULL): next time, if COMMIT comes behind it.
  */
@@ -74,6 +82,8 @@ void facts_pass(struct session *s);
 /* At COMMIT: what the last statement told.  False: it is to be asked. */
 PGW_MUSTCHECK bool facts_told(struct session *s, struct facts *f);
 
+/* Queues the question for the settings, without tables. */
+void facts_put_settings(struct session *s);
 /* Queues the question; tables are those that the transaction will hold, too. */
 void facts_put(struct session *s, const struct txn *t,
 	const struct catalog_table *const *tables, size_t n);
@@ -92,9 +102,9 @@ PGW_MUSTCHECK bool facts_are_of(const struct txn *t, const struct facts *f,
 	const struct catalog_table *table);
 
 /*
- * Degrades the capture where a table is not what it was taken for, or where a
- * setting made the captured texts other than canonical.  Call it after the
- * last txn_apply().
+ * Degrades the capture where a table is not what it was taken for, or where its
+ * statements ran under other settings than these.  Call it after the last
+ * txn_apply().
  */
 void facts_judge(struct session *s, struct txn *t, const struct facts *f);
 

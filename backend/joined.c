@@ -299,13 +299,6 @@ facts_left_out(const struct capture *c)
 	return c->tells ? FACTS_COLUMNS - FACTS_MOMENT : FACTS_COLUMNS;
 }
 
-/* A Query; or Bind and Execute, if nothing was between. */
-static uint64_t
-messages(const struct capture *c)
-{
-	return c->bind == NULL ? 1 : c->bind->messages;
-}
-
 /*
  * With settings, if they are not known, and nothing is to be asked for behind it
  * anyway.
@@ -314,7 +307,7 @@ static void
 place_alone(struct session *s, struct capture *c,
     const struct record_param *params, size_t n)
 {
-	c->told = facts_remembered(s, messages(c));
+	c->told = facts_remembered(s, capture_messages(c));
 	if (c->told || kept_mark(s, c->kept_run)[0] == '\0')
 		return;
 	c->asks = true;
@@ -333,12 +326,17 @@ place_in_block(struct session *s, struct capture *c,
 	if (kept_mark(s, c->plain_run)[0] == '\0') {
 		c->learns = c->plain_run;
 		c->kept_run = KEPT_NONE;
-	} else if (kept_is_last(s, c->plain_run) && !s->one_answer) {
-		c->tells = true;
-		c->told = facts_remembered(s, messages(c));
-		c->asks = !c->told;
-		c->kept_run = place_of(s, c, params, n);
+		return;
 	}
+	if (kept_is_last(s, c->plain_run) && !s->one_answer) {
+		c->tells = true;
+		c->told = facts_remembered(s, capture_messages(c));
+		c->asks = !c->told;
+	} else {
+		c->tells = c->asks = !facts_known(s, capture_messages(c));
+	}
+	if (c->tells)
+		c->kept_run = place_of(s, c, params, n);
 }
 
 void
@@ -527,7 +525,7 @@ joined_take_columns(
 	if (c->tells)
 		facts_take_columns(s->txn, &c->facts, own, c->asks);
 	if (c->asks)
-		facts_remember(s, &c->facts, messages(c));
+		facts_remember(s, &c->facts, capture_messages(c));
 	else if (c->told)
 		c->told = facts_recall(s, &c->facts);
 	parsed += FACTS_COLUMNS - facts_left_out(c);
@@ -563,9 +561,12 @@ joined_found_nothing(const struct capture *c)
 void
 joined_end(struct session *s, const struct capture *c)
 {
+	if (!c->alone)
+		facts_settle(s, c->asks || c->settles ? &c->facts : NULL,
+		    capture_messages(c));
 	if (!c->joined)
 		return;
-	quiet_note(s, messages(c));
+	quiet_note(s, capture_messages(c));
 	if (!c->alone)
 		facts_note_last(
 		    s, c->plain_run, c->asks || c->told ? &c->facts : NULL);
@@ -629,7 +630,7 @@ complete(struct session *s, struct capture *c, const struct facts *behind)
 	 * printed. */
 	if (!nothing && !c->asks && !facts_tell_settings(&c->facts, behind))
 		txn_degrade(s->txn, CAPTURE_INCOMPLETE, "settings");
-	facts_remember(s, &c->facts, messages(c));
+	facts_remember(s, &c->facts, capture_messages(c));
 	note(s, c);
 }
 

@@ -23,13 +23,20 @@ PGW_MUSTCHECK bool rowtext_encoding_ok(const struct session *s);
 PGW_MUSTCHECK bool rowtext_needs_utc(const struct session *s,
 	const struct catalog_table *t);
 
-/* Appends ROW(ref.*), or what is the same in UTC. */
+/*
+ * Appends ROW(ref.*), or what is the same in UTC; of a table whose texts depend
+ * on settings as text, or NULL if one of these is another one right then.
+ */
 void rowtext_put(struct buf *b, const struct catalog_table *t, const char *ref,
 	bool in_utc);
 /* Likewise as text, cheaper; where no user's cast of the table's type can be
  * meant (CATALOG_USER_OPERATORS). */
 void rowtext_put_text(
     struct buf *b, const struct catalog_table *t, const char *ref, bool in_utc);
+
+/* It is that NULL. */
+PGW_MUSTCHECK bool rowtext_is_withheld(
+    const struct catalog_table *t, const struct exchange_value *text);
 
 /*
  * The text of that as a canonical row in the arena; scratch may be the same, or

@@ -501,7 +501,7 @@ txn_savepoint(struct txn *t, const char *name)
 	}
 	t->marks = list;
 	list[t->n_marks++] = (struct txn_mark){ own, t->dirty, t->images,
-		t->capture, t->reason, t->unverifiable, t->doubt,
+		t->capture, t->reason, t->unverifiable, t->doubt, t->settings,
 		t->n_statements, t->n_warnings, t->n_inputs, t->n_tables,
 		t->n_undo, write, t->n_ddl, t->ddl_reason };
 }
@@ -559,6 +559,7 @@ txn_rollback_to(struct txn *t, const char *name)
 	t->reason = m->reason;
 	t->unverifiable = m->unverifiable;
 	t->doubt = m->doubt;
+	t->settings = m->settings;
 	t->n_statements = m->n_statements;
 	t->n_warnings = m->n_warnings;
 	t->n_inputs = m->n_inputs;

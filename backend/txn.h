@@ -50,12 +50,20 @@ struct txn_table {
 	size_t n_index;		/* power of two */
 };
 
+/* Under which its captured statements ran, as facts.c writes them. */
+struct txn_settings {
+	const char *values;	/* NULL: not told yet */
+	size_t len;
+	uint64_t at;		/* session.ran when they were told last */
+};
+
 /* All that ROLLBACK TO brings back, as it was at the SAVEPOINT. */
 struct txn_mark {
 	const char *name;
 	bool dirty, images;
 	enum capture_class capture;
 	const char *reason, *unverifiable, *doubt;
+	struct txn_settings settings;
 	size_t n_statements, n_warnings, n_inputs, n_tables, n_undo;
 	const bool *write;	/* of each table */
 	size_t n_ddl;
@@ -117,6 +125,9 @@ struct txn {
 		const struct facts *facts; /* what it told, or NULL */
 	} last;
 
+	struct txn_settings settings;
+	/* Those of the last captured statement are only told by COMMIT. */
+	bool unsettled;
 	/* quiet_begin(): session.ran at its BEGIN; 0: another one. */
 	uint64_t began;
 	/* BEGIN without options, and no SET since: surely read-write. */
