@@ -17,6 +17,7 @@ SBINDIR ?= $(PREFIX)/sbin
 BINDIR  ?= $(PREFIX)/bin
 SYSCONFDIR ?= /etc
 LIBDIR  ?= $(PREFIX)/lib/pgwitness
+DOCDIR  ?= $(PREFIX)/share/doc/pgwitness
 
 PG_CONFIG ?= /usr/lib/postgresql/15/bin/pg_config
 
@@ -220,11 +221,13 @@ format:
 
 install: all
 	@BUILD=$(BUILD) DESTDIR="$(DESTDIR)" SBINDIR="$(SBINDIR)" BINDIR="$(BINDIR)" \
-	    LIBDIR="$(LIBDIR)" SYSCONFDIR="$(SYSCONFDIR)" etc/install.sh install
+	    LIBDIR="$(LIBDIR)" DOCDIR="$(DOCDIR)" \
+	    SYSCONFDIR="$(SYSCONFDIR)" etc/install.sh install
 
 uninstall:
 	@DESTDIR="$(DESTDIR)" SBINDIR="$(SBINDIR)" BINDIR="$(BINDIR)" \
-	    LIBDIR="$(LIBDIR)" SYSCONFDIR="$(SYSCONFDIR)" etc/install.sh uninstall
+	    LIBDIR="$(LIBDIR)" DOCDIR="$(DOCDIR)" \
+	    SYSCONFDIR="$(SYSCONFDIR)" etc/install.sh uninstall
 
 clean:
 	rm -rf $(BUILD)

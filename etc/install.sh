@@ -8,6 +8,7 @@ set -eu
 SBINDIR=${SBINDIR:-/usr/local/sbin}
 BINDIR=${BINDIR:-/usr/local/bin}
 LIBDIR=${LIBDIR:-/usr/local/lib/pgwitness}
+DOCDIR=${DOCDIR:-/usr/local/share/doc/pgwitness}
 SYSCONFDIR=${SYSCONFDIR:-/etc}
 DESTDIR=${DESTDIR:-}
 INIT=$DESTDIR$SYSCONFDIR/init.d/pgwitness
@@ -15,7 +16,7 @@ UNIT=$DESTDIR/lib/systemd/system/pgwitness.service
 SAMPLE=$DESTDIR$SYSCONFDIR/pgwitness/pgwitness.conf.sample
 
 fill() {
-	sed "s|@SBINDIR@|$SBINDIR|g" "$1"
+	sed "s|@SBINDIR@|$SBINDIR|g; s|@DOCDIR@|$DOCDIR|g" "$1"
 }
 
 # The programs find each other, and pin/, beside themselves: they lie together
@@ -32,12 +33,18 @@ do_install() {
 	ln -sf "$LIBDIR/replayd" "$DESTDIR$SBINDIR/replayd"
 	ln -sf "$LIBDIR/witnessctl" "$DESTDIR$BINDIR/witnessctl"
 	install -m 644 "$top/pgwitness.conf.sample" "$SAMPLE"
+	# The first one names the others by their folders.
+	for f in README backend/README replayd/README LICENSE; do
+		install -D -m 644 "$top/../$f" "$DESTDIR$DOCDIR/$f"
+	done
 	fill "$top/pgwitness.init" >"$INIT"
 	chmod 755 "$INIT"
 	fill "$top/pgwitness.service" >"$UNIT"
 	chmod 644 "$UNIT"
 	if [ -z "$DESTDIR" ] && [ "$(id -u)" -eq 0 ]; then
 		make_user
+		echo "pgwitness: installed; next, as user pgwitness:" \
+			"pgwitness --init -D /var/lib/pgwitness ($DOCDIR/README)"
 	fi
 }
 
@@ -54,7 +61,11 @@ do_uninstall() {
 	rm -rf "$DESTDIR$LIBDIR/pin"
 	rm -f "$DESTDIR$LIBDIR/pgwitness" "$DESTDIR$LIBDIR/replayd" \
 		"$DESTDIR$LIBDIR/witnessctl"
-	rmdir "$DESTDIR$LIBDIR" "${SAMPLE%/*}" 2>/dev/null || :
+	for f in README backend/README replayd/README LICENSE; do
+		rm -f "$DESTDIR$DOCDIR/$f"
+	done
+	rmdir "$DESTDIR$DOCDIR/backend" "$DESTDIR$DOCDIR/replayd" \
+		"$DESTDIR$DOCDIR" "$DESTDIR$LIBDIR" "${SAMPLE%/*}" 2>/dev/null || :
 	echo "pgwitness: kept /var/lib/pgwitness and the user pgwitness"
 }
 
