@@ -64,7 +64,7 @@ package Player {
 	{
 		my ($self, $sql) = @_;
 		my $mode = $self->{holds} ? 'extended'
-			: rand() < 0.8 ? $self->{mode} : main::one(@modes);
+			: rand() < 0.9 ? $self->{mode} : main::one(@modes);
 		return $self->bytes("$sql /* $mode */",
 			$self->{wire}->statement($mode, $sql)) if $mode ne 'simple';
 		$self->flush;
@@ -75,13 +75,15 @@ package Player {
 	sub set { my ($self, $v, $local) = @_;
 		$self->{now} = $v; $self->{later} = $v unless $local }
 
+	sub other { return $_[0]{now} eq 'hex' ? 'escape' : 'hex' }
+
 	# Something that changes the setting.
 	sub disturb
 	{
 		my ($self) = @_;
-		my $v = main::one('escape', 'hex');
+		my $v = $self->other;
 		my $local = int rand 2;
-		my $how = int rand 8;
+		my $how = $v eq 'hex' ? int rand 2 : int rand 8;
 		if ($how == 0) { $self->say("set bytea_output = $v"); $self->set($v) }
 		if ($how == 1) { $self->say("set local bytea_output = $v");
 			$self->set($v, 1) }
@@ -144,15 +146,18 @@ package Player {
 	sub transaction
 	{
 		my ($self) = @_;
-		my $n = 2 + int rand 3;
-		my $disturbed = rand() < 0.4 ? int rand $n + 1 : -1;
+		my $n = 1 + int rand 3;
+		# Not two in a row: the one behind it believes what it left.
+		my $disturbed = !$self->{disturbed} && rand() < 0.7
+			? main::one(0, int rand $n + 1) : -1;
 		my $marked = rand() < 0.15 ? int rand $n : -1;
 		my $mark;
 		@$self{qw(later rows hex said)} = ($self->{now}, 0, 1, []);
 		my $before = $self->{now};
 		# Of one batch: what a Bind before it did is in its transaction.
-		$self->{holds} = rand() < 0.1;
-		$self->planned(main::one('escape', 'hex'), 1) if $self->{holds};
+		$self->{holds} = !$self->{disturbed} && rand() < 0.15;
+		$self->{disturbed} = $self->{holds} || $disturbed >= 0;
+		$self->planned($self->other, 1) if $self->{holds};
 		$self->say($self->{holds} || rand() < 0.9 ? 'begin'
 			: 'begin isolation level repeatable read');
 		$self->{holds} = 0;
@@ -180,9 +185,14 @@ package Player {
 	sub alone
 	{
 		my ($self) = @_;
+		my $before = $self->{now};
 		@$self{qw(rows hex said)} = (0, 1, []);
+		$self->{holds} = rand() < 0.2;
+		$self->planned($self->other, 1) if $self->{holds};
 		$self->work(0);
 		$self->flush;
+		$self->{holds} = 0;
+		$self->{now} = $before;
 		return $self->{hex};
 	}
 
@@ -204,7 +214,7 @@ for my $k (1 .. $ENV{SESSIONS} // 12) {
 	my $s = Player->new($k);
 	my @want;
 	for (1 .. 60) {
-		$s->between if rand() < ($s->{now} eq 'hex' ? 0.1 : 0.4);
+		$s->between if rand() < ($s->{now} eq 'hex' ? 0.05 : 0.2);
 		my @hex = rand() < 0.2 ? $s->alone : $s->transaction;
 		push @want, map { [$_, join '; ', @{ $s->{said} }] } @hex;
 	}

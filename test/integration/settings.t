@@ -250,7 +250,12 @@ for (['it reads', 'exact', @quiet],
 # whose transaction it is in, and between another one's Bind and Execute.
 $c->safe_psql(q{create function folded(text, bool) returns text language plpgsql
 	immutable as
-	$f$begin return set_config('bytea_output', $1, $2); end$f$});
+	$f$begin return set_config('bytea_output', $1, $2); end$f$;
+	create function odd(int) returns bool language plpgsql stable as
+	$f$begin return $1 <> 13 or silent() is not null; end$f$;
+	create domain odd as int check (odd(value))});
+my $odd = $c->safe_psql("select 'odd'::regtype::oid");
+my $alone = 'update other set b = b where id = 1';
 for (['before a BEGIN', 'exact incomplete', sub {
 		my ($w) = @_;
 		$w->run('simple', $escape);
@@ -263,6 +268,20 @@ for (['before a BEGIN', 'exact incomplete', sub {
 		$w->send(Parse("select folded('hex', true)"), Bind([]), Query('begin'));
 		$w->read_ready;
 		$w->run('extended', $_) for @quiet[1 .. 4], @quiet }],
+	['before a statement alone', 'exact incomplete', sub {
+		my ($w) = @_;
+		$w->run('simple', $escape);
+		$w->send(Parse("select folded('hex', true)"), Bind([]), Close('P'),
+			Flush);
+		$w->read_to('3');
+		$w->ask($w->statement('extended', $alone), Sync);
+		$w->run('extended', $alone) }],
+	['of its parameter', 'incomplete', sub {
+		my ($w) = @_;
+		$w->run('extended', $_) for @quiet[0, 1];
+		$w->ask(Parse('select n from t where id = $1', types => [$odd]),
+			Bind([13]), Describe('P'), Execute, Sync);
+		$w->run('extended', $_) for @quiet[3, 4] }],
 	['before an Execute', 'incomplete', sub {
 		my ($w) = @_;
 		$w->run('extended', $_) for @quiet[0 .. 2];
@@ -274,7 +293,7 @@ for (['before a BEGIN', 'exact incomplete', sub {
 	my ($name, $want, $do) = @$_;
 	my $client = $p->wire;
 	$client->run('extended', $_)
-		for (@quiet) x 4, ('select 1', @quiet) x 3, @quiet;
+		for ($alone) x 4, (@quiet) x 4, ('select 1', @quiet) x 3, @quiet;
 	$p->settled;
 	$do->($client);
 	is(join(' ', map { $_->{record}{capture} }
@@ -284,12 +303,9 @@ for (['before a BEGIN', 'exact incomplete', sub {
 }
 
 # A parameter's own type runs code when its value is read: a domain's checks.
-$c->safe_psql(q{create function odd(int) returns bool language plpgsql stable as
-	$f$begin return $1 <> 13 or silent() is not null; end$f$;
-	create domain odd as int check (odd(value))});
 my $bound = $p->wire;
 $bound->send(Parse('update t set n = $1 where id = $2', name => 'odd',
-	types => [$c->safe_psql("select 'odd'::regtype::oid"), 23]), Sync);
+	types => [$odd, 23]), Sync);
 $bound->read_ready;
 for (1, 2, 3, 13) {
 	$bound->send(Bind([$_, 7], name => 'odd'), Execute(), Sync);
