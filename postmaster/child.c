@@ -265,17 +265,17 @@ static void
 child_log_end(struct child_set *set, const struct child *child, int status)
 {
 	int64_t lived = io_monotonic_us() - child->forked;
+	char how[PROCSIG_ENDING_BYTES];
 
 	if (child_was_told(status))
 		return;
 	if (WIFSIGNALED(status))
 		log_error("child_crashed",
-		    "backend %ld was ended by signal %d (%s); the others go on",
-		    (long)child->pid, WTERMSIG(status),
-		    strsignal(WTERMSIG(status)));
+		    "backend %ld was ended by %s; the others go on",
+		    (long)child->pid, procsig_ending(status, how));
 	else if (WEXITSTATUS(status) != 0)
-		log_error("child_failed", "backend %ld ended with exit code %d",
-		    (long)child->pid, WEXITSTATUS(status));
+		log_error("child_failed", "backend %ld ended with %s",
+		    (long)child->pid, procsig_ending(status, how));
 	else
 		return;
 	/* What fails before its first client would fail again at once. */

@@ -121,15 +121,16 @@ supervise_run(struct supervise *s, const struct config *c)
 static void
 supervise_log_end(const struct supervise *s, int status)
 {
+	char how[PROCSIG_ENDING_BYTES];
+
 	/* SIGQUIT is ours: immediate shutdown. */
 	if (WIFSIGNALED(status) && WTERMSIG(status) != SIGQUIT)
-		log_error("replayd_crashed",
-		    "%s %ld was ended by signal %d (%s)", s->name, (long)s->pid,
-		    WTERMSIG(status), strsignal(WTERMSIG(status)));
+		log_error("replayd_crashed", "%s %ld was ended by %s", s->name,
+		    (long)s->pid, procsig_ending(status, how));
 	else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
 		log_error("replayd_failed",
-		    "%s %ld ended with exit code %d; see the lines before",
-		    s->name, (long)s->pid, WEXITSTATUS(status));
+		    "%s %ld ended with %s; see the lines before", s->name,
+		    (long)s->pid, procsig_ending(status, how));
 	else
 		log_info(
 		    "replayd_ended", "%s %ld ended", s->name, (long)s->pid);
