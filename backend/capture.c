@@ -696,7 +696,7 @@ note_undecodable(struct session *s, const struct capture *c)
 	txn_degrade(s->txn, CAPTURE_INCOMPLETE,
 	    c->withheld ? "settings" : "undecodable_row");
 	if (!c->withheld)
-		catalog_changed(s);
+		catalog_refuted(s);
 	for (size_t i = 0; i < c->n_images; i++)
 		if (c->images[i].write)
 			counters_note(s, c->images[i].table->oid);

@@ -17,11 +17,15 @@
 #include "catalog_sql.h"
 #include "definition_sql.h"
 #include "exchange.h"
+#include "fingerprint.h"
 #include "log.h"
 #include "mem.h"
 #include "sensitivity.h"
 #include "share.h"
 #include "shcache.h"
+
+/* Of the arena: what is dropped stays there until all is looked up anew. */
+#define MAX_DOUBTED 262144
 
 /* SQL, broken where it reads. */
 /* clang-format off */
@@ -187,13 +191,49 @@ shared(const struct session *s)
 }
 
 /* At its end, too: until then others see what was before. */
+static void
+note_change(struct session *s)
+{
+	s->catalog->changed = true;
+	if (shared(s) != NULL)
+		shcache_doubt(shared(s));
+}
+
 void
 catalog_changed(struct session *s)
 {
 	catalog_flush(s->catalog);
-	s->catalog->changed = true;
+	note_change(s);
+}
+
+void
+catalog_refuted(struct session *s)
+{
+	catalog_changed(s);
 	if (shared(s) != NULL)
 		shcache_forget(shared(s));
+}
+
+void
+catalog_doubt(struct session *s)
+{
+	struct catalog *c = s->catalog;
+	size_t n = 0;
+
+	note_change(s);
+	if (arena_used(c->arena) > MAX_DOUBTED) {
+		catalog_flush(c);
+		return;
+	}
+	for (size_t i = 0; i < c->n_tables; i++) {
+		if (!fingerprint_tells_all(c->tables[i].table))
+			continue;
+		c->tables[n] = c->tables[i];
+		c->tables[n++].doubted = true;
+	}
+	c->n_tables = n;
+	c->n_functions = 0;
+	c->strange = true;
 }
 
 bool
@@ -208,7 +248,7 @@ catalog_start(struct session *s)
 	struct catalog *c = s->catalog;
 
 	if (c->changed && shared(s) != NULL)
-		shcache_forget(shared(s));
+		shcache_doubt(shared(s));
 	c->changed = false;
 	if (!c->stale)
 		return;
@@ -548,6 +588,17 @@ find_or_look_up(struct session *s, const char *written)
 	return t;
 }
 
+static bool
+still_holds(struct session *s, struct cached_table *t)
+{
+	if (!t->doubted)
+		return true;
+	t->doubted = !fingerprint_holds(s, t->table);
+	/* All that was looked up goes with the transaction. */
+	s->catalog->stale |= t->doubted;
+	return !t->doubted;
+}
+
 const struct catalog_table *
 catalog_table(struct session *s, const char *schema, const char *name)
 {
@@ -557,8 +608,14 @@ catalog_table(struct session *s, const char *schema, const char *name)
 
 	for (size_t i = 0; i < c->n_tables; i++)
 		if (catalog_same(c->tables[i].schema, schema) &&
-		    strcmp(c->tables[i].name, name) == 0)
-			return c->tables[i].table;
+		    strcmp(c->tables[i].name, name) == 0) {
+			if (still_holds(s, &c->tables[i]))
+				return c->tables[i].table;
+			c->tables[i] = c->tables[--c->n_tables];
+			break;
+		}
+	if (s->lost || s->skipping || s->lookup_error.len > 0)
+		return NULL;
 	if (c->n_tables == MAX_TABLES)
 		catalog_flush(c);
 	catalog_put_name(&written, schema, name);
@@ -571,6 +628,7 @@ catalog_table(struct session *s, const char *schema, const char *name)
 					    ? NULL
 					    : arena_strdup(c->arena, schema);
 	c->tables[c->n_tables].name = arena_strdup(c->arena, name);
+	c->tables[c->n_tables].doubted = false;
 	c->tables[c->n_tables++].table = t;
 	return t;
 }

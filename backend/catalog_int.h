@@ -26,6 +26,7 @@ struct cached_table {
 	const char *schema;
 	const char *name;
 	struct catalog_table *table;
+	bool doubted; /* to be compared with the server before it is used */
 };
 
 struct catalog {

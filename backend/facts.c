@@ -512,5 +512,5 @@ facts_judge(struct session *s, struct txn *t, const struct facts *f)
 	if (f->reloaded)
 		txn_degrade(t, CAPTURE_INCOMPLETE, "settings");
 	if (strcmp(t->reason, "schema_changed") == 0)
-		catalog_changed(s);
+		catalog_refuted(s);
 }

@@ -111,6 +111,18 @@ fingerprint_is_of(const char *answer, bool quick, const struct catalog_table *t)
 	return strstr(answer, said.text) != NULL;
 }
 
+bool
+fingerprint_tells_all(const struct catalog_table *t)
+{
+	if (t->quick == NULL || t->user_code ||
+	    (t->definition != NULL && *t->definition != '\0'))
+		return false;
+	for (unsigned i = 0; i < t->shape.n_columns; i++)
+		if (t->columns[i].default_class >= FUNCTION_USER)
+			return false;
+	return true;
+}
+
 struct asking {
 	const struct catalog_table *table;
 	bool quick, holds;

@@ -40,4 +40,11 @@ PGW_MUSTCHECK bool fingerprint_is_of(
 PGW_MUSTCHECK bool fingerprint_holds(
 	struct session *s, const struct catalog_table *t);
 
+/*
+ * Nothing that is known of the table can change without its fingerprint, but
+ * that users made operators: of what users' functions do, and what else is in a
+ * definition, that knows nothing.
+ */
+PGW_MUSTCHECK bool fingerprint_tells_all(const struct catalog_table *t);
+
 #endif

@@ -218,7 +218,7 @@ decide(struct session *s, const struct message *m)
 	a = analysis_of(s, m);
 	if (!a->parsed) {
 		log_debug("not_parsed", "%s", a->error);
-		catalog_changed(s);
+		catalog_doubt(s);
 		if (a->syntax_error)
 			return STATEMENT_FORWARD;
 		note_unseen(s, STMT_ROLLBACK_TO); /* maybe */

@@ -98,22 +98,6 @@ put_table(struct buf *b, const struct catalog_table *t)
 		put_column(b, &t->shape.columns[i], &t->columns[i]);
 }
 
-/*
- * As long as nothing changes that the fingerprint tells; but that knows nothing
- * of what functions of users do, nor of what else is in a definition.
- */
-static int64_t
-good_for(const struct catalog_table *t)
-{
-	if (t->quick == NULL || t->user_code ||
-	    (t->definition != NULL && *t->definition != '\0'))
-		return MINUTE_US;
-	for (unsigned i = 0; i < t->shape.n_columns; i++)
-		if (t->columns[i].default_class >= FUNCTION_USER)
-			return MINUTE_US;
-	return INT64_MAX;
-}
-
 void
 share_put(struct session *s, uint64_t generation, const struct catalog_table *t)
 {
@@ -123,7 +107,7 @@ share_put(struct session *s, uint64_t generation, const struct catalog_table *t)
 	share_key(s, t->written, &key);
 	put_table(&b, t);
 	shcache_put(s->heritage->shared, s->heritage->lane, generation,
-	    good_for(t), &key, &b);
+	    fingerprint_tells_all(t) ? SHCACHE_CHECKED : MINUTE_US, &key, &b);
 	buf_free(&b);
 }
 

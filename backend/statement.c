@@ -200,12 +200,14 @@ statement_note(struct session *s, const struct analyzed_statement *st)
 		session_doubt(s);
 		catalog_flush(s->catalog);
 		break;
+	case STMT_DDL:
+		catalog_changed(s);
+		break;
 	case STMT_DO:
 	case STMT_CALL:
-	case STMT_DDL:
 	case STMT_SELECT_INTO:
 	case STMT_OTHER:
-		catalog_changed(s);
+		catalog_doubt(s);
 		break;
 	default:
 		break;

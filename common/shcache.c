@@ -46,7 +46,10 @@ struct slot {
 
 _Static_assert(sizeof(struct slot) == SLOT_BYTES, "no padding in a slot");
 
-/* generation: counted up by anybody; from 1. */
+/* Of generations: so many doubts are one more that all is forgotten. */
+#define EPOCH (UINT64_C(1) << 32)
+
+/* generation: counted up by anybody; from EPOCH. */
 struct shcache {
 	_Atomic uint64_t generation;
 	uint64_t unused[SLOT_BYTES / sizeof(uint64_t) - 1];
@@ -61,7 +64,7 @@ shcache_new(void)
 
 	if (c == MAP_FAILED)
 		log_fatal("out_of_memory", "cannot map the shared cache: %m");
-	atomic_store(&c->generation, 1);
+	atomic_store(&c->generation, EPOCH);
 	return c;
 }
 
@@ -73,6 +76,12 @@ shcache_generation(const struct shcache *c)
 
 void
 shcache_forget(struct shcache *c)
+{
+	atomic_fetch_add(&c->generation, EPOCH);
+}
+
+void
+shcache_doubt(struct shcache *c)
 {
 	atomic_fetch_add(&c->generation, 1);
 }
@@ -92,12 +101,20 @@ is_busy(uint64_t version)
 /* --- reading --- */
 
 static bool
+is_of_now(const struct head *h, uint64_t generation)
+{
+	return h->generation == generation ||
+	       (h->good_us == SHCACHE_CHECKED &&
+		   h->generation / EPOCH == generation / EPOCH);
+}
+
+static bool
 holds(const struct shcache *c, const struct head *h,
     const struct merkle_hash *key)
 {
 	int64_t age = io_monotonic_us() - h->put_us;
 
-	return h->generation == shcache_generation(c) && age >= 0 &&
+	return is_of_now(h, shcache_generation(c)) && age >= 0 &&
 	       age <= h->good_us && h->len <= VALUE_BYTES &&
 	       memcmp(&h->key, key, sizeof(*key)) == 0;
 }

@@ -22,12 +22,17 @@ struct shcache;
 /* Before the first fork; ends the process without memory. */
 struct shcache *shcache_new(void);
 
+/* Of a value: whether it still holds shows when it is used. */
+#define SHCACHE_CHECKED INT64_MAX
+
 /*
  * What all values are of: take it before asking for what shall be put.  It
- * changes with shcache_forget(), after which no older value is found.
+ * changes with both: then no older value is found, after a doubt none but those
+ * that are SHCACHE_CHECKED.
  */
 uint64_t shcache_generation(const struct shcache *c);
 void shcache_forget(struct shcache *c);
+void shcache_doubt(struct shcache *c);
 
 /* False: it is not there, or too old. */
 PGW_MUSTCHECK bool shcache_get(const struct shcache *c,

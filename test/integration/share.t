@@ -139,6 +139,59 @@ is($rc, 0, 'who may update but not read') or diag $err;
 ($tx) = $p->settled;
 is($tx->{record}{capture_reason}, 'privileges', 'is told from who may');
 
+# Of a table that is old, so that its fingerprint tells all, that is asked where
+# anything may have been changed; and what was is seen.
+sub grow_old
+{
+	$c->safe_psql('create table if not exists burnt (); do $f$begin
+		for i in 1 .. 10001 loop begin insert into burnt default values;
+		exception when others then null; end; end loop; end$f$');
+}
+$p->safe_psql('create table old (id int primary key, v int);
+	insert into old select i, 0 from generate_series(1, 9) i');
+grow_old();
+my $s = $p->session;
+my $set = 'update old set v = v + 1 where id = 1';
+my $before = look_ups('"old"');
+$s->safe($set) for 1, 2;
+is(look_ups('"old"') - $before, 1, 'an old table: asked once');
+$p->settled;
+sub do_block { return "do \$f\$begin $_[0]; end\$f\$" }
+for (['DO', [do_block('null')], 0],
+	['a text that is none', ['selec 1'], 0],
+	['DO in a block', ['begin', do_block('null'), $set, 'commit'], 0],
+	['a change in DO', [do_block('alter table old add w int default 5')]],
+	['one that is undone', ['begin', do_block('alter table old add x int'), $set,
+		'rollback']],
+	['another one of its name', ['create schema first',
+		do_block('create table first.old (id int primary key, v int)'),
+		'insert into first.old values (1, 1)',
+		'set search_path = first, public']],
+	['none any more', ['reset search_path', do_block('drop table first.old')]],
+	['an operator', [do_block('create operator public.= (leftarg = int4, '
+		. 'rightarg = int8, function = pg_catalog.int48eq)')]],
+	['none any more', [do_block('drop operator public.= (int4, int8)')]]) {
+	my ($what, $sql, $want) = @$_;
+	$before = look_ups('"old"');
+	$s->query($_) for @$sql;
+	$s->safe($set) for 1, 2;
+	my @tx = grep { $_->{record} && describe_tx($_) =~ /, update old/ } $p->settled;
+	is_exact($tx[-1], "behind $what");
+	unlike(join("\n", map { describe_tx($_) } @tx), qr/mismatch/, '... no mismatch');
+	is(look_ups('"old"') - $before, $want, '... asked for so often') if defined $want;
+}
+$s->close;
+grow_old();
+$p->safe_psql($_) for $set, 'create temp table x (i int)';
+($tx, $n) = once($set, '"old"');
+is_exact($tx, 'behind DDL of another session');
+is($n, 0, 'which is not about it');
+$p->safe_psql('alter table old alter v type bigint');
+$p->settled;
+($tx, $n) = once($set, '"old"');
+is_exact($tx, 'behind DDL that is');
+is($n, 1, 'which is asked for');
+
 my ($bad) = $p->verify;
 is($bad, 0, 'the log verifies');
 done_testing;

@@ -24,6 +24,8 @@
 /* On a busy machine a writer may sleep in the middle while the reader runs. */
 #define PATIENCE_US INT64_C(60000000)
 
+#define MINUTE_US INT64_C(60000000)
+
 static struct merkle_hash
 key_of(unsigned i)
 {
@@ -90,6 +92,26 @@ what_was_forgotten_is_not_found(void **state)
 	shcache_put(c, 0, shcache_generation(c), INT64_MAX, &a, &b);
 	assert_true(shcache_get(c, &a, &b));
 	buf_free(&b);
+}
+
+static void
+what_is_in_doubt_is_found_if_it_is_checked(void **state)
+{
+	struct shcache *c = shcache_new();
+	struct merkle_hash a = key_of(1), b = key_of(2);
+	struct buf out = { 0 };
+
+	(void)state;
+	fill(&out, 7, 100);
+	shcache_put(c, 0, shcache_generation(c), SHCACHE_CHECKED, &a, &out);
+	shcache_put(c, 0, shcache_generation(c), MINUTE_US, &b, &out);
+	assert_true(shcache_get(c, &b, &out));
+	shcache_doubt(c);
+	assert_false(shcache_get(c, &b, &out));
+	assert_true(shcache_get(c, &a, &out));
+	shcache_forget(c);
+	assert_false(shcache_get(c, &a, &out));
+	buf_free(&out);
 }
 
 static void
@@ -214,6 +236,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_put_is_found),
 		cmocka_unit_test(what_was_forgotten_is_not_found),
+		cmocka_unit_test(what_is_in_doubt_is_found_if_it_is_checked),
 		cmocka_unit_test(what_is_too_long_is_left_out),
 		cmocka_unit_test(readers_see_whole_values_among_writers),
 		cmocka_unit_test(a_writer_may_die_in_the_middle),
