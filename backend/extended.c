@@ -139,6 +139,8 @@ note_quiet(struct session *s, const struct portal *portal)
 
 	if (p->kind == STMT_BEGIN && s->txn->plain_begin)
 		quiet_begin(s, messages(s, portal));
+	if (quiet_savepoint(p->kind))
+		quiet_note(s, messages(s, portal));
 	if (!p->simple_read)
 		return;
 	a = analyze(s->analyzer, p->sql, p->len, true);

@@ -82,6 +82,8 @@ savepoint(struct session *s, const struct message *m,
 	struct pipeline_entry e = { .type = PqMsg_Query };
 
 	statement_note(s, st);
+	if (quiet_savepoint(st->kind))
+		quiet_note(s, 1);
 	pipeline_set_savepoint(&e, st);
 	pipeline_forward(s, m, &e);
 	return STATEMENT_DONE;

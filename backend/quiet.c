@@ -2,6 +2,7 @@
  * quiet.c: messages of the client's that surely changed no setting.
  *
  *	BEGIN without options	the block is as the ones before it
+ *	SAVEPOINT, RELEASE	SET goes on to hold behind them
  *	kept statements		no code of users runs in them (joined.c)
  *	COMMIT			behind one of these, if the transaction's tables
  *				are what they were taken for: nothing waits for
@@ -41,7 +42,6 @@
 
 #include <string.h>
 
-#include "analyze.h"
 #include "pipeline.h"
 #include "session.h"
 #include "txn.h"
@@ -102,10 +102,16 @@ has_string(const struct analyzed_statement *st)
 }
 
 bool
+quiet_savepoint(enum stmt_kind kind)
+{
+	return kind == STMT_SAVEPOINT || kind == STMT_RELEASE;
+}
+
+bool
 quiet_parse(const struct analyzed_statement *st)
 {
 	return st->kind == STMT_BEGIN || st->kind == STMT_COMMIT ||
-	       st->simple_read || (st->keepable && !has_string(st));
+	       quiet_savepoint(st->kind) || st->simple_read || (st->keepable && !has_string(st));
 }
 
 static bool

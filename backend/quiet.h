@@ -10,9 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "analyze.h"
 #include "attr.h"
 
-struct analyzed_statement;
 struct message;
 struct session;
 
@@ -38,6 +38,8 @@ void quiet_begin(struct session *s, uint64_t n);
 void quiet_select(
     struct session *s, const struct analyzed_statement *st, uint64_t n);
 void quiet_described(struct session *s, const struct message *m);
+/* A SAVEPOINT, or RELEASE. */
+PGW_MUSTCHECK bool quiet_savepoint(enum stmt_kind kind);
 /* Whether a Parse of it is such. */
 PGW_MUSTCHECK bool quiet_parse(const struct analyzed_statement *st);
 

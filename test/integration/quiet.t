@@ -83,16 +83,16 @@ package Player {
 		my ($self) = @_;
 		my $v = $self->other;
 		my $local = int rand 2;
-		my $how = $v eq 'hex' ? int rand 2 : int rand 8;
+		my $how = int rand($v eq 'hex' ? 5 : 8);
 		if ($how == 0) { $self->say("set bytea_output = $v"); $self->set($v) }
 		if ($how == 1) { $self->say("set local bytea_output = $v");
 			$self->set($v, 1) }
-		if ($how == 2) { $self->say('select to_escape()'); $self->set('escape') }
-		if ($how == 3) { $self->say('select n from v where id = 1');
-			$self->set('escape') }
-		if ($how == 4) { $self->planned('escape', $local) }
-		if ($how == 5) { $self->planned('escape', $local, Parse('update other '
+		if ($how == 2) { $self->say("select to_$v()"); $self->set($v) }
+		if ($how == 3) { $self->planned($v, $local) }
+		if ($how == 4) { $self->planned($v, $local, Parse('update other '
 				. "set n = 3 where id = $self->{k}"), Bind([])) }
+		if ($how == 5) { $self->say('select n from v where id = 1');
+			$self->set('escape') }
 		if ($how == 6) {
 			$self->bytes('SELECT by few', Parse('select n from other '
 				. 'where id = $1', types => [$few]), Bind([1001]),
@@ -171,6 +171,9 @@ package Player {
 			if ($mark && rand() < 0.3) {
 				$self->say('rollback to a');
 				%$self = (%$self, %$mark);
+			} elsif ($mark && rand() < 0.3) {
+				$self->say('release a');
+				$mark = undef;
 			}
 			$self->work($self->{rows} && rand() < 0.4);
 		}
