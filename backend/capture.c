@@ -248,6 +248,8 @@ plan_upsert(struct session *s, struct capture *c, enum capture_effort effort)
 	    (s->status != PQ_IN_BLOCK || may_suspend(c)))
 		reason = "on_conflict";
 	c->upsert = reason == NULL;
+	c->says_updated = c->upsert && c->table->quick != NULL;
+	c->n_own = c->says_updated ? 2 : 1;
 	return reason;
 }
 
@@ -412,7 +414,7 @@ capture_prepare(struct session *s, struct capture *c,
 	plan_end(s, c);
 	reason = is_dml(stmt->kind) ? prepare_narrow(s, c, effort)
 				    : statement_unsupported(s, stmt, true);
-	extra = reason == NULL && !capture_asks_counters(c)
+	extra = reason == NULL && !c->counted && !c->upsert
 		    ? SCOPE_NOTHING
 		    : scope_extras(s, stmt);
 	reads = reason == NULL &&

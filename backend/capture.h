@@ -143,6 +143,8 @@ struct capture {
 	 * moved: others came between, it is to run again.
 	 */
 	bool upsert;
+	bool says_updated;	/* a column of ours says of each row whether ... */
+	size_t n_updated;	/* ... it was updated */
 	bool explains;
 	bool moved;
 	/* The target has triggers: other rows that they changed are to be known. */
@@ -176,7 +178,7 @@ struct capture {
 static inline bool
 capture_asks_counters(const struct capture *c)
 {
-	return c->counted || c->upsert;
+	return c->counted || (c->upsert && !c->says_updated);
 }
 
 /* The client's: a Query; or Bind and Execute, if nothing was between. */

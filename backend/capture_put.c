@@ -130,10 +130,10 @@ capture_put_select(
 	if (!lock || (c->upsert && !st->conflict_update))
 		return;
 	/* Behind a newline: the predicate may end in a comment. */
-	buf_put_str(sql, st->kind == STMT_DELETE ||
-				 (c->key_changes && !c->upsert)
-			     ? "\nFOR UPDATE OF "
-			     : "\nFOR NO KEY UPDATE OF ");
+	buf_put_str(
+	    sql, st->kind == STMT_DELETE || (c->key_changes && !c->upsert)
+		     ? "\nFOR UPDATE OF "
+		     : "\nFOR NO KEY UPDATE OF ");
 	catalog_quote(sql, st->target_ref);
 }
 
@@ -166,6 +166,8 @@ put_spliced(struct buf *sql, const struct capture *c)
 		buf_put_str(
 		    sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
 		put_returned_row(sql, c);
+		if (c->says_updated)
+			upsert_put_updated(sql, c);
 	}
 	buf_put(sql, c->text + splice, c->len - splice);
 }

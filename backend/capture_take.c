@@ -109,6 +109,8 @@ take_own(struct reading *r, const struct exchange_value *own)
 		own++;
 	}
 	(void)add_row(r, own++);
+	if (c->says_updated)
+		c->n_updated += upsert_is_updated(own);
 	if (c->joined)
 		joined_take_columns(r->s, c, own);
 }
@@ -525,8 +527,8 @@ after_block(
 	} else if (c->error.len == 0) {
 		/* we did not want it any more */
 		what = c->moved && !c->serializable ? CAPTURE_SERIALIZATION
-		       : c->check.wider ? CAPTURE_WIDER
-					: CAPTURE_LESS;
+		       : c->check.wider             ? CAPTURE_WIDER
+						    : CAPTURE_LESS;
 	} else if (may_go_on_again(c)) {
 		what = CAPTURE_SERIALIZATION;
 	} else if (meant_for_client(c) ||

@@ -6,8 +6,11 @@
  * or DO UPDATE WHERE); the columns that conflict are unique, so a row that was
  * found and did not come back explains at least one of those, and if there are
  * as many of both, each.  Rows that came back and were found before were
- * updated, as the server's counters say, too: so nothing was updated that was
- * not found.  What was found is what was overwritten: in a block of ours (of
+ * updated, as their xmax says, too: so nothing was updated that was not found.
+ * (ON CONFLICT locks the version before, and heap_update() passes that xmax on;
+ * one that is inserted has none.  Where RETURNING may not know it, as behind
+ * the root of a partitioned table, the server's counters say how many there
+ * were.)  What was found is what was overwritten: in a block of ours (of
  * REPEATABLE READ) the server refuses to update what the snapshot does not
  * show, in the client's own the rows are locked when they are read.
  *
@@ -43,9 +46,8 @@ key_column(const struct capture *c, size_t i)
 {
 	const struct rowenc_shape *sh = &c->table->shape;
 
-	return c->stmt->n_conflict_columns > 0
-		   ? c->stmt->conflict_columns[i]
-		   : sh->columns[sh->key[i]].name;
+	return c->stmt->n_conflict_columns > 0 ? c->stmt->conflict_columns[i]
+					       : sh->columns[sh->key[i]].name;
 }
 
 /* Where in a row of VALUES the column's value is; n_values: nowhere. */
@@ -96,7 +98,8 @@ updates_in_place(const struct capture *c)
 	const struct rowenc_shape *sh = &c->table->shape;
 
 	for (unsigned i = 0; i < sh->n_columns; i++)
-		if ((sh->columns[i].key != 0 || c->table->columns[i].cascades) &&
+		if ((sh->columns[i].key != 0 ||
+			c->table->columns[i].cascades) &&
 		    (sh->columns[i].generated != 0 ||
 			capture_names(st->conflict_sets, st->n_conflict_sets,
 			    sh->columns[i].name)))
@@ -157,6 +160,32 @@ upsert_mark_params(const struct capture *c, bool *used)
 
 /* --- after --- */
 
+void
+upsert_put_updated(struct buf *sql, const struct capture *c)
+{
+	buf_put_str(sql, ", CAST(");
+	catalog_put_name(sql, c->stmt->target_ref, "xmax");
+	buf_put_str(sql, " AS pg_catalog.text)");
+}
+
+bool
+upsert_is_updated(const struct exchange_value *xmax)
+{
+	return xmax->len != 1 || *xmax->data != '0';
+}
+
+/* By what the rows say, or the server's counters. */
+static bool
+count_both(const struct capture *c, size_t *inserted, size_t *updated)
+{
+	if (!c->says_updated)
+		return counters_upserted(
+		    &c->before, &c->after, c->table->oid, inserted, updated);
+	*inserted = c->n_returned - c->n_updated;
+	*updated = c->n_updated;
+	return true;
+}
+
 enum upsert_end
 upsert_judge(const struct capture *c, const struct rowenc_ids *returned)
 {
@@ -165,8 +194,7 @@ upsert_judge(const struct capture *c, const struct rowenc_ids *returned)
 	for (size_t i = 0; i < c->n_pre; i++)
 		found += rowenc_ids_have(returned, &c->pre[i]);
 	if (c->n_returned > rows || capture_tag_rows(c) != c->n_returned ||
-	    !counters_upserted(&c->before, &c->after, c->table->oid, &inserted,
-		&updated) ||
+	    !count_both(c, &inserted, &updated) ||
 	    inserted + updated != c->n_returned)
 		return UPSERT_UNEXPLAINED;
 	/* Found, but gone by then, so that one was inserted in its place. */
@@ -184,8 +212,8 @@ struct rowenc_row *
 upsert_left(struct session *s, const struct capture *c,
     const struct rowenc_ids *returned, size_t *n)
 {
-	struct rowenc_row *left = arena_alloc(s->txn->arena,
-	    (c->n_pre + c->n_returned + 1) * sizeof(*left));
+	struct rowenc_row *left = arena_alloc(
+	    s->txn->arena, (c->n_pre + c->n_returned + 1) * sizeof(*left));
 
 	*n = 0;
 	for (size_t i = 0; left != NULL && i < c->n_returned; i++)

@@ -18,6 +18,7 @@
 
 #include "attr.h"
 #include "buf.h"
+#include "exchange.h"
 #include "rowenc.h"
 #include "session.h"
 
@@ -33,6 +34,11 @@ PGW_MUSTCHECK bool upsert_finds_rows(const struct capture *c);
 void upsert_put_where(struct buf *sql, const struct capture *c);
 /* Which parameters are in that. */
 void upsert_mark_params(const struct capture *c, bool *used);
+
+/* Behind each row that RETURNING gives, if c->says_updated: text by which ... */
+void upsert_put_updated(struct buf *sql, const struct capture *c);
+/* ... one that was updated is told from one that was inserted. */
+PGW_MUSTCHECK bool upsert_is_updated(const struct exchange_value *xmax);
 
 enum upsert_end {
 	UPSERT_EXPLAINED,
