@@ -395,7 +395,7 @@ put_before(struct session *s, struct capture *c)
 	c->settles = !c->alone && !c->joined &&
 		     !facts_known(s, capture_messages(c));
 	if (c->settles)
-		facts_put_settings(s);
+		facts_put_settings(s, c->sure);
 	/* Two that read a table first would wait for each other. */
 	if (c->visiting && c->stmt->kind == STMT_TRUNCATE)
 		c->n_locks = scope_put_locks(s, &c->scope, c->stmt->kind);

@@ -274,7 +274,7 @@ settle(struct copy *c)
 		facts_settle(s, NULL, n);
 		return EXCHANGE_DONE;
 	}
-	facts_put_settings(s);
+	facts_put_settings(s, false);
 	put_end(c);
 	end = facts_read(s, s->txn, &f, NULL, &c->error);
 	if (!read_end(c))

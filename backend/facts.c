@@ -110,11 +110,11 @@ may_be_quick(const struct catalog_table *const *tables, size_t n)
 }
 
 void
-facts_put_settings(struct session *s)
+facts_put_settings(struct session *s, bool keep)
 {
 	s->txn->quick = false;
 	s->txn->known = true;
-	kept_put(s, KEPT_FACTS, facts_sql, NULL, 0);
+	kept_put(s, keep ? KEPT_FACTS : KEPT_NONE, facts_sql, NULL, 0);
 }
 
 void
@@ -124,7 +124,7 @@ facts_put(struct session *s, const struct txn *t,
 	const struct catalog_table **all;
 
 	if (n == 0 && watch_knows_all(s)) {
-		facts_put_settings(s);
+		facts_put_settings(s, true);
 		return;
 	}
 	s->txn->known = false;

@@ -82,8 +82,9 @@ void facts_pass(struct session *s);
 /* At COMMIT: what the last statement told.  False: it is to be asked. */
 PGW_MUSTCHECK bool facts_told(struct session *s, struct facts *f);
 
-/* Queues the question for the settings, without tables. */
-void facts_put_settings(struct session *s);
+/* Queues the question for the settings, without tables.  keep: what runs behind
+ * it runs no code of users, which may deallocate it (kept_begin()). */
+void facts_put_settings(struct session *s, bool keep);
 /* Queues the question; tables are those that the transaction will hold, too. */
 void facts_put(struct session *s, const struct txn *t,
 	const struct catalog_table *const *tables, size_t n);
