@@ -200,16 +200,10 @@ note_change(struct session *s)
 }
 
 void
-catalog_changed(struct session *s)
+catalog_refuted(struct session *s)
 {
 	catalog_flush(s->catalog);
 	note_change(s);
-}
-
-void
-catalog_refuted(struct session *s)
-{
-	catalog_changed(s);
 	if (shared(s) != NULL)
 		shcache_forget(shared(s));
 }

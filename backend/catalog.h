@@ -80,13 +80,12 @@ struct catalog *catalog_new(size_t max_parse_bytes);
 /* Forget everything (DDL, search_path, role); memory goes at the next
  * catalog_start(). */
 void catalog_flush(struct catalog *c);
-/* The same, and the others' shared ones: definitions or rights may be new. */
-void catalog_changed(struct session *s);
-/* The same, and what was known is not so. */
+/* The same, for all sessions: what was known is not so. */
 void catalog_refuted(struct session *s);
 /*
- * As catalog_changed(), where most may still be as it was: tables of which the
- * fingerprint tells all are compared with the server when they are used.
+ * Definitions or rights may be new, but most may still be as it was: tables of
+ * which the fingerprint tells all are compared with the server when they are
+ * used, others are looked up anew.
  */
 void catalog_doubt(struct session *s);
 /* No transaction holds a table of the catalog: memory may be given back. */

@@ -201,8 +201,6 @@ statement_note(struct session *s, const struct analyzed_statement *st)
 		catalog_flush(s->catalog);
 		break;
 	case STMT_DDL:
-		catalog_changed(s);
-		break;
 	case STMT_DO:
 	case STMT_CALL:
 	case STMT_SELECT_INTO:
