@@ -214,9 +214,12 @@ struct analyzed_statement {
 	/*
 	 * It may stay prepared in a form of ours: one INSERT of one row, UPDATE
 	 * or DELETE with equal_columns, that means the same as long as its
-	 * relations and operators do.  All its literals, in order.
+	 * relations and operators do.  All its literals, in order; and what it
+	 * names behind a table: columns, or functions of the row.
 	 */
 	bool keepable;
+	const char **qualified;
+	size_t n_qualified;
 	struct analyzed_literal *literals;
 	size_t n_literals;
 	/* The same for all texts that differ in nothing but literals and

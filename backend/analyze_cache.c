@@ -177,6 +177,7 @@ pack_statements(struct pack *p, const struct analysis *an)
 		st.columns = pack_names(p, st.columns, st.n_columns);
 		st.equal_columns = pack_names(
 		    p, st.equal_columns, st.n_equal_columns);
+		st.qualified = pack_names(p, st.qualified, st.n_qualified);
 		st.where_params = pack_mem(p, st.where_params,
 		    st.n_where_params * sizeof(*st.where_params));
 		st.literals = pack_mem(

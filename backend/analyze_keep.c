@@ -35,7 +35,10 @@ enum place {
 };
 
 struct keep {
+	struct arena *arena;
 	const struct tokens *tokens;
+	const char **qualified;
+	size_t n_qualified, cap_qualified;
 	struct analyzed_literal *literals;
 	size_t n;
 };
@@ -130,14 +133,19 @@ keep_constant(struct keep *k, const PgQuery__AConst *c, enum place place)
 	return true;
 }
 
+/* t.f may be f(t). */
 static bool
-keep_column(const PgQuery__ColumnRef *c)
+keep_column(struct keep *k, const PgQuery__ColumnRef *c)
 {
+	const PgQuery__Node *last = c->fields[c->n_fields - 1];
+
 	for (size_t i = 0; i < c->n_fields; i++)
 		if (c->fields[i]->node_case == NODE(STRING) &&
 		    is_own(c->fields[i]->string->sval))
 			return false;
-	return true;
+	return c->n_fields == 1 || last->node_case != NODE(STRING) ||
+	       analyze_add_name(k->arena, &k->qualified, &k->n_qualified,
+		   &k->cap_qualified, last->string->sval);
 }
 
 static bool
@@ -219,7 +227,7 @@ keep_expr(struct keep *k, const PgQuery__Node *n, enum place place)
 	case NODE(A_CONST):
 		return keep_constant(k, n->a_const, place);
 	case NODE(COLUMN_REF):
-		return keep_column(n->column_ref);
+		return keep_column(k, n->column_ref);
 	case NODE(A_EXPR):
 		return keep_operator(k, n->a_expr);
 	case NODE(BOOL_EXPR):
@@ -359,7 +367,7 @@ bool
 keep_statement(struct arena *a, const PgQuery__Node *stmt,
     const struct tokens *tokens, struct analyzed_statement *st)
 {
-	struct keep k = { .tokens = tokens };
+	struct keep k = { .arena = a, .tokens = tokens };
 
 	if (!is_plain(st))
 		return true;
@@ -371,5 +379,7 @@ keep_statement(struct arena *a, const PgQuery__Node *stmt,
 	st->keepable = true;
 	st->literals = k.literals;
 	st->n_literals = k.n;
+	st->qualified = k.qualified;
+	st->n_qualified = k.n_qualified;
 	return true;
 }

@@ -116,6 +116,25 @@ params_call(const struct capture *c)
 	return false;
 }
 
+/* A function of its row: code of users. */
+static bool
+calls_of_row(const struct capture *c)
+{
+	const struct rowenc_shape *sh = &c->table->shape;
+	const struct analyzed_statement *st = c->stmt;
+
+	for (size_t i = 0; i < st->n_qualified; i++) {
+		unsigned k = 0;
+
+		while (k < sh->n_columns &&
+		       strcmp(sh->columns[k].name, st->qualified[i]) != 0)
+			k++;
+		if (k == sh->n_columns)
+			return true;
+	}
+	return false;
+}
+
 /* An exponent may be too large, and where it stands is in the error. */
 bool
 joined_is_parameter(const struct capture *c, const struct analyzed_literal *l)
@@ -173,7 +192,8 @@ may_join(const struct capture *c)
 	if (!c->alone && !may_join_block(c))
 		return false;
 	if (t->quick == NULL || t->triggers || t->user_code ||
-	    defaults_call(t) || has_interval_fields(t) || params_call(c))
+	    defaults_call(t) || has_interval_fields(t) || calls_of_row(c) ||
+	    params_call(c))
 		return false;
 	if (b != NULL &&
 	    (b->check || b->max_rows > 0 || (c->alone && !b->first)))

@@ -113,6 +113,24 @@ for my $way (qw(simple extended)) {
 	$w->close;
 }
 
+# A function of the row looks like a column; what stays prepared of it would be
+# believed to change nothing.
+$c->safe_psql(q{create table wanted (v text); insert into wanted values ('on');
+	create function of_row(t) returns int language plpgsql stable as $f$begin
+		perform sets('array_nulls', (select v from wanted)); return 1; end$f$});
+for my $sql ('update t set n = t.of_row where id = 7', 'update t set n = 1 where id = 7 and t.of_row = 1',
+	'update t set n = 1 where id = 7 returning t.of_row',
+	'insert into t (id) values (NEW) returning t.of_row') {
+	my $w = $p->wire(%canonical);
+	for my $v (('on') x 4, 'off') {
+		$c->safe_psql("update wanted set v = '$v'");
+		$p->settled;
+		$w->ask(Query($_)) for $sql =~ s/NEW/$next++/er, $null;
+	}
+	is_verified(($p->settled)[-1], "behind $sql");
+	$w->close;
+}
+
 no_mismatches($p);
 is($p->stop, 0, 'stops');
 done_testing;
