@@ -142,6 +142,7 @@ test_an_external_cluster_serves_as_well(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 	config_free(c);
 }
+
 static void
 assert_one_is_verified(void)
 {

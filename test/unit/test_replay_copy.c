@@ -267,6 +267,7 @@ test_copy_data_is_read_as_the_server_does(void **state)
 	}
 	assert_true(taken > 200);
 }
+
 int
 main(int argc, char **argv)
 {

@@ -214,6 +214,7 @@ test_jobs_sent_together_are_judged_apart(void **state)
 	}
 	end_worker(pid, fd);
 }
+
 int
 main(int argc, char **argv)
 {
