@@ -290,12 +290,9 @@ write_start(struct recorder *r)
 		name_the_old_log(r, &s, &old);
 	track_count(&r->track, &s.open_records, &verdicts);
 	evidence_append(e, "Start", line_start(&s));
-	if (r->config->enable_capture)
-		return;
-	log_warning(
-	    "capture_off", "enable_capture is off: nothing is recorded");
-	evidence_append(
-	    e, "Gap", line_gap(evidence_last_time(e), "capture_off", 0));
+	if (!r->config->enable_capture)
+		evidence_append(e, "Gap",
+		    line_gap(evidence_last_time(e), "capture_off", 0));
 }
 
 static void
