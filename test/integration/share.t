@@ -150,7 +150,7 @@ sub grow_old
 $p->safe_psql('create table old (id int primary key, v int);
 	insert into old select i, 0 from generate_series(1, 9) i');
 grow_old();
-my $s = $p->session;
+$s = $p->session;
 my $set = 'update old set v = v + 1 where id = 1';
 my $before = look_ups('"old"');
 $s->safe($set) for 1, 2;

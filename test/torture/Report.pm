@@ -8,14 +8,25 @@ use warnings;
 
 my %ends_all = map { $_ => 1 } qw(postmaster server_backend server_postmaster);
 
+# Until when a session that begins may still be ended by it.  The server, one of
+# whose processes was killed, lets clients in until it has noticed, and ends them
+# all before it starts again; a spare child takes one until it has noticed that
+# the postmaster is gone.
+sub _until
+{
+	my ($e, $starts) = @_;
+	return $e->{t} + 1 if $e->{kind} eq 'postmaster';
+	return $e->{t} if !$ends_all{$e->{kind}};
+	return (grep { $_ > $e->{t} } @$starts)[0] // 'inf';
+}
+
 # A session ends only if, while it was there, its own child was killed (the one
 # that held its end of the connection, which is not known of all that died at
-# kill points), or what all hang on.  None outlives the latter, so how late a
-# client finds out says nothing.
+# kill points), or what all hang on.
 sub _may_end
 {
-	my ($e, $d) = @_;
-	return 0 if $e->{from} > $d->{t} || $e->{t} < $d->{since};
+	my ($e, $d, $starts) = @_;
+	return 0 if $e->{from} > $d->{t} || _until($e, $starts) < $d->{since};
 	return 1 if $ends_all{$e->{kind}};
 	return 0 if $e->{kind} !~ /^(?:child|spare|point)$/;
 	return defined $e->{port} ? $e->{port} == $d->{port}
@@ -27,7 +38,9 @@ sub undisturbed
 	my ($self) = @_;
 	for my $d (@{ $self->{judge}{ended} // [] }) {
 		next if $d->{t} > $self->{ended}
-			|| grep { _may_end($_, $d) } @{ $self->{events} };
+			|| grep { _may_end($_, $d,
+				$self->{judge}{server}{starts}) }
+			@{ $self->{events} };
 		$self->{disturbed}++;
 		$self->{judge}->wrong(sprintf 'client %d: its session ended at '
 			. '%.3f and nothing of it was killed', @$d{qw(client t)});
