@@ -248,8 +248,7 @@ plan_upsert(struct session *s, struct capture *c, enum capture_effort effort)
 	    (s->status != PQ_IN_BLOCK || may_suspend(c)))
 		reason = "on_conflict";
 	c->upsert = reason == NULL;
-	c->says_updated = c->upsert && c->table->quick != NULL;
-	c->n_own = c->says_updated ? 2 : 1;
+	c->n_own = capture_says_updated(c) ? 2 : 1;
 	return reason;
 }
 

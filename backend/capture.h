@@ -143,8 +143,7 @@ struct capture {
 	 * moved: others came between, it is to run again.
 	 */
 	bool upsert;
-	bool says_updated;	/* a column of ours says of each row whether ... */
-	size_t n_updated;	/* ... it was updated */
+	size_t n_updated; /* rows that say so: capture_says_updated() */
 	bool explains;
 	bool moved;
 	/* The target has triggers: other rows that they changed are to be known. */
@@ -174,11 +173,19 @@ struct capture {
 	struct facts facts;	/* autocommit, or what it asks before it */
 };
 
+/* A column of ours says of each row that an upsert gives whether it was
+ * updated. */
+static inline bool
+capture_says_updated(const struct capture *c)
+{
+	return c->upsert && c->table->quick != NULL;
+}
+
 /* The counters are asked before and after it. */
 static inline bool
 capture_asks_counters(const struct capture *c)
 {
-	return c->counted || (c->upsert && !c->says_updated);
+	return c->counted || (c->upsert && !capture_says_updated(c));
 }
 
 /* The client's: a Query; or Bind and Execute, if nothing was between. */

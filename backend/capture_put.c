@@ -166,7 +166,7 @@ put_spliced(struct buf *sql, const struct capture *c)
 		buf_put_str(
 		    sql, st->returning.len > 0 ? "\n, " : "\nRETURNING ");
 		put_returned_row(sql, c);
-		if (c->says_updated)
+		if (capture_says_updated(c))
 			upsert_put_updated(sql, c);
 	}
 	buf_put(sql, c->text + splice, c->len - splice);

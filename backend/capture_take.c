@@ -109,7 +109,7 @@ take_own(struct reading *r, const struct exchange_value *own)
 		own++;
 	}
 	(void)add_row(r, own++);
-	if (c->says_updated)
+	if (capture_says_updated(c))
 		c->n_updated += upsert_is_updated(own);
 	if (c->joined)
 		joined_take_columns(r->s, c, own);

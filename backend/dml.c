@@ -8,6 +8,7 @@
 #include "block.h"
 #include "commit.h"
 #include "exchange.h"
+#include "facts.h"
 #include "ioutil.h"
 #include "joined.h"
 #include "killpoint.h"
@@ -108,6 +109,9 @@ finish(struct session *s, struct dml *d, struct capture *c, uint32_t statement)
 {
 	capture_apply(s, c, statement);
 	watch_note(s, c);
+	if (!c->alone)
+		facts_settle(s, c->asks || c->settles ? &c->facts : NULL,
+		    capture_messages(c));
 	joined_end(s, c);
 	d->done = !c->suspended;
 	d->plain = capture_is_plain(c);

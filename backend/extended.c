@@ -141,7 +141,7 @@ note_quiet(struct session *s, const struct portal *portal)
 		quiet_begin(s, messages(s, portal));
 	if (quiet_savepoint(p->kind))
 		quiet_note(s, messages(s, portal));
-	if (!p->simple_read)
+	if (!p->simple_read || s->status != PQ_IN_BLOCK)
 		return;
 	a = analyze(s->analyzer, p->sql, p->len, true);
 	if (a->parsed && a->n_statements == 1)

@@ -193,14 +193,15 @@ routed_value(struct session *s, const struct routed_row *r, const char *name,
 	const struct rowenc_shape *sh = &r->partition->shape;
 	struct rowenc_value *values = arena_alloc(
 	    s->txn->arena, ((size_t)sh->n_columns + 1) * sizeof(*values));
+	const struct rowenc_column *c;
 
 	if (values == NULL || !rowenc_decode(sh, r->row, values))
 		return false;
 	*out = (struct record_value){ NULL, 0 };
-	for (unsigned i = 0; i < sh->n_columns; i++)
-		if (strcmp(sh->columns[i].name, name) == 0)
-			*out = (struct record_value){ values[i].data,
-				values[i].len };
+	c = rowenc_column_named(sh, name);
+	if (c != NULL)
+		*out = (struct record_value){ values[c - sh->columns].data,
+			values[c - sh->columns].len };
 	return true;
 }
 

@@ -120,18 +120,12 @@ params_call(const struct capture *c)
 static bool
 calls_of_row(const struct capture *c)
 {
-	const struct rowenc_shape *sh = &c->table->shape;
 	const struct analyzed_statement *st = c->stmt;
 
-	for (size_t i = 0; i < st->n_qualified; i++) {
-		unsigned k = 0;
-
-		while (k < sh->n_columns &&
-		       strcmp(sh->columns[k].name, st->qualified[i]) != 0)
-			k++;
-		if (k == sh->n_columns)
+	for (size_t i = 0; i < st->n_qualified; i++)
+		if (rowenc_column_named(&c->table->shape, st->qualified[i]) ==
+		    NULL)
 			return true;
-	}
 	return false;
 }
 
@@ -581,9 +575,6 @@ joined_found_nothing(const struct capture *c)
 void
 joined_end(struct session *s, const struct capture *c)
 {
-	if (!c->alone)
-		facts_settle(s, c->asks || c->settles ? &c->facts : NULL,
-		    capture_messages(c));
 	if (!c->joined)
 		return;
 	quiet_note(s, capture_messages(c));

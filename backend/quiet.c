@@ -111,22 +111,18 @@ bool
 quiet_parse(const struct analyzed_statement *st)
 {
 	return st->kind == STMT_BEGIN || st->kind == STMT_COMMIT ||
-	       quiet_savepoint(st->kind) || st->simple_read || (st->keepable && !has_string(st));
+	       quiet_savepoint(st->kind) || st->simple_read ||
+	       (st->keepable && !has_string(st));
 }
 
 static bool
 is_integer(const struct catalog_table *t, const char *column)
 {
-	static const char *const types[] = { "smallint", "integer", "bigint" };
+	const struct rowenc_column *c = rowenc_column_named(&t->shape, column);
 
-	for (unsigned i = 0; i < t->shape.n_columns; i++)
-		for (size_t k = 0;
-		     strcmp(t->shape.columns[i].name, column) == 0 &&
-		     k < sizeof(types) / sizeof(*types);
-		     k++)
-			if (strcmp(t->shape.columns[i].type, types[k]) == 0)
-				return true;
-	return false;
+	return c != NULL && (strcmp(c->type, "integer") == 0 ||
+				strcmp(c->type, "bigint") == 0 ||
+				strcmp(c->type, "smallint") == 0);
 }
 
 /* If its name means this table. */

@@ -178,7 +178,7 @@ upsert_is_updated(const struct exchange_value *xmax)
 static bool
 count_both(const struct capture *c, size_t *inserted, size_t *updated)
 {
-	if (!c->says_updated)
+	if (!capture_says_updated(c))
 		return counters_upserted(
 		    &c->before, &c->after, c->table->oid, inserted, updated);
 	*inserted = c->n_returned - c->n_updated;

@@ -35,7 +35,8 @@ void upsert_put_where(struct buf *sql, const struct capture *c);
 /* Which parameters are in that. */
 void upsert_mark_params(const struct capture *c, bool *used);
 
-/* Behind each row that RETURNING gives, if c->says_updated: text by which ... */
+/* If capture_says_updated(), behind each row that RETURNING gives: by what ...
+ */
 void upsert_put_updated(struct buf *sql, const struct capture *c);
 /* ... one that was updated is told from one that was inserted. */
 PGW_MUSTCHECK bool upsert_is_updated(const struct exchange_value *xmax);

@@ -50,6 +50,15 @@ fill_key(struct rowenc_shape *s)
 	return true;
 }
 
+const struct rowenc_column *
+rowenc_column_named(const struct rowenc_shape *s, const char *name)
+{
+	for (unsigned i = 0; i < s->n_columns; i++)
+		if (strcmp(s->columns[i].name, name) == 0)
+			return &s->columns[i];
+	return NULL;
+}
+
 bool
 rowenc_shape_init(struct rowenc_shape *s, struct arena *a)
 {

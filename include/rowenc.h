@@ -55,6 +55,10 @@ struct rowenc_row {
 /* Fills by_name, key and n_key from columns[].  False: arena limit. */
 PGW_MUSTCHECK bool rowenc_shape_init(struct rowenc_shape *s, struct arena *a);
 
+/* NULL: it has none of that name. */
+const struct rowenc_column *rowenc_column_named(
+    const struct rowenc_shape *s, const char *name);
+
 /* values[] is in shape->columns order.  False: arena limit, or a NULL key. */
 PGW_MUSTCHECK bool rowenc_encode(const struct rowenc_shape *s,
 	const struct rowenc_value *values, struct arena *a,
