@@ -57,14 +57,20 @@ warn_method(const struct config *c)
 		    host);
 }
 
-static void
-warn_password_readable(const struct config *c)
+static bool
+others_may_read(const char *path)
 {
 	struct stat st;
 
+	return stat(path, &st) == 0 && (st.st_mode & 077) != 0;
+}
+
+static void
+warn_password_readable(const struct config *c)
+{
 	if ((c->backend_password[0] != '\0' ||
 		c->verification_password[0] != '\0') &&
-	    stat(c->file, &st) == 0 && (st.st_mode & 077) != 0)
+	    others_may_read(c->file))
 		log_warning("password_readable",
 		    "\"%s\" holds a password and others may read it; "
 		    "chmod 0600 it or use passfile",
@@ -74,15 +80,13 @@ warn_password_readable(const struct config *c)
 static void
 warn_auth_file(const struct config *c)
 {
-	struct stat st;
-
 	if (c->auth_method < AUTH_PASSWORD)
 		return;
 	if (access(c->auth_file, R_OK) != 0)
 		log_warning("auth_file",
 		    "cannot read auth_file \"%s\": %m; nobody can log in",
 		    c->auth_file);
-	else if (stat(c->auth_file, &st) == 0 && (st.st_mode & 077) != 0)
+	else if (others_may_read(c->auth_file))
 		log_warning("auth_file",
 		    "others may read auth_file \"%s\"; chmod 0600 it",
 		    c->auth_file);
@@ -112,15 +116,13 @@ warn_channel_binding(const struct config *c, const struct tls_files *tls)
 static void
 warn_passfile(const char *key, const char *path)
 {
-	struct stat st;
-
 	if (path[0] == '\0')
 		return;
 	if (access(path, R_OK) != 0)
 		log_warning("passfile",
 		    "cannot read %s \"%s\": %m; logins go without a password",
 		    key, path);
-	else if (stat(path, &st) == 0 && (st.st_mode & 077) != 0)
+	else if (others_may_read(path))
 		log_warning("passfile",
 		    "others may read %s \"%s\", so it is ignored; chmod 0600 it",
 		    key, path);
