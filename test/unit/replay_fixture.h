@@ -400,6 +400,21 @@ static const char accounts[] =
     " INSERT INTO t VALUES (1, 'ann', NULL, 10), (2, 'bob', '', 20),"
     " (3, 'eve', 'a \"quoted\", (text)\\', 30)";
 
+/* A record of one statement, with the rows of t that it changes. */
+static struct record_table *
+record_change(const char *where, const char *sql)
+{
+	struct record_table *t;
+
+	fresh(accounts);
+	begin_record();
+	t = add_table("public", "t");
+	before(t, 0, where);
+	execute(sql);
+	after(t, where);
+	return t;
+}
+
 /* --- set-up --- */
 
 static void

@@ -120,17 +120,11 @@ replay_externally(const struct config *c, int fd)
 static void
 test_an_external_cluster_serves_as_well(void **state)
 {
-	struct record_table *t;
 	struct config *c;
 	int status;
 
 	(void)state;
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id = 1");
-	execute("UPDATE t SET note = now()::text WHERE id = 1");
-	after(t, "id = 1");
+	record_change("id = 1", "UPDATE t SET note = now()::text WHERE id = 1");
 	tell("COMMIT");
 	record_set_roots(&rec);
 	rec.time_us = io_now_us();
@@ -146,14 +140,8 @@ test_an_external_cluster_serves_as_well(void **state)
 static void
 assert_one_is_verified(void)
 {
-	struct record_table *t;
-
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id < 4");
-	execute("UPDATE t SET balance = balance + 1.25 WHERE id < 4");
-	after(t, "id < 4");
+	record_change(
+	    "id < 4", "UPDATE t SET balance = balance + 1.25 WHERE id < 4");
 	assert_verified();
 }
 

@@ -15,15 +15,10 @@
 static void
 test_update_is_verified(void **state)
 {
-	struct record_table *t;
 
 	(void)state;
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id < 4");
-	execute("UPDATE t SET balance = balance + 1.25 WHERE id < 4");
-	after(t, "id < 4");
+	record_change(
+	    "id < 4", "UPDATE t SET balance = balance + 1.25 WHERE id < 4");
 	assert_verified();
 }
 
@@ -59,12 +54,8 @@ test_null_is_not_an_empty_string(void **state)
 	struct verdict v;
 
 	(void)state;
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id IN (1, 2)");
-	execute("UPDATE t SET note = CASE id WHEN 1 THEN '' END WHERE id < 3");
-	after(t, "id IN (1, 2)");
+	t = record_change("id IN (1, 2)",
+	    "UPDATE t SET note = CASE id WHEN 1 THEN '' END WHERE id < 3");
 	v = finish();
 	assert_verdict(&v, VERDICT_VERIFIED, "");
 
@@ -364,12 +355,7 @@ test_a_changed_table_is_copied_again(void **state)
 	struct verdict v;
 
 	(void)state;
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id = 1");
-	execute("UPDATE t SET note = 'a' WHERE id = 1");
-	after(t, "id = 1");
+	t = record_change("id = 1", "UPDATE t SET note = 'a' WHERE id = 1");
 	assert_verified();
 
 	fresh("CREATE TABLE t (id int PRIMARY KEY, brand_new text)");
@@ -461,18 +447,12 @@ test_the_replay_role_cannot_leave(void **state)
 static void
 test_wrong_roots_are_an_inconsistent_record(void **state)
 {
-	struct record_table *t;
 	struct record copy;
 	struct verdict v = { 0 };
 	struct buf b = { 0 };
 
 	(void)state;
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id = 1");
-	execute("UPDATE t SET note = 'a' WHERE id = 1");
-	after(t, "id = 1");
+	record_change("id = 1", "UPDATE t SET note = 'a' WHERE id = 1");
 	tell("COMMIT");
 	record_set_roots(&rec);
 	tables[0].post_root.b[0] ^= 1;

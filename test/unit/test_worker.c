@@ -71,19 +71,13 @@ next_verdict(int fd)
 static void
 test_worker_answers_in_order(void **state)
 {
-	struct record_table *t;
 	struct worker_job jobs[3];
 	struct verdict v;
 	pid_t pid;
 	int fd;
 
 	(void)state;
-	fresh(accounts);
-	begin_record();
-	t = add_table("public", "t");
-	before(t, 0, "id = 1");
-	execute("UPDATE t SET note = now()::text WHERE id = 1");
-	after(t, "id = 1");
+	record_change("id = 1", "UPDATE t SET note = now()::text WHERE id = 1");
 	tell("COMMIT");
 	memset(jobs, 0, sizeof(jobs));
 	jobs[0] = (struct worker_job){ .tx_id = 1, .at = spool_one(1) };
